@@ -1,0 +1,49 @@
+#pragma once
+
+// Feedback in and out of files that people have.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/store.h"
+
+namespace hone::data {
+
+struct ImportOptions {
+  std::string format;  // one of import_formats()
+  std::filesystem::path input;
+  /// Split for records whose file names none: "group-hash" = by hash of the group (80/10/10 by the
+  /// fractions below), "train".
+  std::string split = "group-hash";
+  double validation_fraction = 0.05, test_fraction = 0.15;
+  /// Called now and then with (bytes read, bytes in all).
+  std::function<void(uint64_t, uint64_t)> progress;
+  /// Longest line accepted, in bytes.
+  uint64_t max_line_bytes = 16u << 20;
+};
+
+struct ImportReport {
+  uint64_t lines = 0, added = 0, duplicates = 0, rejected = 0;
+  std::filesystem::path rejects_file;  // JSONL {"line":n,"reason":"..."}; empty when none
+};
+
+struct FormatInfo {
+  std::string name, summary, example;
+};
+/// texts-jsonl, ratings-tsv, votes-tsv, preference-jsonl, hh, demonstrations-jsonl
+std::vector<FormatInfo> import_formats();
+/// Streams the file; a bad line is rejected with its number and reason in
+/// `<store>/rejects/<input name>-<hash>.jsonl`, never fatal; an unusable file is an InputError.
+/// .gz inputs are read as they are.
+ImportReport import_file(Store& store, const ImportOptions& options);
+
+/// trl-preference, trl-sft
+std::vector<FormatInfo> export_formats();
+/// Number of lines written (temporary file, then rename).
+uint64_t export_file(const Store& store, const std::string& format,
+                     const std::filesystem::path& output);
+
+}  // namespace hone::data

@@ -1,0 +1,94 @@
+#pragma once
+
+// The feedback store: a directory of immutable, checksummed HDF5 segments (data/FORMAT.md). A
+// writer collects records in memory and seals them as one new segment: temporary file, flush,
+// fsync, rename, fsync of the directory. A reader sees the concatenation of all segments.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "data/records.h"
+
+namespace hone::data {
+
+/// All records of a store in memory, in segment order. Item indices are store-wide.
+struct Records {
+  std::vector<Item> items;
+  std::vector<Rating> ratings;
+  std::vector<Comparison> comparisons;
+  std::vector<Demonstration> demonstrations;
+};
+
+struct SegmentInfo {
+  std::string name;   // segment-000001.h5
+  uint64_t bytes = 0;
+  uint64_t items = 0, ratings = 0, comparisons = 0, demonstrations = 0;
+  std::string sha256;  // digest over the columns' digests
+  std::string created; // ISO 8601
+};
+
+struct VerifyProblem {
+  std::string segment;
+  std::string column;  // dataset path, or empty for the whole file
+  std::string message;
+};
+
+class StoreWriter;
+
+class Store {
+ public:
+  /// Opens an existing store; `create` makes an empty one. Throws InputError when `directory` is
+  /// something else, CorruptError when a segment's header cannot be read.
+  static Store open(const std::filesystem::path& directory, bool create = false);
+
+  const std::filesystem::path& directory() const { return directory_; }
+  std::vector<SegmentInfo> segments() const;
+
+  /// Reads and checks every column it reads; throws CorruptError naming segment and column.
+  /// Comparisons superseded by a later one are left out.
+  Records read() const;
+
+  /// Every checksum and invariant (offsets rising, indices in range, ranks per item, unique ids).
+  std::vector<VerifyProblem> verify() const;
+
+  /// Digest of all segments' digests: the store's identity for provenance and stage skipping.
+  std::string hash() const;
+
+ private:
+  friend class StoreWriter;
+  explicit Store(std::filesystem::path directory) : directory_(std::move(directory)) {}
+  std::filesystem::path directory_;
+};
+
+/// Collects records and seals them as one segment. Records whose id the store already holds are
+/// dropped, so that importing the same file twice adds nothing.
+class StoreWriter {
+ public:
+  explicit StoreWriter(const Store& store);
+  StoreWriter(StoreWriter&&) noexcept;
+  ~StoreWriter();  // drops what was not sealed
+
+  /// Index of the item in the store (the existing one if the id is known). Throws InputError when
+  /// the id is known with another content.
+  int64_t add_item(Item item);
+  /// -1 when unknown.
+  int64_t find_item(const std::string& id) const;
+  bool add_rating(Rating rating);  // false: already there (same item, rater, dimension)
+  bool add_comparison(Comparison comparison);
+  bool add_demonstration(Demonstration demonstration);
+
+  /// Writes the segment; nothing is written when nothing was added. Throws IoError (disk full,
+  /// ...): the store is then as before.
+  SegmentInfo seal();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace hone::data

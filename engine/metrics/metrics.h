@@ -1,0 +1,40 @@
+#pragma once
+
+// Metrics of a run: one JSON object a step in metrics.jsonl, TensorBoard event files, and a line
+// on the terminal with speed and time left.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace hone::engine {
+
+/// Named numbers of one step; names are "area/name" ("ppo/kl", "reward/loss").
+using MetricValues = std::vector<std::pair<std::string, double>>;
+
+class Metrics {
+ public:
+  /// Appends to `run`/metrics.jsonl and writes `run`/tensorboard/events.out.tfevents.*. An empty
+  /// path records nothing on disk. `quiet`: nothing on the terminal.
+  Metrics(const std::filesystem::path& run, bool quiet);
+  ~Metrics();
+
+  /// Begins a stage: {"stage": name} stands in each of its objects; total steps give the ETA.
+  void begin_stage(const std::string& stage, int64_t total_steps);
+  /// One object: {"stage","step","time","seconds", values...}. Non-finite values become null.
+  /// `line` lists the names shown on the terminal (empty: the first four).
+  void step(int64_t step, const MetricValues& values, const std::vector<std::string>& line = {});
+  /// Ends the stage's line on the terminal.
+  void end_stage();
+  /// A remark on the terminal that does not tear the progress line.
+  void say(const std::string& text);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace hone::engine

@@ -1,0 +1,79 @@
+#pragma once
+
+// A decoder-only transformer over packed tokens: policy, reference, reward model and critic alike.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "engine/models/model_config.h"
+#include "engine/models/parameter_arena.h"
+#include "reward/backbone.h"
+
+namespace hone::engine {
+
+enum class HeadKind { kLanguageModel, kScalar };
+
+/// Keys and values of live rows in blocks of `block_size` tokens, allocated once.
+struct KvCache {
+  std::vector<at::Tensor> keys, values;  // per layer [blocks, block_size, kv_heads, head_dim]
+  int64_t block_size = 16, blocks = 0;
+};
+
+class CausalLM : public reward::Backbone {
+ public:
+  CausalLM(ModelConfig config, HeadKind head, at::ScalarType dtype = at::kFloat,
+           at::Device device = at::kCPU);
+
+  /// N(0, initializer_range); residual output projections scaled by 1/sqrt(2*layers); scalar head
+  /// N(0, 1/sqrt(H+1)) (ALGORITHMS 14). Depends on the seed only.
+  void initialize(uint64_t seed);
+
+  at::Tensor hidden(const at::Tensor& tokens, const at::Tensor& cu_seqlens) override;  // [N,H]
+  at::Tensor lm_head() const;               // [V,H] (the embedding when tied)
+  at::Tensor scalar_head() const override;  // [1,H]; kScalar only
+  int64_t hidden_size() const override { return config_.hidden_size; }
+
+  /// One token for each of R rows: tokens [R], positions [R] int64, block_table [R, max_blocks]
+  /// int32. Writes the cache. -> hidden [R,H]. No gradient.
+  at::Tensor decode(const at::Tensor& tokens, const at::Tensor& positions, KvCache& cache,
+                    const at::Tensor& block_table);
+  KvCache make_cache(int64_t blocks, int64_t block_size) const;
+
+  /// Residual dropout with probability p while p > 0; the masks depend on (seed, call count).
+  void set_dropout(double p, uint64_t seed);
+
+  /// Same weights, own arena. A scalar copy of a language model gets a fresh head from `seed`.
+  std::unique_ptr<CausalLM> copy(HeadKind head, uint64_t seed = 0) const;
+
+  const ModelConfig& config() const { return config_; }
+  HeadKind head() const { return head_; }
+  ParameterArena& parameters() { return parameters_; }
+  const ParameterArena& parameters() const { return parameters_; }
+
+ private:
+  struct Block;
+  ModelConfig config_;
+  HeadKind head_;
+  ParameterArena parameters_;
+  std::vector<Block> blocks_;
+  int64_t embedding_ = -1, lm_head_ = -1, final_norm_ = -1, scalar_head_ = -1;  // leaf indices
+  at::Tensor cos_, sin_;  // [max_positions, head_dim/2]
+  double dropout_ = 0.0;
+  uint64_t dropout_seed_ = 0, dropout_calls_ = 0;
+
+ public:
+  ~CausalLM() override;
+};
+
+/// Reads config.json + model.safetensors (or the sharded index). InputError names file and tensor.
+std::unique_ptr<CausalLM> load_model(const std::filesystem::path& directory, HeadKind head,
+                                     at::ScalarType dtype = at::kFloat,
+                                     at::Device device = at::kCPU);
+/// Writes config.json and model.safetensors atomically; transformers loads the directory.
+void save_model(const CausalLM& model, const std::filesystem::path& directory);
+
+}  // namespace hone::engine

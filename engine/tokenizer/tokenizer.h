@@ -1,0 +1,67 @@
+#pragma once
+
+// tokenizer.json in and out: byte-level BPE and sentencepiece-like BPE with byte fallback.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hone::engine {
+
+class Tokenizer {
+ public:
+  /// Reads `directory`/tokenizer.json (or the file itself). Throws data::InputError naming file
+  /// and field for anything unknown that would change token ids.
+  static Tokenizer load(const std::filesystem::path& path);
+  /// From the text of a tokenizer.json.
+  static Tokenizer parse(const std::string& json, const std::string& where);
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  /// Token ids of valid UTF-8 text (invalid bytes are replaced by U+FFFD first, as `tokenizers`
+  /// bindings do). add_special: what the post-processor adds (bos, eos). Thread-safe.
+  std::vector<int32_t> encode(std::string_view text, bool add_special) const;
+  /// skip_special drops special added tokens.
+  std::string decode(const std::vector<int32_t>& ids, bool skip_special) const;
+
+  int64_t vocab_size() const;          // ids are below this
+  int64_t id_of(std::string_view token) const;  // -1 when unknown
+  std::string token_of(int32_t id) const;
+  const std::string& json() const;     // the file's text, to be written back as it was
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Text as it arrives, holding back bytes of an incomplete character.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer& tokenizer);
+  std::string push(int32_t id);
+  std::string finish();
+
+ private:
+  const Tokenizer& tokenizer_;
+  std::vector<int32_t> ids_;
+  size_t emitted_ = 0;
+};
+
+struct BpeTrainerOptions {
+  int64_t vocab_size = 2048;
+  std::vector<std::string> special_tokens = {"<pad>", "<bos>", "<eos>"};  // ids 0, 1, 2
+  bool add_prefix_space = true;
+  int64_t min_frequency = 2;
+};
+/// Trains byte-level BPE; returns the tokenizer.json text, which the `tokenizers` package loads.
+/// Ties between pairs are broken as that package's trainer does (lower token ids first), so that
+/// both give the same merges.
+std::string train_byte_level_bpe(const std::vector<std::string>& texts,
+                                 const BpeTrainerOptions& options);
+
+}  // namespace hone::engine

@@ -1,0 +1,53 @@
+#pragma once
+
+// Next-token training: pretraining (no prompt) and SFT (prompt masked).
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/metrics/metrics.h"
+#include "engine/models/causal_lm.h"
+#include "engine/optim/optimizer.h"
+#include "engine/packing/packed_batch.h"
+
+namespace hone::engine {
+
+struct LmTrainingOptions {
+  int64_t steps = 0;           // 0: by epochs
+  double epochs = 1.0;         // used when steps = 0
+  int64_t batch_tokens = 1536; // tokens of one optimizer step
+  int64_t micro_tokens = 0;    // tokens of one forward; 0 = batch_tokens. Changes nothing but memory
+  double dropout = 0.0;
+  OptimizerOptions optimizer;
+
+  template <class V>
+  void visit(V&& v) {
+    v("steps", steps, "optimizer steps; 0 = by epochs");
+    v("epochs", epochs, "passes over the data when steps = 0");
+    v("batch_tokens", batch_tokens, "tokens of one optimizer step");
+    v("micro_tokens", micro_tokens, "tokens of one forward pass, 0 = batch_tokens");
+    v("dropout", dropout, "residual dropout probability");
+    v("optimizer", optimizer, "");
+  }
+};
+
+struct LmTrainingResult {
+  int64_t steps = 0, tokens = 0;
+  double final_loss = 0;  // mean of the last 50 steps, nats per token
+  double seconds = 0;
+};
+
+/// Trains in place. Throws Interrupted at a step boundary when asked to stop.
+LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& texts,
+                          const LmTrainingOptions& options, uint64_t seed,
+                          const std::string& area, Metrics& metrics);
+
+struct LmEvaluation {
+  double nats_per_token = 0, perplexity = 0;
+  double total_nats = 0;
+  int64_t tokens = 0;
+};
+LmEvaluation evaluate_lm(CausalLM& model, const std::vector<TrainingText>& texts);
+
+}  // namespace hone::engine

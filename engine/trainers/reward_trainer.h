@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "engine/metrics/metrics.h"
+#include "engine/models/causal_lm.h"
+#include "engine/optim/optimizer.h"
+#include "engine/packing/packed_batch.h"
+#include "reward/preference_data.h"
+
+namespace hone::engine {
+
+struct RewardTrainingOptions {
+  double epochs = 4.0;
+  /// "bradley_terry" (a tie is a target of one half), "davidson", "rao_kupper".
+  std::string loss = "bradley_terry";
+  double tie = 0.0;
+  double lapse = 0.0;
+  /// Weight of mean(score)^2, which keeps scores near zero.
+  double centering = 5e-4;
+  double dropout = 0.1;
+  int64_t groups_per_batch = 4;
+  int64_t items_per_batch = 128;
+  double across_weight = 1.0;
+  OptimizerOptions optimizer;
+
+  template <class V>
+  void visit(V&& v) {
+    v("epochs", epochs, "passes over the groups");
+    v("loss", loss, "bradley_terry | davidson | rao_kupper");
+    v("tie", tie, "tie parameter of davidson (nu) or rao_kupper (theta)");
+    v("lapse", lapse, "probability of an answer at random, each side");
+    v("centering", centering, "weight of mean(score)^2");
+    v("dropout", dropout, "residual dropout probability");
+    v("groups_per_batch", groups_per_batch, "rater groups in one step");
+    v("items_per_batch", items_per_batch, "texts in one step made of explicit comparisons");
+    v("across_weight", across_weight, "weight of pairs across groups");
+    v("optimizer", optimizer, "");
+  }
+};
+
+struct RewardTrainingResult {
+  int64_t steps = 0;
+  double final_loss = 0;
+  double seconds = 0;
+};
+
+/// `tokens[i]` = token ids of Records::items[i] (prompt + text + EOS).
+RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData& data,
+                                  const std::vector<TokenIds>& tokens,
+                                  const RewardTrainingOptions& options, uint64_t seed,
+                                  Metrics& metrics);
+
+/// Raw scores of sequences, batched by tokens; no gradient.
+std::vector<float> score_sequences(CausalLM& model, const std::vector<TokenIds>& sequences,
+                                   int64_t batch_tokens = 16384);
+
+}  // namespace hone::engine

@@ -1,0 +1,212 @@
+#pragma once
+
+// The public, typed C++ face of the `hone` torch ops. Every function here goes through the
+// dispatcher (CPU or CUDA, with autograd where a gradient exists), so that the engine and a Python
+// user of `torch.ops.hone.*` run the same code.
+//
+// Layout: token streams are packed. A batch of B sequences is one flat stream of N tokens with
+// `cu_seqlens` [B+1] int64, cu_seqlens[0] = 0, cu_seqlens[B] = N. Nothing is padded.
+//
+// Errors: c10::Error (RuntimeError in Python) that names op, argument, expected and got.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <tuple>
+
+namespace hone::kernels {
+
+using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+
+constexpr double kNoClamp = std::numeric_limits<double>::infinity();
+
+// ---------------------------------------------------------------- advantages
+
+struct AdvantageOptions {
+  /// Weight of the reference KL inside the reward (beta).
+  double kl_coef = 0.0;
+  /// "k1" d, "k2" d^2/2, "k3" e^-d - 1 + d, "abs" |d|, with d = logp_old - logp_ref.
+  std::string kl_estimator = "k1";
+  /// |d| is clamped to this before the estimator (ALGORITHMS 28).
+  double kl_clamp = kNoClamp;
+  /// Where a sequence's score is added: "last" = its last entry with mask 1; "after_last" = the
+  /// entry after it when the segment carries one (EOS + 1 of TRL and sfd), else the last.
+  std::string placement = "last";
+  double gamma = 1.0;
+  double lambda = 0.95;
+};
+
+struct Advantages {
+  Tensor advantages;  // [N] not whitened
+  Tensor returns;     // [N] advantages + values
+  Tensor rewards;     // [N] per-token reward after KL penalty and score
+  Tensor stats;       // [4] float64 on the device: sum, sum of squares of advantages where mask = 1, count, sum of KL
+};
+
+/// One pass over response tokens: KL penalty, reward placement, reverse GAE scan, whitening sums.
+/// logp_old, logp_ref, values [N] float32/float64; scores [B]; cu_seqlens [B+1];
+/// mask [N] uint8/bool: a masked step is skipped, its successor's value and trace carry over
+/// (multi-turn tool tokens). The value after the last step of a sequence is 0. Not differentiable.
+Advantages advantages(const Tensor& logp_old, const Tensor& logp_ref, const Tensor& values,
+                      const Tensor& scores, const Tensor& cu_seqlens, const OptionalTensor& mask,
+                      const AdvantageOptions& options);
+
+/// (x - mean) / sqrt(var + 1e-8) with the moments in `stats` (as `advantages` left them).
+/// `unbiased`: Bessel-corrected variance. `shift_mean` false keeps the mean (ALGORITHMS 27, 31).
+Tensor whiten(const Tensor& x, const Tensor& stats, bool unbiased, bool shift_mean);
+
+/// Per-group advantages of scores [G*n] (n consecutive samples per prompt). kind: "grpo" (mean,
+/// unbiased std + eps), "dr_grpo" (mean only), "rloo" (leave-one-out mean). Groups of one give 0.
+Tensor group_advantages(const Tensor& scores, int64_t group_size, const std::string& kind,
+                        double eps);
+
+// ---------------------------------------------------------------- language-model head
+
+struct TokenLogprobs {
+  Tensor logprobs;  // [N] float32 (float64 for float64 input): log softmax(h W^T / temperature)[target]
+  Tensor entropy;   // [N] of the same distribution; carries no gradient
+};
+
+/// From hidden states [N,H] and head weight [V,H] to log-probabilities of targets [N] int64, in
+/// chunks of tokens: [N,V] never exists whole. Differentiable in hidden and weight (recompute).
+TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
+                             double temperature);
+
+struct HeadLoss {
+  Tensor loss;      // [] sum_i token_weights[i] * (-logprob_i)
+  Tensor logprobs;  // [N], detached
+};
+
+/// Weighted negative log-likelihood with the gradient folded into the forward chunk (three GEMMs,
+/// not four). token_weights [N] float32 already hold mask and global denominator.
+HeadLoss head_nll(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
+                  const Tensor& token_weights, double temperature);
+
+struct PolicyLossOptions {
+  double clip_low = 0.2;   // ratio is clipped to [1 - clip_low, 1 + clip_high]
+  double clip_high = 0.2;
+  double dual_clip = 0.0;  // c > 1; 0 = off
+  /// Weight and estimator ("k1","k2","k3") of a reference KL inside the loss; 0 = off.
+  double kl_coef = 0.0;
+  std::string kl_estimator = "k3";
+};
+
+struct PolicyLoss {
+  Tensor loss;     // [] sum_i token_weights[i] * loss_i
+  /// [5] float64, detached, each weighted by token_weights: clip fraction, approx KL
+  /// 0.5*(new-old)^2, mean log ratio k1 (old-new), mean ratio, max |ratio - 1| (not weighted).
+  Tensor metrics;
+};
+
+/// Clipped surrogate per token; aggregation is the caller's token_weights [N] (token mean:
+/// 1/count; sequence mean of token means: 1/(B*len); constant: 1/(B*L_max)), so that the loss does
+/// not depend on micro-batches or ranks. Differentiable in logp_new.
+PolicyLoss policy_loss(const Tensor& logp_new, const Tensor& logp_old, const Tensor& advantages,
+                       const OptionalTensor& logp_ref, const Tensor& token_weights,
+                       const PolicyLossOptions& options);
+
+struct HeadPolicyLoss {
+  Tensor loss;      // []
+  Tensor metrics;   // [5] as PolicyLoss
+  Tensor logprobs;  // [N], detached
+  Tensor entropy;   // [N], detached
+};
+
+/// token_logprobs + policy_loss with the gradient folded into the forward chunk. Bit-equal
+/// log-probabilities to token_logprobs for the same hidden, weight and N.
+HeadPolicyLoss head_policy_loss(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
+                                const Tensor& logp_old, const Tensor& advantages,
+                                const OptionalTensor& logp_ref, const Tensor& token_weights,
+                                double temperature, const PolicyLossOptions& options);
+
+struct ValueLoss {
+  Tensor loss;     // [] sum_i token_weights[i] * 0.5 * max((v-R)^2, (clip(v)-R)^2)
+  Tensor metrics;  // [2] float64: clip fraction, sum token_weights*(v-R)^2
+};
+/// clip <= 0: no clipping. Differentiable in values.
+ValueLoss value_loss(const Tensor& values, const Tensor& values_old, const Tensor& returns,
+                     const Tensor& token_weights, double clip);
+
+// ---------------------------------------------------------------- preferences
+
+struct PreferenceLossOptions {
+  /// "bradley_terry": soft target, tie = 0.5. "davidson", "rao_kupper": explicit tie probability
+  /// with parameter `tie` (nu >= 0, theta >= 1); target exactly 0.5 is then a tie.
+  std::string model = "bradley_terry";
+  double tie = 0.0;
+  /// Likelihood (1 - 2*lapse) * p + lapse (Christiano's 10 %: lapse 0.05); 0 = off.
+  double lapse = 0.0;
+};
+/// Sum_p weights[p] * nll(delta[p] - margin[p], target[p]); delta [P] = score of the first minus
+/// the second; target [P] in [0,1]; weights [P]; margin optional. Differentiable in delta.
+Tensor preference_loss(const Tensor& delta, const Tensor& target, const Tensor& weights,
+                       const OptionalTensor& margin, const PreferenceLossOptions& options);
+
+// ---------------------------------------------------------------- optimizer on flat arenas
+
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  /// "torch": eps added to sqrt(v_hat). "tf1": eps outside the bias correction (ALGORITHMS 39).
+  std::string eps_mode = "torch";
+};
+/// In place over flat arenas [P] (param, m, v). Slice s covers [offsets[s], offsets[s+1]) with its
+/// own lr and weight decay (decoupled). grad_scale [] multiplies grad (clipping). step counts from 1.
+void adamw_step(const Tensor& param, const Tensor& grad, const Tensor& m, const Tensor& v,
+                at::IntArrayRef offsets, at::ArrayRef<double> lr, at::ArrayRef<double> weight_decay,
+                const Tensor& grad_scale, int64_t step, const AdamWOptions& options);
+
+/// Euclidean norm of a flat arena, accumulated in double in a fixed order. [] float64.
+Tensor grad_norm(const Tensor& grad);
+
+// ---------------------------------------------------------------- transformer pieces (packed)
+
+/// y = x / sqrt(mean(x^2) + eps) * weight; x [N,H], weight [H]. Differentiable.
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps);
+
+/// silu(x[:, :F]) * x[:, F:]; x [N,2F] -> [N,F]. Differentiable.
+Tensor swiglu(const Tensor& x);
+
+struct AttentionOptions {
+  int64_t heads = 1, kv_heads = 1, head_dim = 1;
+  double scale = 0.0;  // 0 = 1/sqrt(head_dim)
+  int64_t window = 0;  // sliding window; 0 = none
+};
+/// Causal self-attention inside each sequence, with rotary embedding applied on load.
+/// qkv [N,(heads+2*kv_heads)*head_dim] straight from one projection, cos/sin [P,head_dim/2] tables
+/// (Hugging Face "rotate half" pairing i, i+head_dim/2); position of a token = its index in its sequence.
+/// -> [N, heads*head_dim]. Differentiable in qkv.
+Tensor attention(const Tensor& qkv, const Tensor& cu_seqlens, const Tensor& cos, const Tensor& sin,
+                 const AttentionOptions& options);
+
+/// One decode step for R rows: rotates and writes this token's k, v into the block cache and
+/// attends over the row's context. qkv [R,(heads+2*kv_heads)*head_dim]; k_cache, v_cache
+/// [blocks, block_size, kv_heads, head_dim] written in place; block_table [R, max_blocks] int32;
+/// positions [R] int64 = index of this token in its sequence. Row r reads only its own blocks.
+Tensor decode_attention(const Tensor& qkv, const Tensor& k_cache, const Tensor& v_cache,
+                        const Tensor& block_table, const Tensor& positions, const Tensor& cos,
+                        const Tensor& sin, const AttentionOptions& options);
+
+struct SampleOptions {
+  double temperature = 1.0;  // 0 = greedy, ties to the lowest id
+  int64_t top_k = 0;         // 0 = off
+  double top_p = 1.0;
+  double min_p = 0.0;
+};
+struct Sampled {
+  Tensor tokens;        // [R] int64
+  Tensor logprobs;      // [R] under the distribution really sampled from
+  Tensor raw_logprobs;  // [R] under softmax(logits)
+  Tensor entropy;       // [R] of softmax(logits / temperature)
+};
+/// keys [R,3] int64 = (prompt, sample, position): the draw of a row depends on (seed, its key,
+/// its logits) only (Philox 4x32-10), so not on batch size or order. logits [R,V].
+Sampled sample(const Tensor& logits, const Tensor& keys, int64_t seed, const SampleOptions& options);
+
+/// Inverted dropout whose mask depends on (seed, element index) only. Differentiable. p = 0: identity.
+Tensor dropout(const Tensor& x, double p, int64_t seed);
+
+}  // namespace hone::kernels

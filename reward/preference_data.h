@@ -1,0 +1,82 @@
+#pragma once
+
+// From stored records to pairs of texts with soft targets. Each text is forwarded once in a batch
+// and all its judgements are used (InstructGPT's K-wise batching): on real ratings that is worth
+// more than any other setting (shared/QUICKSTART.md).
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/store.h"
+
+namespace hone::reward {
+
+/// A preference between items[first] and items[second] of its batch or set.
+struct Pair {
+  int32_t first = 0, second = 0;
+  float target = 0.5f;  // share of judgements that prefer `first`; a tie counts half
+  float weight = 1.0f;
+};
+
+struct PairBatch {
+  std::vector<int64_t> items;  // indices into Records::items, each once
+  std::vector<Pair> pairs;     // indices into `items`
+};
+
+/// A held-out single judgement: target 1, 0 or 0.5 (tie); indices into Records::items.
+struct Vote {
+  int64_t first = 0, second = 0;
+  float target = 0.5f;
+  bool same_person = false;  // both judged by one person ("within"), or by two ("across")
+};
+
+/// Which raters are used: all, or every second one of a group in order of pseudonym, so that the
+/// other half can judge independently.
+enum class RaterFold { kAll, kEven, kOdd };
+
+struct PreferenceDataOptions {
+  data::Split split = data::Split::kTrain;
+  RaterFold fold = RaterFold::kAll;
+  /// Groups (rater blocks, prompts) in one batch; ratings of two people are compared across them.
+  int64_t groups_per_batch = 4;
+  /// Weight of one across-group mean against one within-group mean.
+  double across_weight = 1.0;
+  /// Upper limit of items in a batch made from explicit comparisons.
+  int64_t items_per_batch = 128;
+};
+
+/// Both kinds of judgement: ratings (sessions of one person over a group of items) and explicit
+/// comparisons (any k, ties, both-bad as tie or dropped).
+class PreferenceData {
+ public:
+  PreferenceData(const data::Records& records, PreferenceDataOptions options);
+  int64_t batches_per_epoch() const;
+  /// The batches of one epoch, in an order that depends on (seed, epoch) only.
+  std::vector<PairBatch> epoch(uint64_t seed, int64_t epoch) const;
+  int64_t raters() const;
+  int64_t judgements() const;
+  const std::vector<int64_t>& items() const;  // every item used
+
+  /// `count` votes of single people drawn from this data; same_person: one person's two ratings of
+  /// one group, else two people's ratings of two groups. From explicit comparisons: those.
+  std::vector<Vote> votes(bool same_person, int64_t count, uint64_t seed) const;
+
+  struct Ceiling {
+    double person_vs_majority = 0;  // one person against the majority of the others
+    double person_vs_person = 0;
+    double tie_rate = 0;
+    int64_t count = 0;  // 0: the data has no pair judged by several people
+  };
+  Ceiling human_ceiling(bool same_person, int64_t count, uint64_t seed) const;
+
+ private:
+  struct Group;
+  const data::Records* records_;
+  PreferenceDataOptions options_;
+  std::shared_ptr<const std::vector<Group>> groups_;
+  std::vector<int64_t> items_;
+};
+
+}  // namespace hone::reward
