@@ -30,6 +30,12 @@ endif()
 # hone_library(<room> [SHARED] SOURCES ... LINK ...): target hone_<room>, alias hone::<room>.
 function(hone_library room)
   cmake_parse_arguments(ARG "SHARED" "" "SOURCES;LINK" ${ARGN})
+  if(NOT ARG_SOURCES)  # a room still empty
+    add_library(hone_${room} INTERFACE)
+    add_library(hone::${room} ALIAS hone_${room})
+    target_link_libraries(hone_${room} INTERFACE hone_options ${ARG_LINK})
+    return()
+  endif()
   if(ARG_SHARED)
     add_library(hone_${room} SHARED ${ARG_SOURCES})
   else()

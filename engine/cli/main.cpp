@@ -1,0 +1,68 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+#include <new>
+
+#include "data/error.h"
+#include "engine/cli/command.h"
+#include "engine/runtime/build_info.h"
+#include "engine/runtime/signals.h"
+
+namespace {
+
+constexpr int kFailed = 1, kBadInput = 2;
+
+int run(int argc, char** argv) {
+  using namespace hone::engine;
+  CLI::App app{"Hone: reinforcement learning from human feedback, from people's answers to a better policy.",
+               "hone"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", version_text());
+  app.footer(
+      "Examples:\n"
+      "  hone run experiments/recipes/quickstart.toml --out runs/quickstart\n"
+      "  hone generate --model runs/quickstart/policy --prompt 'this film is'\n"
+      "  hone collect --terminal --model runs/quickstart --pairs 10\n"
+      "  hone doctor\n"
+      "`hone <verb> --help` shows each verb's options and examples.");
+  add_run_command(app);
+  add_generate_command(app);
+  add_logprobs_command(app);
+  add_tokenize_command(app);
+  add_score_command(app);
+  add_import_command(app);
+  add_export_command(app);
+  add_inspect_command(app);
+  add_verify_command(app);
+  add_collect_command(app);
+  add_experiment_commands(app);
+  add_report_command(app);
+  add_doctor_command(app);
+  add_completion_command(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kBadInput;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  hone::engine::install_signal_handlers();
+  try {
+    return run(argc, argv);
+  } catch (const hone::engine::Interrupted& interrupted) {
+    std::cerr << "hone: stopped by signal " << interrupted.signal << "\n";
+    return 128 + interrupted.signal;
+  } catch (const hone::data::InputError& error) {
+    std::cerr << "hone: " << error.what() << "\n";
+    return kBadInput;
+  } catch (const std::bad_alloc&) {
+    std::cerr << "hone: out of memory\n";
+  } catch (const std::exception& error) {
+    std::cerr << "hone: " << error.what() << "\n";
+  }
+  return kFailed;
+}

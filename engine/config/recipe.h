@@ -1,0 +1,169 @@
+#pragma once
+
+// A recipe: everything that a run depends on, as one visited struct.
+//
+// Strings of commands and paths may hold {recipe} (the recipe's folder), {out} (the run folder),
+// {python} ($HONE_PYTHON, else the checkout's .venv, else python3) and {cache} ($HONE_CACHE, else
+// .cache beside the checkout's recipes).
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "engine/trainers/lm_trainer.h"
+#include "engine/trainers/ppo_trainer.h"
+#include "engine/trainers/reward_trainer.h"
+
+namespace hone::engine {
+
+struct ImportSpec {
+  std::string format, input, split = "group-hash";
+
+  template <class V>
+  void visit(V&& v) {
+    v("format", format, "one of `hone import --help`");
+    v("input", input, "file");
+    v("split", split, "group-hash | train, for records that name none");
+  }
+};
+
+struct DataOptions {
+  std::vector<std::string> prepare;
+  std::vector<ImportSpec> imports;
+  int64_t max_tokens = 64;
+  int64_t prompt_words = 0;
+
+  template <class V>
+  void visit(V&& v) {
+    v("prepare", prepare, "external command that writes the files to import; empty = none");
+    v("imports", imports, "files to import, in order: [{ format = .., input = .. }]");
+    v("max_tokens", max_tokens, "longest text in tokens; prompts lose their beginning, answers their end");
+    v("prompt_words", prompt_words, "first words of a text that serve as its prompt, 0 = stored prompts");
+  }
+};
+
+struct TokenizerOptions {
+  int64_t vocab_size = 2048;
+
+  template <class V>
+  void visit(V&& v) {
+    v("vocab_size", vocab_size, "byte-level BPE entries, the 256 bytes and 3 special ones included");
+  }
+};
+
+struct ModelOptions {
+  std::string path;
+  int64_t hidden_size = 128, layers = 2, heads = 4, kv_heads = 4, intermediate_size = 344;
+  int64_t max_positions = 128;
+  double rope_theta = 10000.0;
+  bool tie_embeddings = true;
+
+  template <class V>
+  void visit(V&& v) {
+    v("path", path, "Hugging Face directory to start from; empty = pretrain from scratch");
+    v("hidden_size", hidden_size, "width of the residual stream");
+    v("layers", layers, "transformer blocks");
+    v("heads", heads, "attention heads");
+    v("kv_heads", kv_heads, "key and value heads, divides heads");
+    v("intermediate_size", intermediate_size, "width of the gated MLP");
+    v("max_positions", max_positions, "longest context, tokens");
+    v("rope_theta", rope_theta, "base of the rotary embedding");
+    v("tie_embeddings", tie_embeddings, "LM head = embedding");
+  }
+};
+
+struct RewardStageOptions {
+  std::string init = "sft";
+  std::string raters = "even";
+  int64_t votes = 8000;
+  int64_t baseline_votes = 32000;
+  double baseline_same_person = 0.5;
+  RewardTrainingOptions training;
+
+  template <class V>
+  void visit(V&& v) {
+    v("init", init, "sft | pretrain | random: what the reward model starts from");
+    v("raters", raters, "even | odd | all raters of each group train it; the others judge");
+    v("votes", votes, "held-out single judgements of each kind that measure it");
+    v("baseline_votes", baseline_votes, "judgements of the other raters for the bag of words");
+    v("baseline_same_person", baseline_same_person, "share of those that one person gave in one group");
+    v("training", training, "");
+  }
+};
+
+struct TrainStageOptions {
+  std::string normalization = "policy";
+  int64_t normalization_samples = 512;
+  std::vector<std::string> reward_command;
+  int64_t evaluate_every = 10;
+  PpoOptions ppo;
+
+  template <class V>
+  void visit(V&& v) {
+    v("normalization", normalization, "policy | demonstrations | none: what score 0 (and 1) mean");
+    v("normalization_samples", normalization_samples, "samples of the starting policy for it");
+    v("reward_command", reward_command, "external program as reward instead of the reward model");
+    v("evaluate_every", evaluate_every, "iterations between looks at the judge, 0 = only at the end");
+    v("ppo", ppo, "");
+  }
+};
+
+struct EvaluateOptions {
+  int64_t prompts = 400;
+  int64_t seed = 1;
+  std::vector<std::string> judge;
+  std::string judge_name = "external judge";
+
+  template <class V>
+  void visit(V&& v) {
+    v("prompts", prompts, "held-out prompts");
+    v("seed", seed, "of the samples that are judged");
+    v("judge", judge, "external command: JSONL {text, prompt, response} in, {score} out; empty = none");
+    v("judge_name", judge_name, "how the report calls it");
+  }
+};
+
+struct Recipe {
+  std::string name = "run";
+  int64_t seed = 0;
+  int64_t threads = 0;
+  std::vector<std::string> stages = {"import", "pretrain", "sft",     "reward",
+                                     "train",  "evaluate", "report"};
+  DataOptions data;
+  TokenizerOptions tokenizer;
+  ModelOptions model;
+  LmTrainingOptions pretrain, sft;
+  RewardStageOptions reward;
+  TrainStageOptions train;
+  EvaluateOptions evaluate;
+
+  template <class V>
+  void visit(V&& v) {
+    v("name", name, "shown in the report");
+    v("seed", seed, "of everything random");
+    v("threads", threads, "CPU threads, 0 = all cores");
+    v("stages", stages, "in order, of import pretrain sft reward train evaluate report");
+    v("data", data, "");
+    v("tokenizer", tokenizer, "");
+    v("model", model, "");
+    v("pretrain", pretrain, "");
+    v("sft", sft, "");
+    v("reward", reward, "");
+    v("train", train, "");
+    v("evaluate", evaluate, "");
+  }
+};
+
+/// Reads a recipe, applies `overrides` ("a.b=c", values in TOML or bare words), checks every field.
+/// Throws data::InputError naming file, line and option.
+Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::string>& overrides);
+
+/// Impossible values and combinations: InputError naming the option, what was expected and got.
+void validate_recipe(const Recipe& recipe, const std::string& where);
+
+/// Replaces {recipe}, {out}, {python} and {cache}; other braces stay.
+std::string expand_placeholders(const std::string& text, const std::filesystem::path& recipe_dir,
+                                const std::filesystem::path& out);
+
+}  // namespace hone::engine
