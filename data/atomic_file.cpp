@@ -1,0 +1,74 @@
+#include "data/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+
+#include "data/error.h"
+#include "data/file_descriptor.h"
+
+namespace hone::data {
+namespace {
+
+// Hidden, and unlike any name of ours, so that a file left by a killed process is recognised.
+std::filesystem::path temporary_beside(const std::filesystem::path& path) {
+  static std::atomic<uint64_t> counter{0};
+  std::string name = ".";
+  name += path.filename().string();
+  name += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+  return path.parent_path() / name;
+}
+
+void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) throw_errno(to, "rename");
+  sync_directory(to.parent_path());
+}
+
+}  // namespace
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+  const auto temporary = temporary_beside(path);
+  FileDescriptor file = open_file(temporary, O_WRONLY | O_CREAT | O_EXCL);
+  try {
+    write_all(file, content, temporary);
+    sync_file(file, temporary);
+    file.close(temporary);
+    rename_durably(temporary, path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+void publish_file(const std::filesystem::path& temporary, const std::filesystem::path& path) {
+  {
+    const FileDescriptor file = open_file(temporary, O_RDONLY);
+    sync_file(file, temporary);
+  }
+  rename_durably(temporary, path);
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  const FileDescriptor file = open_file(path, O_RDONLY);
+  struct stat status {};
+  std::string content;
+  if (::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode)) {
+    content.reserve(static_cast<std::size_t>(status.st_size) + 1);
+  }
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t got = ::read(file.get(), buffer, sizeof buffer);
+    if (got == 0) return content;
+    if (got > 0) {
+      content.append(buffer, static_cast<std::size_t>(got));
+    } else if (errno != EINTR) {
+      throw_errno(path, "read");
+    }
+  }
+}
+
+}  // namespace hone::data
