@@ -24,9 +24,14 @@ class Metrics {
 
   /// Begins a stage: {"stage": name} stands in each of its objects; total steps give the ETA.
   void begin_stage(const std::string& stage, int64_t total_steps);
-  /// One object: {"stage","step","time","seconds", values...}. Non-finite values become null.
-  /// `line` lists the names shown on the terminal (empty: the first four).
+  /// One object: {"stage","step","time","seconds", values...}. `step` counts finished steps, from
+  /// 1; time is Unix seconds, seconds are since begin_stage. Non-finite values become null.
+  /// `line` lists the names shown on the terminal, best first (empty: the first four); a value
+  /// called "<area>/tokens_per_second" is always shown, as speed.
   void step(int64_t step, const MetricValues& values, const std::vector<std::string>& line = {});
+  /// One object under another stage's name, nothing on the terminal: what is measured in the midst
+  /// of a stage ("ppo_eval").
+  void record(const std::string& stage, int64_t step, const MetricValues& values);
   /// Ends the stage's line on the terminal.
   void end_stage();
   /// A remark on the terminal that does not tear the progress line.

@@ -1,0 +1,50 @@
+#include "engine/runtime/signals.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+namespace hone::engine {
+namespace {
+
+std::atomic<int> asked{0};
+std::atomic<bool> tell{false};
+static_assert(std::atomic<int>::is_always_lock_free,
+              "the handler may only touch lock-free atomics");
+
+// Only async-signal-safe calls in here.
+extern "C" void on_signal(int signal) {
+  if (asked.exchange(signal) != 0) _exit(128 + signal);
+  if (!tell) return;
+  const int saved_errno = errno;
+  static const char kNote[] = "\n[stop] at the next safe point; once more to leave at once\n";
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kNote, sizeof kNote - 1);
+  errno = saved_errno;
+}
+
+}  // namespace
+
+void install_signal_handlers() {
+  tell = isatty(STDERR_FILENO) == 1;
+  struct sigaction action = {};
+  action.sa_handler = on_signal;
+  sigemptyset(&action.sa_mask);
+  // No SA_RESTART: a verb that waits for a person or for another program has to wake up.
+  action.sa_flags = 0;
+  for (const int signal : {SIGINT, SIGTERM}) {
+    struct sigaction before = {};
+    sigaction(signal, nullptr, &before);
+    // A parent that ignores the signal (nohup, a background job of a script) means it.
+    if (before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);
+  }
+}
+
+int stop_signal() { return asked; }
+
+void check_interrupted() {
+  if (const int signal = asked; signal != 0) throw Interrupted{signal};
+}
+
+}  // namespace hone::engine
