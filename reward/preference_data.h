@@ -13,6 +13,8 @@
 
 namespace hone::reward {
 
+struct PreferenceGroups;
+
 /// A preference between items[first] and items[second] of its batch or set.
 struct Pair {
   int32_t first = 0, second = 0;
@@ -72,11 +74,8 @@ class PreferenceData {
   Ceiling human_ceiling(bool same_person, int64_t count, uint64_t seed) const;
 
  private:
-  struct Group;
-  const data::Records* records_;
   PreferenceDataOptions options_;
-  std::shared_ptr<const std::vector<Group>> groups_;
-  std::vector<int64_t> items_;
+  std::shared_ptr<const PreferenceGroups> groups_;
 };
 
 }  // namespace hone::reward

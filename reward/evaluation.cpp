@@ -1,0 +1,113 @@
+#include "reward/evaluation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "data/error.h"
+
+namespace hone::reward {
+namespace {
+
+constexpr size_t kBins = 10;
+
+/// Score difference of a vote without tie, turned so that positive is right.
+template <class F>
+void for_each_margin(const std::vector<float>& scores, const std::vector<Vote>& votes, F&& f) {
+  const auto score = [&](int64_t item) {
+    if (item < 0 || item >= static_cast<int64_t>(scores.size())) {
+      throw data::InputError("evaluation", "vote",
+                             "an item index below " + std::to_string(scores.size()),
+                             std::to_string(item));
+    }
+    return static_cast<double>(scores[static_cast<size_t>(item)]);
+  };
+  for (const auto& vote : votes) {
+    if (vote.target == 0.5f) continue;
+    const double delta = score(vote.first) - score(vote.second);
+    f(vote.target > 0.5f ? delta : -delta);
+  }
+}
+
+/// log(1 + exp(-x)) without overflow.
+double softplus_negative(double x) {
+  return std::max(-x, 0.0) + std::log1p(std::exp(-std::abs(x)));
+}
+
+double sigmoid(double x) {
+  return x >= 0.0 ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x) / (1.0 + std::exp(x));
+}
+
+double correctness(double margin) { return margin > 0.0 ? 1.0 : margin < 0.0 ? 0.0 : 0.5; }
+
+}  // namespace
+
+double pair_accuracy(const std::vector<float>& scores, const std::vector<Vote>& votes) {
+  double right = 0.0;
+  int64_t count = 0;
+  for_each_margin(scores, votes, [&](double margin) {
+    right += correctness(margin);
+    ++count;
+  });
+  return count == 0 ? 0.0 : right / static_cast<double>(count);
+}
+
+double fit_temperature(const std::vector<float>& scores, const std::vector<Vote>& votes) {
+  std::vector<double> margins;
+  double scale = 0.0;
+  for_each_margin(scores, votes, [&](double margin) {
+    margins.push_back(margin);
+    scale += std::abs(margin);
+  });
+  if (scale == 0.0 || !std::isfinite(scale)) return 1.0;
+  scale /= static_cast<double>(margins.size());
+  // sum log(1 + exp(-beta m)) is convex in beta = 1 / t, so its slope changes sign once at most:
+  // bisection on log beta. Separable data has no finite optimum and scores worse than chance ask
+  // for a negative one; the bounds (temperatures of 1e-3 to 1e3 mean margins) end both.
+  const auto slope = [&](double beta) {
+    double sum = 0.0;
+    for (const double margin : margins) sum -= margin * sigmoid(-beta * margin);
+    return sum;
+  };
+  double low = std::log(1e-3 / scale), high = std::log(1e3 / scale);
+  for (int step = 0; step < 50; ++step) {
+    const double middle = 0.5 * (low + high);
+    (slope(std::exp(middle)) < 0.0 ? low : high) = middle;
+  }
+  return std::exp(-0.5 * (low + high));
+}
+
+Calibration calibration(const std::vector<float>& scores, const std::vector<Vote>& votes,
+                        double temperature) {
+  if (!(temperature > 0.0) || !std::isfinite(temperature)) {
+    throw data::InputError("calibration", "temperature", "a finite number above 0",
+                           std::to_string(temperature));
+  }
+  Calibration result;
+  result.bins.resize(kBins);
+  int64_t count = 0;
+  for_each_margin(scores, votes, [&](double margin) {
+    const double confidence = sigmoid(std::abs(margin) / temperature);
+    const double right = sigmoid(margin / temperature);  // probability of what the person said
+    auto& bin =
+        result.bins[std::min(static_cast<size_t>((confidence - 0.5) * 2.0 * kBins), kBins - 1)];
+    bin.confidence += confidence;
+    bin.accuracy += correctness(margin);
+    ++bin.count;
+    result.brier += (1.0 - right) * (1.0 - right);
+    result.log_loss += softplus_negative(margin / temperature);
+    ++count;
+  });
+  if (count == 0) return result;
+  for (auto& bin : result.bins) {
+    if (bin.count == 0) continue;
+    result.ece += std::abs(bin.confidence - bin.accuracy) / static_cast<double>(count);
+    bin.confidence /= static_cast<double>(bin.count);
+    bin.accuracy /= static_cast<double>(bin.count);
+  }
+  result.brier /= static_cast<double>(count);
+  result.log_loss /= static_cast<double>(count);
+  return result;
+}
+
+}  // namespace hone::reward

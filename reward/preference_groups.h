@@ -1,0 +1,61 @@
+#pragma once
+
+// What PreferenceData keeps of a store: per group, who said what about which item.
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "reward/preference_data.h"
+
+namespace hone::reward {
+
+/// One rater's number for an item. Anonymous ratings (empty pseudonym) carry a negative rater that
+/// no other rating shares, so they are compared across people only.
+struct RaterValue {
+  int32_t rater = 0;
+  double value = 0.0;
+};
+
+struct RatedItem {
+  int64_t item = 0;                 // index into Records::items
+  std::vector<RaterValue> ratings;  // by rater, each rater once
+  std::vector<double> values;       // the same numbers in rising order
+};
+
+/// Items of one group with their ratings on one dimension.
+struct RatedGroup {
+  int32_t dimension = 0;  // ratings of two dimensions are never compared
+  std::vector<RatedItem> items;
+};
+
+/// All judgements of one unordered pair; `first` < `second`.
+struct ComparedPair {
+  int64_t first = 0, second = 0;   // indices into Records::items
+  std::vector<float> same_person;  // one entry a judgement: 1, 0.5 (tie) or 0 for `first`
+  std::vector<float> across;       // judgements put together from two people
+};
+
+struct ComparedGroup {
+  std::vector<ComparedPair> pairs;
+};
+
+struct PreferenceGroups {
+  std::vector<RatedGroup> rated;        // by group name, then dimension
+  std::vector<ComparedGroup> compared;  // by group name
+  std::vector<int64_t> items;           // every item used, rising
+  int64_t raters = 0, judgements = 0;
+};
+
+/// Reads the split and the fold out of `records`. Throws data::InputError on indices outside
+/// Records::items, ranks that do not fit their items, and numbers that are not finite.
+PreferenceGroups collect_groups(const data::Records& records, const PreferenceDataOptions& options);
+
+/// Share of the raters of both items who put `a` above `b`, a tie counting half, and their number.
+/// The share is 0.5 when nobody rated both.
+std::pair<double, int64_t> share_of_common_raters(const RatedItem& a, const RatedItem& b);
+
+/// Share of all pairs of one rating of `a` and one of `b` in which `a`'s is higher, ties half.
+double share_of_all_pairs(const RatedItem& a, const RatedItem& b);
+
+}  // namespace hone::reward
