@@ -6,10 +6,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/models/parameter_arena.h"
+#include "engine/optim/muon.h"
 
 namespace hone::engine {
 
@@ -46,30 +48,42 @@ struct OptimizerOptions {
   }
 };
 
-/// Learning-rate factor in [0, 1] at `step` (from 0) of `total_steps`.
+/// Learning-rate factor in [0, 1] at `step` (from 0) of `total_steps`: (step + 1) / warmup_steps
+/// while warming up, then from 1 down to final_lr_fraction, which step `total_steps` would have.
+/// Throws data::InputError for an unknown schedule.
 double schedule_factor(const OptimizerOptions& options, int64_t step, int64_t total_steps);
 
 class Optimizer {
  public:
+  /// Enables the arena's gradients. `parameters` must outlive the optimizer. Throws
+  /// data::InputError for options that cannot be.
   Optimizer(ParameterArena& parameters, OptimizerOptions options, int64_t total_steps);
   /// Clips, updates, zeroes the gradients. Returns the gradient norm before clipping. Throws
-  /// data::Error when the norm is not finite.
+  /// data::Error when the norm is not finite; parameters and state are then as before.
   double step();
-  int64_t steps_done() const { return step_; }
+  int64_t steps_done() const { return state_.step; }
   double lr() const;  // of the next step
   /// Everything a resume needs besides the parameters.
   struct State {
-    at::Tensor m, v, momentum;
+    at::Tensor m, v, momentum;  // [P]; momentum only with Muon
     int64_t step = 0;
   };
   State& state() { return state_; }
 
  private:
+  /// Adjacent parameters that AdamW updates in one launch; slice s is [offsets[s], offsets[s+1]).
+  struct Range {
+    std::vector<int64_t> offsets;
+    std::vector<bool> decays;
+  };
+  void adamw(double rate, double scale);
+
   ParameterArena& parameters_;
   OptimizerOptions options_;
   int64_t total_steps_;
-  int64_t step_ = 0;
   State state_;
+  std::vector<Range> ranges_;
+  std::optional<Muon> muon_;
 };
 
 }  // namespace hone::engine

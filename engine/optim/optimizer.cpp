@@ -1,0 +1,120 @@
+#include "engine/optim/optimizer.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "data/error.h"
+#include "kernels/ops.h"
+
+namespace hone::engine {
+namespace {
+
+void validate(const OptimizerOptions& o) {
+  const auto require = [](bool ok, const char* what, const char* expected, auto got) {
+    if (!ok) throw data::InputError("optimizer", what, expected, got);
+  };
+  const auto number = [&](bool ok, const char* what, const char* expected, double got) {
+    require(ok, what, expected, std::to_string(got));
+  };
+  require(o.kind == "adamw" || o.kind == "muon", "kind", "adamw or muon", o.kind);
+  number(std::isfinite(o.lr) && o.lr >= 0, "lr", "a finite number >= 0", o.lr);
+  number(o.beta1 >= 0 && o.beta1 < 1, "beta1", "a number in [0, 1)", o.beta1);
+  number(o.beta2 >= 0 && o.beta2 < 1, "beta2", "a number in [0, 1)", o.beta2);
+  number(o.eps > 0, "eps", "a number > 0", o.eps);
+  number(o.weight_decay >= 0, "weight_decay", "a number >= 0", o.weight_decay);
+  number(o.clip_norm >= 0, "clip_norm", "a number >= 0", o.clip_norm);
+  number(o.muon_lr_scale >= 0, "muon_lr_scale", "a number >= 0", o.muon_lr_scale);
+  number(o.muon_momentum >= 0 && o.muon_momentum < 1, "muon_momentum", "a number in [0, 1)",
+         o.muon_momentum);
+  number(o.warmup_steps >= 0, "warmup_steps", "a number >= 0", static_cast<double>(o.warmup_steps));
+  number(o.final_lr_fraction >= 0 && o.final_lr_fraction <= 1, "final_lr_fraction",
+         "a number in [0, 1]", o.final_lr_fraction);
+  schedule_factor(o, o.warmup_steps, o.warmup_steps + 1);  // throws for an unknown schedule
+}
+
+}  // namespace
+
+Optimizer::Optimizer(ParameterArena& parameters, OptimizerOptions options, int64_t total_steps)
+    : parameters_(parameters), options_(std::move(options)), total_steps_(total_steps) {
+  validate(options_);
+  if (!parameters_.grad_enabled()) parameters_.enable_grad();
+  const at::NoGradGuard no_grad;
+  state_.m = at::zeros_like(parameters_.data());
+  state_.v = at::zeros_like(parameters_.data());
+  const bool muon = options_.kind == "muon";
+  if (muon) {
+    muon_.emplace(parameters_);
+    state_.momentum = at::zeros_like(parameters_.data());
+  }
+  // Neighbouring leaves of one kind are one slice; a leaf's padding belongs to the slice before.
+  bool adjacent = false;
+  for (const auto& leaf : parameters_.leaves()) {
+    if (muon && leaf.in_block) {
+      adjacent = false;
+      continue;
+    }
+    if (!adjacent) {
+      ranges_.push_back({{leaf.offset, leaf.offset}, {leaf.decay}});
+      adjacent = true;
+    }
+    auto& range = ranges_.back();
+    if (range.decays.back() != leaf.decay) {
+      range.offsets.back() = leaf.offset;
+      range.offsets.push_back(leaf.offset);
+      range.decays.push_back(leaf.decay);
+    }
+    range.offsets.back() = leaf.offset + leaf.numel;
+  }
+}
+
+double Optimizer::lr() const {
+  return options_.lr * schedule_factor(options_, state_.step, total_steps_);
+}
+
+double Optimizer::step() {
+  const at::NoGradGuard no_grad;
+  const auto& grad = parameters_.grad();
+  const double norm = kernels::grad_norm(grad).item<double>();
+  if (!std::isfinite(norm)) {
+    throw data::Error("optimizer", "gradient norm of step " + std::to_string(state_.step + 1),
+                      "a finite number", std::to_string(norm));
+  }
+  const double scale =
+      options_.clip_norm > 0 ? std::min(1.0, options_.clip_norm / (norm + 1e-6)) : 1.0;
+  const double rate = lr();
+  ++state_.step;
+  adamw(rate, scale);
+  if (muon_) {
+    muon_->step(parameters_.data(), grad, state_.momentum, scale,
+                {.lr = rate * options_.muon_lr_scale,
+                 .decay = rate * options_.weight_decay,
+                 .momentum = options_.muon_momentum});
+  }
+  parameters_.zero_grad();
+  return norm;
+}
+
+void Optimizer::adamw(double rate, double scale) {
+  const kernels::AdamWOptions adam{options_.beta1, options_.beta2, options_.eps, "torch"};
+  const auto grad_scale = at::full({}, scale, parameters_.grad().options());
+  for (const auto& range : ranges_) {
+    const int64_t begin = range.offsets.front(), size = range.offsets.back() - begin;
+    const auto part = [&](const at::Tensor& arena) { return arena.narrow(0, begin, size); };
+    std::vector<int64_t> offsets;
+    for (const int64_t offset : range.offsets) offsets.push_back(offset - begin);
+    std::vector<double> rates, decays;
+    for (const bool decay : range.decays) {
+      rates.push_back(rate);
+      decays.push_back(decay ? options_.weight_decay : 0.0);
+    }
+    kernels::adamw_step(part(parameters_.data()), part(parameters_.grad()), part(state_.m),
+                        part(state_.v), offsets, rates, decays, grad_scale, state_.step, adam);
+  }
+}
+
+}  // namespace hone::engine
