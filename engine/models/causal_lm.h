@@ -15,6 +15,8 @@
 
 namespace hone::engine {
 
+struct TransformerBlock;
+
 enum class HeadKind { kLanguageModel, kScalar };
 
 /// Keys and values of live rows in blocks of `block_size` tokens, allocated once.
@@ -27,10 +29,13 @@ class CausalLM : public reward::Backbone {
  public:
   CausalLM(ModelConfig config, HeadKind head, at::ScalarType dtype = at::kFloat,
            at::Device device = at::kCPU);
+  ~CausalLM() override;
 
   /// N(0, initializer_range); residual output projections scaled by 1/sqrt(2*layers); scalar head
   /// N(0, 1/sqrt(H+1)) (ALGORITHMS 14). Depends on the seed only.
   void initialize(uint64_t seed);
+  /// The scalar head alone, as initialize() would fill it.
+  void initialize_scalar_head(uint64_t seed);
 
   at::Tensor hidden(const at::Tensor& tokens, const at::Tensor& cu_seqlens) override;  // [N,H]
   at::Tensor lm_head() const;               // [V,H] (the embedding when tied)
@@ -55,18 +60,17 @@ class CausalLM : public reward::Backbone {
   const ParameterArena& parameters() const { return parameters_; }
 
  private:
-  struct Block;
+  /// Makes cos_ and sin_ cover at least `positions`.
+  void reserve_positions(int64_t positions);
+
   ModelConfig config_;
   HeadKind head_;
   ParameterArena parameters_;
-  std::vector<Block> blocks_;
+  std::vector<TransformerBlock> blocks_;
   int64_t embedding_ = -1, lm_head_ = -1, final_norm_ = -1, scalar_head_ = -1;  // leaf indices
-  at::Tensor cos_, sin_;  // [max_positions, head_dim/2]
+  at::Tensor cos_, sin_;  // [positions seen so far, rounded up; head_dim/2]
   double dropout_ = 0.0;
   uint64_t dropout_seed_ = 0, dropout_calls_ = 0;
-
- public:
-  ~CausalLM() override;
 };
 
 /// Reads config.json + model.safetensors (or the sharded index). InputError names file and tensor.

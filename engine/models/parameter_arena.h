@@ -23,8 +23,8 @@ struct ParameterSlice {
 struct ParameterLeaf {
   std::vector<int64_t> shape;
   int64_t offset = 0, numel = 0;
-  bool decay = true;     // weight decay applies (matrices)
-  bool in_block = false; // a matrix inside a transformer block (Muon's set)
+  bool decay = true;      // weight decay applies (matrices)
+  bool in_block = false;  // a matrix inside a transformer block (Muon's set)
 };
 
 class ParameterArena {

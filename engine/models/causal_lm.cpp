@@ -1,0 +1,197 @@
+#include "engine/models/causal_lm.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "data/error.h"
+#include "engine/models/block.h"
+#include "engine/models/families.h"
+#include "engine/models/rope.h"
+#include "kernels/ops.h"
+
+namespace hone::engine {
+namespace {
+
+/// Independent streams from one seed: splitmix64's finaliser over (seed, stream).
+uint64_t mix(uint64_t seed, uint64_t stream) {
+  uint64_t z = seed + 0x9E3779B97F4A7C15ull * (stream + 1);
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return z ^ (z >> 31);
+}
+
+/// FNV-1a, so that a parameter's random numbers depend on its name, not on what stands beside it.
+uint64_t hash_name(const std::string& name) {
+  uint64_t hash = 0xCBF29CE484222325ull;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ull;
+  return hash;
+}
+
+void fill_normal(at::Tensor parameter, double std, uint64_t seed, const std::string& name) {
+  at::Generator generator = at::detail::createCPUGenerator(mix(seed, hash_name(name)));
+  const auto cpu = at::empty(parameter.sizes(), parameter.options().device(at::kCPU));
+  parameter.copy_(cpu.normal_(0.0, std, generator));
+}
+
+}  // namespace
+
+CausalLM::CausalLM(ModelConfig config, HeadKind head, at::ScalarType dtype, at::Device device)
+    : config_(std::move(config)), head_(head) {
+  config_.validate("model");
+  ModelLayout layout = declare_parameters(config_, head, parameters_);
+  parameters_.allocate(dtype, device);
+  embedding_ = layout.embedding;
+  lm_head_ = layout.lm_head;
+  final_norm_ = layout.final_norm;
+  scalar_head_ = layout.scalar_head;
+  for (const BlockLayout& block : layout.blocks) {
+    blocks_.emplace_back(block, parameters_);
+  }
+}
+
+CausalLM::~CausalLM() = default;
+
+void CausalLM::initialize(uint64_t seed) {
+  const at::NoGradGuard no_grad;
+  const Family& family = find_family(config_.family, "model");
+  const double residual = 1.0 / std::sqrt(2.0 * static_cast<double>(config_.layers));
+  std::vector<std::string> scaled;
+  for (int64_t layer = 0; layer < config_.layers; ++layer) {
+    scaled.push_back(layer_name(family.names.attention_output, layer));
+    scaled.push_back(layer_name(family.names.down, layer));
+  }
+  for (const ParameterSlice& slice : parameters_.slices()) {
+    at::Tensor values = parameters_.slice(slice.name);
+    if (slice.name == family.names.scalar_head) {
+      initialize_scalar_head(seed);
+    } else if (slice.shape.size() == 2) {
+      const bool output = std::find(scaled.begin(), scaled.end(), slice.name) != scaled.end();
+      fill_normal(values, config_.initializer_range * (output ? residual : 1.0), seed, slice.name);
+    } else {
+      values.fill_(slice.name.ends_with(".bias") ? 0.0 : 1.0);
+    }
+  }
+}
+
+void CausalLM::initialize_scalar_head(uint64_t seed) {
+  const at::NoGradGuard no_grad;
+  const Family& family = find_family(config_.family, "model");
+  const double std = 1.0 / std::sqrt(static_cast<double>(config_.hidden_size + 1));
+  fill_normal(parameters_.slice(family.names.scalar_head), std, seed, family.names.scalar_head);
+}
+
+at::Tensor CausalLM::lm_head() const {
+  if (head_ != HeadKind::kLanguageModel) {
+    throw data::InputError("model", "head", "a language model", "a scalar head");
+  }
+  return parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_);
+}
+
+at::Tensor CausalLM::scalar_head() const {
+  if (head_ != HeadKind::kScalar) {
+    throw data::InputError("model", "head", "a scalar head", "a language model");
+  }
+  return parameters_.leaf(scalar_head_);
+}
+
+void CausalLM::reserve_positions(int64_t positions) {
+  if (cos_.defined() && cos_.size(0) >= positions) return;
+  const auto rounded =
+      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(positions, 64))));
+  std::tie(cos_, sin_) =
+      rope_tables(config_, rounded, parameters_.data().scalar_type(), parameters_.data().device());
+}
+
+at::Tensor CausalLM::hidden(const at::Tensor& tokens, const at::Tensor& cu_seqlens) {
+  reserve_positions(tokens.size(0));  // no position of a packed batch lies beyond its tokens
+  const double eps = config_.norm_eps;
+  const kernels::AttentionOptions attention = attention_options(config_);
+  const bool drop = dropout_ > 0.0;
+  const auto add = [&](const at::Tensor& residual, const at::Tensor& x, const at::Tensor& weight) {
+    if (!drop) return at::addmm(residual, x, weight.t());
+    const auto seed = static_cast<int64_t>(mix(dropout_seed_, dropout_calls_++) >> 1);
+    return residual.add(kernels::dropout(at::mm(x, weight.t()), dropout_, seed));
+  };
+  at::Tensor x = at::embedding(parameters_.leaf(embedding_), tokens);
+  for (const TransformerBlock& block : blocks_) {
+    const at::Tensor qkv = block.project(kernels::rms_norm(x, block.attention_norm, eps), config_);
+    const at::Tensor attended = kernels::attention(qkv, cu_seqlens, cos_, sin_, attention);
+    x = add(x, attended, block.attention_output);
+    const at::Tensor gate_up = at::mm(kernels::rms_norm(x, block.mlp_norm, eps), block.gate_up.t());
+    x = add(x, kernels::swiglu(gate_up), block.down);
+  }
+  return kernels::rms_norm(x, parameters_.leaf(final_norm_), eps);
+}
+
+at::Tensor CausalLM::decode(const at::Tensor& tokens, const at::Tensor& positions, KvCache& cache,
+                            const at::Tensor& block_table) {
+  const at::NoGradGuard no_grad;
+  reserve_positions(block_table.size(1) * cache.block_size);
+  const double eps = config_.norm_eps;
+  const kernels::AttentionOptions attention = attention_options(config_);
+  at::Tensor x = at::embedding(parameters_.leaf(embedding_), tokens);
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    const TransformerBlock& block = blocks_[layer];
+    const at::Tensor qkv = block.project(kernels::rms_norm(x, block.attention_norm, eps), config_);
+    const at::Tensor attended = kernels::decode_attention(
+        qkv, cache.keys[layer], cache.values[layer], block_table, positions, cos_, sin_, attention);
+    x.addmm_(attended, block.attention_output.t());
+    const at::Tensor gate_up = at::mm(kernels::rms_norm(x, block.mlp_norm, eps), block.gate_up.t());
+    x.addmm_(kernels::swiglu(gate_up), block.down.t());
+  }
+  return kernels::rms_norm(x, parameters_.leaf(final_norm_), eps);
+}
+
+KvCache CausalLM::make_cache(int64_t blocks, int64_t block_size) const {
+  KvCache cache;
+  cache.blocks = blocks;
+  cache.block_size = block_size;
+  const std::vector<int64_t> shape = {blocks, block_size, config_.kv_heads, config_.head_dim};
+  for (int64_t layer = 0; layer < config_.layers; ++layer) {
+    cache.keys.push_back(at::empty(shape, parameters_.data().options()));
+    cache.values.push_back(at::empty(shape, parameters_.data().options()));
+  }
+  return cache;
+}
+
+void CausalLM::set_dropout(double p, uint64_t seed) {
+  dropout_ = p;
+  dropout_seed_ = seed;
+  dropout_calls_ = 0;
+}
+
+std::unique_ptr<CausalLM> CausalLM::copy(HeadKind head, uint64_t seed) const {
+  const at::NoGradGuard no_grad;
+  const at::Tensor& data = parameters_.data();
+  auto result = std::make_unique<CausalLM>(config_, head, data.scalar_type(), data.device());
+  if (head == head_) {
+    result->parameters_.copy_from(parameters_);
+    return result;
+  }
+  if (head == HeadKind::kLanguageModel && !config_.tie_embeddings) {
+    throw data::InputError("model", "copy as a language model", "a model with an LM head",
+                           "one with a scalar head only");
+  }
+  const Family& family = find_family(config_.family, "model");
+  for (const ParameterSlice& slice : result->parameters_.slices()) {
+    at::Tensor values = result->parameters_.slice(slice.name);
+    if (slice.name == family.names.scalar_head) {
+      result->initialize_scalar_head(seed);
+    } else {
+      values.copy_(parameters_.slice(slice.name));
+    }
+  }
+  return result;
+}
+
+}  // namespace hone::engine
