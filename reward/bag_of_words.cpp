@@ -150,7 +150,7 @@ BagOfWords BagOfWords::train(const std::vector<std::string>& texts, const std::v
         add_gradient(first, slope);
         add_gradient(second, -slope);
       }
-      adam.step(weights, grad, static_cast<float>(2.0 * options.l2),
+      adam.step(weights, grad, static_cast<float>(options.l2 / 4.0),
                 static_cast<float>(options.learning_rate * left));
     }
   }

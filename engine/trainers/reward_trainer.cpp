@@ -1,0 +1,216 @@
+#include "engine/trainers/reward_trainer.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+#include <span>
+#include <string>
+
+#include "data/error.h"
+#include "engine/packing/random_order.h"
+#include "engine/runtime/signals.h"
+#include "kernels/ops.h"
+
+namespace hone::engine {
+namespace {
+
+using data::InputError;
+
+/// The pairs of a batch as the loss reads them, on the model's device and in its dtype.
+struct PairTensors {
+  at::Tensor first, second;    // [P] int64, positions of the items in the batch
+  at::Tensor target, weights;  // [P]
+};
+
+PairTensors pair_tensors(const std::vector<reward::Pair>& pairs, const at::TensorOptions& options) {
+  const auto count = static_cast<int64_t>(pairs.size());
+  std::vector<int64_t> places(2 * pairs.size());
+  std::vector<double> numbers(2 * pairs.size());
+  for (size_t p = 0; p < pairs.size(); ++p) {
+    places[p] = pairs[p].first;
+    places[pairs.size() + p] = pairs[p].second;
+    numbers[p] = pairs[p].target;
+    numbers[pairs.size() + p] = pairs[p].weight;
+  }
+  const at::Tensor index = at::from_blob(places.data(), {2, count}, at::kLong)
+                               .to(options.device(), at::kLong, false, true);
+  const at::Tensor values = at::from_blob(numbers.data(), {2, count}, at::kDouble).to(options);
+  return {index.select(0, 0), index.select(0, 1), values.select(0, 0), values.select(0, 1)};
+}
+
+/// Share of the pairs with a majority whose sign the differences get right.
+double batch_accuracy(const at::Tensor& delta, const std::vector<reward::Pair>& pairs) {
+  const at::Tensor cpu = delta.detach().to(at::kCPU, at::kDouble).contiguous();
+  const double* values = cpu.const_data_ptr<double>();
+  double right = 0.0, count = 0.0;
+  for (size_t p = 0; p < pairs.size(); ++p) {
+    if (pairs[p].target == 0.5f) continue;
+    right += values[p] == 0.0 ? 0.5 : (values[p] > 0.0) == (pairs[p].target > 0.5f) ? 1.0 : 0.0;
+    count += 1.0;
+  }
+  return count == 0.0 ? 0.0 : right / count;
+}
+
+void check_options(const RewardTrainingOptions& options) {
+  const auto check = [](bool fine, const char* option, const char* expected, double got) {
+    if (!fine) throw InputError("reward training", option, expected, std::to_string(got));
+  };
+  check(options.epochs > 0.0 && std::isfinite(options.epochs), "epochs", "a number above 0",
+        options.epochs);
+  check(options.lapse >= 0.0 && options.lapse < 0.5, "lapse", "0 <= lapse < 0.5", options.lapse);
+  check(options.dropout >= 0.0 && options.dropout < 1.0, "dropout", "0 <= dropout < 1",
+        options.dropout);
+  check(options.centering >= 0.0 && std::isfinite(options.centering), "centering", "0 or more",
+        options.centering);
+  if (options.loss == "davidson") {
+    check(options.tie >= 0.0 && std::isfinite(options.tie), "tie", "0 or more for davidson",
+          options.tie);
+  } else if (options.loss == "rao_kupper") {
+    check(options.tie >= 1.0 && std::isfinite(options.tie), "tie", "1 or more for rao_kupper",
+          options.tie);
+  } else if (options.loss != "bradley_terry") {
+    throw InputError("reward training", "loss", "bradley_terry, davidson or rao_kupper",
+                     "'" + options.loss + "'");
+  }
+}
+
+void check_inputs(const CausalLM& model, const reward::PreferenceData& data,
+                  const std::vector<TokenIds>& tokens) {
+  if (model.head() != HeadKind::kScalar) {
+    throw InputError("reward training", "model", "a scalar head", "a language model");
+  }
+  for (const int64_t item : data.items()) {
+    if (item >= static_cast<int64_t>(tokens.size()) || tokens[static_cast<size_t>(item)].empty()) {
+      throw InputError("reward training", "tokens of item " + std::to_string(item),
+                       "at least one token", "none");
+    }
+  }
+}
+
+/// Dropout that ends with the training, however that ends.
+class TrainingDropout {
+ public:
+  TrainingDropout(CausalLM& model, double p, uint64_t seed) : model_(model) {
+    model_.set_dropout(p, seed);
+  }
+  ~TrainingDropout() { model_.set_dropout(0.0, 0); }
+  TrainingDropout(const TrainingDropout&) = delete;
+  TrainingDropout& operator=(const TrainingDropout&) = delete;
+
+ private:
+  CausalLM& model_;
+};
+
+PackedTokens pack_items(const CausalLM& model, const std::vector<int64_t>& items,
+                        const std::vector<TokenIds>& tokens) {
+  std::vector<std::span<const int32_t>> sequences;
+  sequences.reserve(items.size());
+  for (const int64_t item : items) sequences.emplace_back(tokens[static_cast<size_t>(item)]);
+  return pack(sequences, model.parameters().data().device());
+}
+
+/// Loss, accuracy and moments of the scores of one batch; gradients are in the arena.
+struct StepResult {
+  double loss = 0, accuracy = 0, score_mean = 0, score_std = 0;
+};
+
+StepResult forward_backward(CausalLM& model, const reward::PairBatch& batch,
+                            const std::vector<TokenIds>& tokens,
+                            const RewardTrainingOptions& options) {
+  const PackedTokens packed = pack_items(model, batch.items, tokens);
+  const PairTensors pairs = pair_tensors(batch.pairs, model.parameters().data().options());
+  const at::Tensor scores = reward::sequence_scores(model, packed.tokens, packed.cu_seqlens);
+  const at::Tensor delta =
+      scores.index_select(0, pairs.first) - scores.index_select(0, pairs.second);
+  kernels::PreferenceLossOptions loss_options;
+  loss_options.model = options.loss;
+  loss_options.tie = options.tie;
+  loss_options.lapse = options.lapse;
+  const at::Tensor preference =
+      kernels::preference_loss(delta, pairs.target, pairs.weights, std::nullopt, loss_options);
+  const at::Tensor mean = scores.mean();
+  (preference + options.centering * mean.square()).backward();
+
+  StepResult result;
+  result.loss = preference.item<double>();
+  result.accuracy = batch_accuracy(delta, batch.pairs);
+  result.score_mean = mean.item<double>();
+  result.score_std = scores.numel() > 1 ? scores.detach().std().item<double>() : 0.0;
+  return result;
+}
+
+constexpr int64_t kFinalSteps = 20;  // final_loss is the mean of this many last steps
+
+}  // namespace
+
+RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData& data,
+                                  const std::vector<TokenIds>& tokens,
+                                  const RewardTrainingOptions& options, uint64_t seed,
+                                  Metrics& metrics) {
+  check_options(options);
+  check_inputs(model, data, tokens);
+  const auto start = std::chrono::steady_clock::now();
+  const int64_t batches = data.batches_per_epoch();
+  const auto total = std::max<int64_t>(
+      1, std::llround(options.epochs * static_cast<double>(std::max<int64_t>(batches, 1))));
+  Optimizer optimizer(model.parameters(), options.optimizer, total);
+  model.parameters().zero_grad();
+  const TrainingDropout dropout(model, options.dropout, mix_seed(seed, 1));
+
+  RewardTrainingResult result;
+  metrics.begin_stage("reward", total);
+  for (int64_t epoch = 0; result.steps < total; ++epoch) {
+    const auto epoch_batches = data.epoch(seed, epoch);
+    if (epoch_batches.empty()) {
+      throw InputError("reward training", "preferences", "at least one comparable pair", "none");
+    }
+    for (const auto& batch : epoch_batches) {
+      if (result.steps == total) break;
+      check_interrupted();
+      const double lr = optimizer.lr();
+      const StepResult step = forward_backward(model, batch, tokens, options);
+      const double grad_norm = optimizer.step();
+      metrics.step(++result.steps,
+                   {{"reward/loss", step.loss},
+                    {"reward/accuracy", step.accuracy},
+                    {"reward/lr", lr},
+                    {"reward/grad_norm", grad_norm},
+                    {"reward/score_mean", step.score_mean},
+                    {"reward/score_std", step.score_std}},
+                   {"reward/loss", "reward/accuracy", "reward/lr"});
+      if (result.steps > total - kFinalSteps) {
+        result.final_loss += step.loss / static_cast<double>(std::min(total, kFinalSteps));
+      }
+    }
+  }
+  metrics.end_stage();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+std::vector<float> score_sequences(CausalLM& model, const std::vector<TokenIds>& sequences,
+                                   int64_t batch_tokens) {
+  const at::NoGradGuard no_grad;
+  std::vector<int64_t> order(sequences.size()), lengths;
+  std::iota(order.begin(), order.end(), int64_t{0});
+  for (const auto& sequence : sequences) lengths.push_back(static_cast<int64_t>(sequence.size()));
+  std::vector<float> scores(sequences.size());
+  for (const auto& batch : fill_batches(order, lengths, batch_tokens)) {
+    check_interrupted();
+    const PackedTokens packed = pack_items(model, batch, sequences);
+    const at::Tensor out = reward::sequence_scores(model, packed.tokens, packed.cu_seqlens)
+                               .to(at::kCPU, at::kFloat)
+                               .contiguous();
+    const float* values = out.const_data_ptr<float>();
+    for (size_t i = 0; i < batch.size(); ++i) scores[static_cast<size_t>(batch[i])] = values[i];
+  }
+  return scores;
+}
+
+}  // namespace hone::engine
