@@ -8,13 +8,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
 #include "data/error.h"
+#include "engine/io/json.h"
 #include "engine/io/safetensors_header.h"
-#include "engine/io/shown_json.h"
 
 namespace hone::engine {
 
@@ -92,13 +91,11 @@ Tensors tensors_of(const std::byte* bytes, size_t size, const std::string& file)
 
 // weight_map of an index: tensor name -> file name beside the index.
 std::map<std::string, std::string> read_index(std::string_view text, const std::string& where) {
-  const json index = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-    throw InputError(where, "index", "a JSON object with an object 'weight_map'",
-                     index.is_discarded() ? "invalid JSON" : "none");
-  }
+  const json index = parse_json(text, where);
+  const JsonField weight_map = JsonField(index, where).at("weight_map");
+  weight_map.require_object();
   std::map<std::string, std::string> files;
-  for (const auto& [tensor, value] : index["weight_map"].items()) {
+  for (const auto& [tensor, value] : weight_map.value().items()) {
     const fs::path file = value.is_string() ? value.get<std::string>() : std::string();
     // A plain name cannot leave the directory.
     if (file.empty() || file != file.filename() || file == "." || file == "..") {

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "data/error.h"
-#include "engine/io/shown_json.h"
+#include "engine/io/json.h"
 
 namespace hone::engine {
 namespace {

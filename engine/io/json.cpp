@@ -1,0 +1,107 @@
+#include "engine/io/json.h"
+
+#include <vector>
+
+#include "data/error.h"
+
+namespace hone::engine {
+
+using data::InputError;
+using nlohmann::json;
+
+std::string shown_json(const json& value) {
+  constexpr size_t kLimit = 100;
+  if (value.size() > kLimit && value.is_structured()) {
+    return std::string(value.is_array() ? "a list" : "an object") + " of " +
+           std::to_string(value.size());
+  }
+  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
+  if (text.size() > kLimit) text.replace(kLimit, std::string::npos, "...");
+  return text;
+}
+
+json parse_json(std::string_view text, const std::string& where) {
+  constexpr int kMaxDepth = 64;  // destructors and printers recurse
+  std::vector<size_t> keys;      // of each open object, by depth
+  const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
+    if (depth > kMaxDepth) throw InputError(where, "JSON", "at most 64 levels", "more");
+    const size_t level = static_cast<size_t>(depth);
+    if (event == json::parse_event_t::object_start) {
+      keys.resize(level + 2);
+      keys[level + 1] = 0;
+    } else if (event == json::parse_event_t::key) {
+      ++keys[level];
+    } else if (event == json::parse_event_t::object_end && keys[level + 1] != parsed.size()) {
+      throw InputError(where, "JSON object", "different keys", "one of them twice");
+    }
+    return true;
+  };
+  try {
+    return json::parse(text.begin(), text.end(), check);
+  } catch (const json::exception& error) {
+    throw InputError(where, "content", "valid JSON", error.what());
+  }
+}
+
+bool JsonField::has(const std::string& key) const {
+  require_object();
+  const auto found = value_->find(key);
+  return found != value_->end() && !found->is_null();
+}
+
+JsonField JsonField::at(const std::string& key) const {
+  require_object();
+  const auto found = value_->find(key);
+  if (found == value_->end()) fail("a field '" + key + "'", "none");
+  return {*found, where_, path_.empty() ? key : path_ + "." + key};
+}
+
+JsonField JsonField::at(size_t index) const {
+  if (index >= list_size()) fail("more than " + std::to_string(index) + " elements");
+  return {(*value_)[index], where_, path_ + "[" + std::to_string(index) + "]"};
+}
+
+size_t JsonField::list_size() const {
+  if (!value_->is_array()) fail("a list");
+  return value_->size();
+}
+
+const std::string& JsonField::text() const {
+  if (!value_->is_string()) fail("a string");
+  return value_->get_ref<const std::string&>();
+}
+
+bool JsonField::boolean() const {
+  if (!value_->is_boolean()) fail("true or false");
+  return value_->get<bool>();
+}
+
+int64_t JsonField::integer(int64_t low, int64_t high) const {
+  const bool in_int64 =
+      value_->is_number_integer() &&
+      (!value_->is_number_unsigned() || value_->get<uint64_t>() <= uint64_t{INT64_MAX});
+  if (!in_int64 || value_->get<int64_t>() < low || value_->get<int64_t>() > high) {
+    fail("an integer from " + std::to_string(low) + " to " + std::to_string(high));
+  }
+  return value_->get<int64_t>();
+}
+
+std::string JsonField::text_or(const std::string& key, const std::string& fallback) const {
+  return has(key) ? at(key).text() : fallback;
+}
+
+bool JsonField::boolean_or(const std::string& key, bool fallback) const {
+  return has(key) ? at(key).boolean() : fallback;
+}
+
+void JsonField::require_object() const {
+  if (!value_->is_object()) fail("an object");
+}
+
+void JsonField::fail(const std::string& expected) const { fail(expected, shown_json(*value_)); }
+
+void JsonField::fail(const std::string& expected, const std::string& got) const {
+  throw InputError(where_, path_.empty() ? "content" : path_, expected, got);
+}
+
+}  // namespace hone::engine
