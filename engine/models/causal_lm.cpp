@@ -3,9 +3,12 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/repeat_interleave.h>
 
 #include <algorithm>
 #include <bit>
@@ -44,6 +47,12 @@ void fill_normal(at::Tensor parameter, double std, uint64_t seed, const std::str
 }
 
 }  // namespace
+
+void KvCache::copy_block(int64_t from, int64_t to) {
+  const at::NoGradGuard no_grad;
+  for (at::Tensor& blocks : keys) blocks.select(0, to).copy_(blocks.select(0, from));
+  for (at::Tensor& blocks : values) blocks.select(0, to).copy_(blocks.select(0, from));
+}
 
 CausalLM::CausalLM(ModelConfig config, HeadKind head, at::ScalarType dtype, at::Device device)
     : config_(std::move(config)), head_(head) {
@@ -112,25 +121,68 @@ void CausalLM::reserve_positions(int64_t positions) {
       rope_tables(config_, rounded, parameters_.data().scalar_type(), parameters_.data().device());
 }
 
-at::Tensor CausalLM::hidden(const at::Tensor& tokens, const at::Tensor& cu_seqlens) {
-  reserve_positions(tokens.size(0));  // no position of a packed batch lies beyond its tokens
+/// Rotates keys and scatters keys and values of packed tokens into the cache, layer by layer.
+struct CausalLM::CacheWriter {
+  KvCache& cache;
+  const at::Tensor& slots;  // [N]
+  at::Tensor cos, sin;      // [N,1,head_dim/2], by position
+
+  void write(size_t layer, const at::Tensor& qkv, const ModelConfig& config) {
+    const int64_t dim = config.head_dim, half = dim / 2, kv = config.kv_heads;
+    const int64_t key_start = config.heads * dim;
+    const auto heads = [&](int64_t start) {
+      return qkv.narrow(1, start, kv * dim).view({qkv.size(0), kv, dim});
+    };
+    const at::Tensor key = heads(key_start);
+    const at::Tensor first = key.narrow(2, 0, half), second = key.narrow(2, half, half);
+    const at::Tensor rotated =
+        at::cat({first.mul(cos).sub_(second.mul(sin)), second.mul(cos).add_(first.mul(sin))}, 2);
+    const auto scatter = [&](at::Tensor& blocks, const at::Tensor& values) {
+      blocks.view({cache.blocks * cache.block_size, kv, dim}).index_copy_(0, slots, values);
+    };
+    scatter(cache.keys[layer], rotated);
+    scatter(cache.values[layer], heads(key_start + kv * dim));
+  }
+};
+
+at::Tensor CausalLM::forward(const at::Tensor& tokens, const at::Tensor& cu_seqlens, double dropout,
+                             CacheWriter* writer) {
   const double eps = config_.norm_eps;
   const kernels::AttentionOptions attention = attention_options(config_);
-  const bool drop = dropout_ > 0.0;
   const auto add = [&](const at::Tensor& residual, const at::Tensor& x, const at::Tensor& weight) {
-    if (!drop) return at::addmm(residual, x, weight.t());
+    if (dropout == 0.0) return at::addmm(residual, x, weight.t());
     const auto seed = static_cast<int64_t>(mix(dropout_seed_, dropout_calls_++) >> 1);
-    return residual.add(kernels::dropout(at::mm(x, weight.t()), dropout_, seed));
+    return residual.add(kernels::dropout(at::mm(x, weight.t()), dropout, seed));
   };
   at::Tensor x = at::embedding(parameters_.leaf(embedding_), tokens);
-  for (const TransformerBlock& block : blocks_) {
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    const TransformerBlock& block = blocks_[layer];
     const at::Tensor qkv = block.project(kernels::rms_norm(x, block.attention_norm, eps), config_);
+    if (writer != nullptr) writer->write(layer, qkv, config_);
     const at::Tensor attended = kernels::attention(qkv, cu_seqlens, cos_, sin_, attention);
     x = add(x, attended, block.attention_output);
     const at::Tensor gate_up = at::mm(kernels::rms_norm(x, block.mlp_norm, eps), block.gate_up.t());
     x = add(x, kernels::swiglu(gate_up), block.down);
   }
   return kernels::rms_norm(x, parameters_.leaf(final_norm_), eps);
+}
+
+at::Tensor CausalLM::hidden(const at::Tensor& tokens, const at::Tensor& cu_seqlens) {
+  reserve_positions(tokens.size(0));  // no position of a packed batch lies beyond its tokens
+  return forward(tokens, cu_seqlens, dropout_, nullptr);
+}
+
+at::Tensor CausalLM::prefill(const at::Tensor& tokens, const at::Tensor& cu_seqlens, KvCache& cache,
+                             const at::Tensor& slots) {
+  const at::NoGradGuard no_grad;
+  reserve_positions(tokens.size(0));
+  const at::Tensor starts = cu_seqlens.narrow(0, 0, cu_seqlens.size(0) - 1);
+  const at::Tensor positions =
+      at::arange(tokens.size(0), tokens.options())
+          .sub_(at::repeat_interleave(starts, cu_seqlens.diff(), 0, tokens.size(0)));
+  CacheWriter writer{cache, slots, cos_.index_select(0, positions).unsqueeze(1),
+                     sin_.index_select(0, positions).unsqueeze(1)};
+  return forward(tokens, cu_seqlens, 0.0, &writer);
 }
 
 at::Tensor CausalLM::decode(const at::Tensor& tokens, const at::Tensor& positions, KvCache& cache,

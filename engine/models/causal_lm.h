@@ -23,6 +23,8 @@ enum class HeadKind { kLanguageModel, kScalar };
 struct KvCache {
   std::vector<at::Tensor> keys, values;  // per layer [blocks, block_size, kv_heads, head_dim]
   int64_t block_size = 16, blocks = 0;
+
+  void copy_block(int64_t from, int64_t to);
 };
 
 class CausalLM : public reward::Backbone {
@@ -46,6 +48,10 @@ class CausalLM : public reward::Backbone {
   /// int32. Writes the cache. -> hidden [R,H]. No gradient.
   at::Tensor decode(const at::Tensor& tokens, const at::Tensor& positions, KvCache& cache,
                     const at::Tensor& block_table);
+  /// hidden() that also writes the cache: token i's rotated key and value go to cache slot
+  /// slots[i] = block * block_size + offset. slots [N] int64. No gradient, no dropout.
+  at::Tensor prefill(const at::Tensor& tokens, const at::Tensor& cu_seqlens, KvCache& cache,
+                     const at::Tensor& slots);
   KvCache make_cache(int64_t blocks, int64_t block_size) const;
 
   /// Residual dropout with probability p while p > 0; the masks depend on (seed, call count).
@@ -60,6 +66,9 @@ class CausalLM : public reward::Backbone {
   const ParameterArena& parameters() const { return parameters_; }
 
  private:
+  struct CacheWriter;
+  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& cu_seqlens, double dropout,
+                     CacheWriter* writer);
   /// Makes cos_ and sin_ cover at least `positions`.
   void reserve_positions(int64_t positions);
 
