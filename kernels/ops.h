@@ -42,21 +42,35 @@ struct AdvantageOptions {
 
 struct Advantages {
   Tensor advantages;  // [N] not whitened
-  Tensor returns;     // [N] advantages + values
+  Tensor returns;     // [N] advantages + values where a step takes part
   Tensor rewards;     // [N] per-token reward after KL penalty and score
-  Tensor stats;       // [4] float64 on the device: sum, sum of squares of advantages where mask = 1, count, sum of KL
+  Tensor stats;  // [4] float64 on the device: sum, sum of squares of advantages where mask = 1,
+                 // count, sum of KL
 };
 
 /// One pass over response tokens: KL penalty, reward placement, reverse GAE scan, whitening sums.
 /// logp_old, logp_ref, values [N] float32/float64; scores [B]; cu_seqlens [B+1];
 /// mask [N] uint8/bool: a masked step is skipped, its successor's value and trace carry over
-/// (multi-turn tool tokens). The value after the last step of a sequence is 0. Not differentiable.
+/// (multi-turn tool tokens); its inputs are not read and its outputs are 0. token_rewards [N]
+/// (process rewards, or rewards whitened by the caller with kl_coef 0 and scores 0) are added to
+/// the reward of every step that takes part. The value after the last step of a sequence is 0.
+/// A sequence without a mask = 1 entry yields zeros; its score is dropped.
+/// placement "after_last": the entry that receives the score is a step of the recursion although
+/// its mask is 0: reward = score, no KL, its value is bootstrapped from. Its return is given (the
+/// value loss may train it), its advantage is 0 and it does not enter `stats` (golden gae_p1/*).
+/// Not differentiable.
 Advantages advantages(const Tensor& logp_old, const Tensor& logp_ref, const Tensor& values,
                       const Tensor& scores, const Tensor& cu_seqlens, const OptionalTensor& mask,
-                      const AdvantageOptions& options);
+                      const AdvantageOptions& options,
+                      const OptionalTensor& token_rewards = std::nullopt);
 
-/// (x - mean) / sqrt(var + 1e-8) with the moments in `stats` (as `advantages` left them).
-/// `unbiased`: Bessel-corrected variance. `shift_mean` false keeps the mean (ALGORITHMS 27, 31).
+/// `stats` as `whiten` takes them, of any x [N] where mask = 1: sum, sum of squares, count, 0.
+/// [4] float64. Stats of several batches or ranks add up to the stats of all.
+Tensor moments(const Tensor& x, const OptionalTensor& mask);
+
+/// (x - mean) / sqrt(var + 1e-8) with the moments in `stats` (as `advantages` left them), any
+/// shape. `unbiased`: Bessel-corrected variance. `shift_mean` false keeps the mean: + mean
+/// (ALGORITHMS 27, 31). Every entry of x is transformed; masked ones are the caller's to ignore.
 Tensor whiten(const Tensor& x, const Tensor& stats, bool unbiased, bool shift_mean);
 
 /// Per-group advantages of scores [G*n] (n consecutive samples per prompt). kind: "grpo" (mean,
@@ -67,7 +81,8 @@ Tensor group_advantages(const Tensor& scores, int64_t group_size, const std::str
 // ---------------------------------------------------------------- language-model head
 
 struct TokenLogprobs {
-  Tensor logprobs;  // [N] float32 (float64 for float64 input): log softmax(h W^T / temperature)[target]
+  Tensor logprobs;  // [N] float32 (float64 for float64 input): log softmax(h W^T /
+                    // temperature)[target]
   Tensor entropy;   // [N] of the same distribution; carries no gradient
 };
 
@@ -87,7 +102,7 @@ HeadLoss head_nll(const Tensor& hidden, const Tensor& weight, const Tensor& targ
                   const Tensor& token_weights, double temperature);
 
 struct PolicyLossOptions {
-  double clip_low = 0.2;   // ratio is clipped to [1 - clip_low, 1 + clip_high]
+  double clip_low = 0.2;  // ratio is clipped to [1 - clip_low, 1 + clip_high]
   double clip_high = 0.2;
   double dual_clip = 0.0;  // c > 1; 0 = off
   /// Weight and estimator ("k1","k2","k3") of a reference KL inside the loss; 0 = off.
@@ -96,7 +111,7 @@ struct PolicyLossOptions {
 };
 
 struct PolicyLoss {
-  Tensor loss;     // [] sum_i token_weights[i] * loss_i
+  Tensor loss;  // [] sum_i token_weights[i] * loss_i
   /// [5] float64, detached, each weighted by token_weights: clip fraction, approx KL
   /// 0.5*(new-old)^2, mean log ratio k1 (old-new), mean ratio, max |ratio - 1| (not weighted).
   Tensor metrics;
@@ -104,7 +119,8 @@ struct PolicyLoss {
 
 /// Clipped surrogate per token; aggregation is the caller's token_weights [N] (token mean:
 /// 1/count; sequence mean of token means: 1/(B*len); constant: 1/(B*L_max)), so that the loss does
-/// not depend on micro-batches or ranks. Differentiable in logp_new.
+/// not depend on micro-batches or ranks. A token of weight 0 is skipped whatever it holds.
+/// Differentiable (once) in logp_new; the other arguments are constants.
 PolicyLoss policy_loss(const Tensor& logp_new, const Tensor& logp_old, const Tensor& advantages,
                        const OptionalTensor& logp_ref, const Tensor& token_weights,
                        const PolicyLossOptions& options);
@@ -127,7 +143,7 @@ struct ValueLoss {
   Tensor loss;     // [] sum_i token_weights[i] * 0.5 * max((v-R)^2, (clip(v)-R)^2)
   Tensor metrics;  // [2] float64: clip fraction, sum token_weights*(v-R)^2
 };
-/// clip <= 0: no clipping. Differentiable in values.
+/// clip <= 0: no clipping. A token of weight 0 is skipped. Differentiable (once) in values.
 ValueLoss value_loss(const Tensor& values, const Tensor& values_old, const Tensor& returns,
                      const Tensor& token_weights, double clip);
 
@@ -142,7 +158,8 @@ struct PreferenceLossOptions {
   double lapse = 0.0;
 };
 /// Sum_p weights[p] * nll(delta[p] - margin[p], target[p]); delta [P] = score of the first minus
-/// the second; target [P] in [0,1]; weights [P]; margin optional. Differentiable in delta.
+/// the second; target [P] in [0,1]; weights [P] of any sign, 0 = skipped; margin optional.
+/// Differentiable (once) in delta.
 Tensor preference_loss(const Tensor& delta, const Tensor& target, const Tensor& weights,
                        const OptionalTensor& margin, const PreferenceLossOptions& options);
 
@@ -154,7 +171,8 @@ struct AdamWOptions {
   std::string eps_mode = "torch";
 };
 /// In place over flat arenas [P] (param, m, v). Slice s covers [offsets[s], offsets[s+1]) with its
-/// own lr and weight decay (decoupled). grad_scale [] multiplies grad (clipping). step counts from 1.
+/// own lr and weight decay (decoupled). grad_scale [] multiplies grad (clipping). step counts
+/// from 1.
 void adamw_step(const Tensor& param, const Tensor& grad, const Tensor& m, const Tensor& v,
                 at::IntArrayRef offsets, at::ArrayRef<double> lr, at::ArrayRef<double> weight_decay,
                 const Tensor& grad_scale, int64_t step, const AdamWOptions& options);
@@ -177,7 +195,8 @@ struct AttentionOptions {
 };
 /// Causal self-attention inside each sequence, with rotary embedding applied on load.
 /// qkv [N,(heads+2*kv_heads)*head_dim] straight from one projection, cos/sin [P,head_dim/2] tables
-/// (Hugging Face "rotate half" pairing i, i+head_dim/2); position of a token = its index in its sequence.
+/// (Hugging Face "rotate half" pairing i, i+head_dim/2); position of a token = its index in its
+/// sequence.
 /// -> [N, heads*head_dim]. Differentiable in qkv.
 Tensor attention(const Tensor& qkv, const Tensor& cu_seqlens, const Tensor& cos, const Tensor& sin,
                  const AttentionOptions& options);
@@ -204,9 +223,11 @@ struct Sampled {
 };
 /// keys [R,3] int64 = (prompt, sample, position): the draw of a row depends on (seed, its key,
 /// its logits) only (Philox 4x32-10), so not on batch size or order. logits [R,V].
-Sampled sample(const Tensor& logits, const Tensor& keys, int64_t seed, const SampleOptions& options);
+Sampled sample(const Tensor& logits, const Tensor& keys, int64_t seed,
+               const SampleOptions& options);
 
-/// Inverted dropout whose mask depends on (seed, element index) only. Differentiable. p = 0: identity.
+/// Inverted dropout whose mask depends on (seed, element index) only. Differentiable. p = 0:
+/// identity.
 Tensor dropout(const Tensor& x, double p, int64_t seed);
 
 }  // namespace hone::kernels

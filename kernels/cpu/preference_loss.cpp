@@ -1,0 +1,54 @@
+#include <ATen/Dispatch.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+#include "kernels/cpu/fixed_order_sum.h"
+#include "kernels/inputs.h"
+#include "kernels/math/preference.h"
+#include "kernels/options.h"
+
+namespace hone::kernels {
+namespace {
+
+struct LossSum {
+  double loss = 0;
+
+  void merge(const LossSum& later) { loss += later.loss; }
+};
+
+std::tuple<at::Tensor, at::Tensor> preference_loss_cpu(
+    const at::Tensor& delta, const at::Tensor& target, const at::Tensor& weights,
+    const OptionalTensor& margin, std::string_view model, double tie, double lapse) {
+  const auto params = preference_params(model, tie, lapse);
+  const PreferenceInputs in = check_preference_loss(delta, target, weights, margin);
+  const at::Tensor loss = at::empty({}, in.delta.options());
+  const at::Tensor grad = at::empty_like(in.delta);
+  AT_DISPATCH_FLOATING_TYPES(in.delta.scalar_type(), "preference_loss", [&] {
+    const auto p = cast<scalar_t>(params);
+    const scalar_t* difference = in.delta.const_data_ptr<scalar_t>();
+    const scalar_t* share = in.target.const_data_ptr<scalar_t>();
+    const scalar_t* weight = in.weights.const_data_ptr<scalar_t>();
+    const scalar_t* shift = in.margin.defined() ? in.margin.const_data_ptr<scalar_t>() : nullptr;
+    scalar_t* d = grad.mutable_data_ptr<scalar_t>();
+    const auto sums =
+        sum_in_blocks<LossSum>(in.delta.numel(), [&](LossSum& s, int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            d[i] = 0;
+            if (weight[i] == 0) continue;
+            const scalar_t z = shift == nullptr ? difference[i] : difference[i] - shift[i];
+            const auto nll = math::preference_nll(z, share[i], p);
+            d[i] = weight[i] * nll.derivative;
+            s.loss += static_cast<double>(weight[i]) * nll.value;
+          }
+        });
+    *loss.mutable_data_ptr<scalar_t>() = static_cast<scalar_t>(sums.loss);
+  });
+  return {loss, grad};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(hone, CPU, m) { m.impl("preference_loss_with_grad", &preference_loss_cpu); }
+
+}  // namespace hone::kernels

@@ -1,0 +1,55 @@
+#pragma once
+
+// The clipped value loss of one token (Schulman's PPO code; ALGORITHMS.md 34).
+
+#include "kernels/math/host_device.h"
+
+namespace hone::kernels::math {
+
+template <typename T>
+struct ValueToken {
+  T loss;           // 0.5 * max((v-R)^2, (clip(v)-R)^2)
+  T derivative;     // d loss / d v
+  T squared_error;  // (v-R)^2
+  bool clipped;     // the clipped branch was the larger one and cut the gradient
+};
+
+/// clip(v) = v_old + clamp(v - v_old, -clip, clip); clip <= 0: no clipping.
+template <typename T>
+HONE_HD ValueToken<T> value_token(T value, T value_old, T target, T clip) {
+  const T error = value - target;
+  ValueToken<T> out{T(0.5) * error * error, error, error * error, false};
+  if (!(clip > T(0))) return out;
+  const T moved = value - value_old;
+  if (moved >= -clip && moved <= clip) return out;
+  const T held = (moved < T(0) ? value_old - clip : value_old + clip) - target;
+  if (held * held > out.squared_error) {
+    out.loss = T(0.5) * held * held;
+    out.derivative = T(0);
+    out.clipped = true;
+  }
+  return out;
+}
+
+/// Sums in double over tokens in a fixed order; the fields after `loss` are the metrics.
+struct ValueSums {
+  double loss = 0;
+  double clip_fraction = 0;
+  double squared_error = 0;
+
+  template <typename T>
+  HONE_HD void add(const ValueToken<T>& token, T weight) {
+    const double w = weight;
+    loss += w * token.loss;
+    clip_fraction += token.clipped ? w : 0.0;
+    squared_error += w * token.squared_error;
+  }
+
+  HONE_HD void merge(const ValueSums& later) {
+    loss += later.loss;
+    clip_fraction += later.clip_fraction;
+    squared_error += later.squared_error;
+  }
+};
+
+}  // namespace hone::kernels::math
