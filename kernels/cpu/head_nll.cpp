@@ -1,0 +1,66 @@
+#include <ATen/Dispatch.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include "kernels/checks.h"
+#include "kernels/composite/chunked_head.h"
+#include "kernels/cpu/head_rows.h"
+
+namespace hone::kernels {
+namespace {
+
+using at::Tensor;
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> head_nll_grad_cpu(
+    const Tensor& hidden, const Tensor& weight, const Tensor& targets, const Tensor& token_weights,
+    double temperature, bool need_hidden, bool need_weight) {
+  check_head("head_nll", hidden, weight, targets, temperature);
+  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
+  const Tensor weights = head_token_values("head_nll", "token_weights", token_weights, h);
+  const int64_t tokens = h.size(0);
+  Tensor logprobs = at::empty({tokens}, h.options());
+  Tensor loss = at::empty({}, h.options());
+  HeadGradients gradients;
+  AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "head_nll", [&] {
+    const scalar_t* token_weight = weights.const_data_ptr<scalar_t>();
+    const scalar_t* logprob = logprobs.const_data_ptr<scalar_t>();
+    gradients = for_each_head_chunk(
+        h, w, need_hidden, need_weight, [&](const Tensor& logits, int64_t begin) {
+          const HeadRows<scalar_t> rows{logits.data_ptr<scalar_t>(),
+                                        ids.const_data_ptr<int64_t>() + begin,
+                                        logits.size(0),
+                                        logits.size(1),
+                                        temperature,
+                                        logprobs.data_ptr<scalar_t>() + begin,
+                                        nullptr};
+          if (!need_hidden && !need_weight) return head_rows_forward(rows);
+          head_rows_fused<scalar_t>(
+              rows, [&](int64_t row, scalar_t) { return -token_weight[begin + row]; });
+        });
+    double total = 0;  // in token order, so that it does not depend on threads
+    for (int64_t i = 0; i < tokens; ++i) {
+      // A masked token may have log-probability -inf; 0 * inf must not reach the loss.
+      if (token_weight[i] != 0) total -= static_cast<double>(token_weight[i]) * logprob[i];
+    }
+    *loss.data_ptr<scalar_t>() = static_cast<scalar_t>(total);
+  });
+  return {loss, logprobs, gradients.hidden, gradients.weight};
+}
+
+std::tuple<Tensor, Tensor> head_nll_cpu(const Tensor& hidden, const Tensor& weight,
+                                        const Tensor& targets, const Tensor& token_weights,
+                                        double temperature) {
+  auto [loss, logprobs, d_hidden, d_weight] =
+      head_nll_grad_cpu(hidden, weight, targets, token_weights, temperature, false, false);
+  return {loss, logprobs};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(hone, CPU, m) {
+  m.impl("head_nll", &head_nll_cpu);
+  m.impl("_head_nll_grad", &head_nll_grad_cpu);
+}
+
+}  // namespace hone::kernels

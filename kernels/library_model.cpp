@@ -1,0 +1,152 @@
+// Schemas of the model and optimizer ops, and their typed C++ faces. Ops whose name starts with an
+// underscore carry gradients from forward to backward; they are no interface.
+
+#include <torch/library.h>
+
+#include "kernels/find_op.h"
+#include "kernels/ops.h"
+
+#define HONE_HEAD_ARGS "Tensor hidden, Tensor weight, Tensor targets"
+#define HONE_POLICY_ARGS                                                                 \
+  "Tensor logp_old, Tensor advantages, Tensor? logp_ref, Tensor token_weights, "         \
+  "float temperature, float clip_low, float clip_high, float dual_clip, float kl_coef, " \
+  "str kl_estimator"
+#define HONE_ATTENTION_TABLES "Tensor cos, Tensor sin, "
+#define HONE_ATTENTION_SHAPE "int heads, int kv_heads, int head_dim, float scale, int window"
+
+TORCH_LIBRARY_FRAGMENT(hone, m) {
+  m.def("token_logprobs(" HONE_HEAD_ARGS ", float temperature=1.0) -> (Tensor, Tensor)");
+  m.def("_token_logprobs_backward(Tensor grad, " HONE_HEAD_ARGS
+        ", Tensor logprobs, float temperature, bool need_hidden, bool need_weight)"
+        " -> (Tensor, Tensor)");
+  m.def("head_nll(" HONE_HEAD_ARGS
+        ", Tensor token_weights, float temperature=1.0) -> (Tensor, Tensor)");
+  m.def("_head_nll_grad(" HONE_HEAD_ARGS
+        ", Tensor token_weights, float temperature, bool need_hidden, bool need_weight)"
+        " -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("head_policy_loss(" HONE_HEAD_ARGS ", " HONE_POLICY_ARGS
+        ") -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("_head_policy_loss_grad(" HONE_HEAD_ARGS ", " HONE_POLICY_ARGS
+        ", bool need_hidden, bool need_weight)"
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "adamw_step(Tensor(a!) param, Tensor grad, Tensor(b!) m, Tensor(c!) v, int[] offsets, "
+      "float[] lr, float[] weight_decay, Tensor grad_scale, int step, float beta1=0.9, "
+      "float beta2=0.999, float eps=1e-08, str eps_mode=\"torch\") -> ()");
+  m.def("grad_norm(Tensor grad) -> Tensor");
+  m.def("rms_norm(Tensor x, Tensor weight, float eps) -> Tensor");
+  m.def("_rms_norm_backward(Tensor grad, Tensor x, Tensor weight, float eps) -> (Tensor, Tensor)");
+  m.def("swiglu(Tensor x) -> Tensor");
+  m.def("_swiglu_backward(Tensor grad, Tensor x) -> Tensor");
+  m.def("attention(Tensor qkv, Tensor cu_seqlens, " HONE_ATTENTION_TABLES HONE_ATTENTION_SHAPE
+        ") -> Tensor");
+  m.def("_attention_forward(Tensor qkv, Tensor cu_seqlens, " HONE_ATTENTION_TABLES
+            HONE_ATTENTION_SHAPE ") -> (Tensor, Tensor)");
+  m.def("_attention_backward(Tensor grad, Tensor qkv, Tensor cu_seqlens, " HONE_ATTENTION_TABLES
+        "Tensor out, Tensor lse, " HONE_ATTENTION_SHAPE ") -> Tensor");
+  m.def(
+      "decode_attention(Tensor qkv, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor block_table, "
+      "Tensor positions, " HONE_ATTENTION_TABLES HONE_ATTENTION_SHAPE ") -> Tensor");
+  m.def(
+      "sample(Tensor logits, Tensor keys, int seed, float temperature=1.0, int top_k=0, "
+      "float top_p=1.0, float min_p=0.0) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("dropout(Tensor x, float p, int seed) -> Tensor");
+}
+
+// These have no gradient; without this a parameter arena that requires one would be refused.
+TORCH_LIBRARY_IMPL(hone, Autograd, m) {
+  for (const char* op : {"adamw_step", "grad_norm", "decode_attention", "sample"}) {
+    m.impl(op, torch::CppFunction::makeFallthrough());
+  }
+}
+
+namespace hone::kernels {
+namespace {
+
+using In = const Tensor&;
+
+}  // namespace
+
+TokenLogprobs token_logprobs(In hidden, In weight, In targets, double temperature) {
+  static const auto op =
+      find_op<std::tuple<Tensor, Tensor>(In, In, In, double)>("hone::token_logprobs");
+  auto [logprobs, entropy] = op.call(hidden, weight, targets, temperature);
+  return {logprobs, entropy};
+}
+
+HeadLoss head_nll(In hidden, In weight, In targets, In token_weights, double temperature) {
+  static const auto op =
+      find_op<std::tuple<Tensor, Tensor>(In, In, In, In, double)>("hone::head_nll");
+  auto [loss, logprobs] = op.call(hidden, weight, targets, token_weights, temperature);
+  return {loss, logprobs};
+}
+
+HeadPolicyLoss head_policy_loss(In hidden, In weight, In targets, In logp_old, In advantages,
+                                const OptionalTensor& logp_ref, In token_weights,
+                                double temperature, const PolicyLossOptions& options) {
+  static const auto op = find_op<std::tuple<Tensor, Tensor, Tensor, Tensor>(
+      In, In, In, In, In, const OptionalTensor&, In, double, double, double, double, double,
+      c10::string_view)>("hone::head_policy_loss");
+  auto [loss, metrics, logprobs, entropy] =
+      op.call(hidden, weight, targets, logp_old, advantages, logp_ref, token_weights, temperature,
+              options.clip_low, options.clip_high, options.dual_clip, options.kl_coef,
+              options.kl_estimator);
+  return {loss, metrics, logprobs, entropy};
+}
+
+void adamw_step(In param, In grad, In m, In v, at::IntArrayRef offsets, at::ArrayRef<double> lr,
+                at::ArrayRef<double> weight_decay, In grad_scale, int64_t step,
+                const AdamWOptions& options) {
+  static const auto op =
+      find_op<void(In, In, In, In, at::IntArrayRef, at::ArrayRef<double>, at::ArrayRef<double>, In,
+                   int64_t, double, double, double, c10::string_view)>("hone::adamw_step");
+  op.call(param, grad, m, v, offsets, lr, weight_decay, grad_scale, step, options.beta1,
+          options.beta2, options.eps, options.eps_mode);
+}
+
+Tensor grad_norm(In grad) {
+  static const auto op = find_op<Tensor(In)>("hone::grad_norm");
+  return op.call(grad);
+}
+
+Tensor rms_norm(In x, In weight, double eps) {
+  static const auto op = find_op<Tensor(In, In, double)>("hone::rms_norm");
+  return op.call(x, weight, eps);
+}
+
+Tensor swiglu(In x) {
+  static const auto op = find_op<Tensor(In)>("hone::swiglu");
+  return op.call(x);
+}
+
+Tensor attention(In qkv, In cu_seqlens, In cos, In sin, const AttentionOptions& options) {
+  static const auto op =
+      find_op<Tensor(In, In, In, In, int64_t, int64_t, int64_t, double, int64_t)>(
+          "hone::attention");
+  return op.call(qkv, cu_seqlens, cos, sin, options.heads, options.kv_heads, options.head_dim,
+                 options.scale, options.window);
+}
+
+Tensor decode_attention(In qkv, In k_cache, In v_cache, In block_table, In positions, In cos,
+                        In sin, const AttentionOptions& options) {
+  static const auto op =
+      find_op<Tensor(In, In, In, In, In, In, In, int64_t, int64_t, int64_t, double, int64_t)>(
+          "hone::decode_attention");
+  return op.call(qkv, k_cache, v_cache, block_table, positions, cos, sin, options.heads,
+                 options.kv_heads, options.head_dim, options.scale, options.window);
+}
+
+Sampled sample(In logits, In keys, int64_t seed, const SampleOptions& options) {
+  static const auto op = find_op<std::tuple<Tensor, Tensor, Tensor, Tensor>(
+      In, In, int64_t, double, int64_t, double, double)>("hone::sample");
+  auto [tokens, logprobs, raw_logprobs, entropy] =
+      op.call(logits, keys, seed, options.temperature, options.top_k, options.top_p, options.min_p);
+  return {tokens, logprobs, raw_logprobs, entropy};
+}
+
+Tensor dropout(In x, double p, int64_t seed) {
+  static const auto op = find_op<Tensor(In, double, int64_t)>("hone::dropout");
+  return op.call(x, p, seed);
+}
+
+}  // namespace hone::kernels
