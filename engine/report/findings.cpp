@@ -1,0 +1,253 @@
+#include "engine/report/findings.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/report/html.h"
+
+namespace hone::engine::report {
+namespace {
+
+using Number = std::optional<double>;
+
+// Thresholds. Healthy runs of the main job stay at KL 3, distinct bigrams .56, copied 6-grams .03,
+// length -30 %; with beta 0 they reach KL 20-90, .09-.2, .1-.3 (measured over three seeds).
+constexpr double kFewBigrams = 0.5, kVeryFewBigrams = 0.35;
+constexpr double kManyCopies = 0.05, kVeryManyCopies = 0.2;
+constexpr double kLargeKl = 10.0, kVeryLargeKl = 20.0;
+constexpr double kLengthChange = 0.4;
+constexpr double kRareEos = 0.5;
+constexpr double kPoorCalibration = 0.05;
+constexpr double kNearChance = 0.55;
+
+std::string from_to(double before, double after) {
+  return "from " + figure(before) + " to " + figure(after);
+}
+
+class Examiner {
+ public:
+  explicit Examiner(const RunFiles& run) : run_(run) {}
+
+  std::vector<Finding> examine() {
+    diversity();
+    distance();
+    copying();
+    length();
+    judges();
+    reward_model();
+    std::stable_sort(out_.begin(), out_.end(),
+                     [](const Finding& a, const Finding& b) { return a.severity > b.severity; });
+    return std::move(out_);
+  }
+
+ private:
+  Number number(const std::string& key) const { return run_.summary.number(key); }
+  void add(Severity severity, std::string title, std::string detail, bool collapse = false) {
+    out_.push_back({severity, std::move(title), std::move(detail), collapse});
+  }
+
+  void diversity() {
+    const Number before = number("diversity.before"), after = number("diversity.after");
+    if (!after) return;
+    const bool halved = before && *after <= 0.5 * *before;
+    if (!halved && *after >= kFewBigrams) return;
+    add(halved || *after < kVeryFewBigrams ? Severity::kBad : Severity::kWarn,
+        "The texts repeat each other",
+        "Distinct bigrams " +
+            (before ? "went " + from_to(*before, *after) : "are at " + figure(after)) +
+            ". A policy that says the same thing to every prompt earns any score a judge pays "
+            "for that thing.",
+        true);
+  }
+
+  void distance() {
+    const Number kl = number("policy.kl");
+    if (!kl || *kl <= kLargeKl) return;
+    add(*kl > kVeryLargeKl ? Severity::kBad : Severity::kWarn, "Far from where it started",
+        "KL to the reference is " + figure(kl) +
+            " nats a text. The reward model learned from texts of the reference; out here it "
+            "guesses.",
+        true);
+  }
+
+  void copying() {
+    const Number after = number("copied.after");
+    if (!after || *after <= kManyCopies) return;
+    add(*after > kVeryManyCopies ? Severity::kBad : Severity::kWarn, "Copied phrases",
+        percent(*after) + " of the six-word sequences stand word for word in the training texts.",
+        true);
+  }
+
+  void length() {
+    const Number before = number("length.before"), after = number("length.after");
+    if (before && after && *before > 0) {
+      const double change = *after / *before - 1;
+      if (std::abs(change) > kLengthChange) {
+        add(Severity::kWarn, change > 0 ? "Much longer texts" : "Much shorter texts",
+            "Length went " + from_to(*before, *after) + " tokens (" +
+                signed_figure(std::round(100 * change)) +
+                " %). Judges often pay for length itself.");
+      }
+    }
+    const Number eos = number("eos.after");
+    if (eos && *eos < kRareEos) {
+      add(Severity::kWarn, "Texts that do not end",
+          "Only " + percent(*eos) + " reach the end-of-text token; the rest are cut off.");
+    }
+  }
+
+  void judges() {
+    const Number before = number("judge.before"), after = number("judge.after");
+    const Number proxy_before = number("proxy.before"), proxy_after = number("proxy.after");
+    const Number other_before = number("other.before"), other_after = number("other.after");
+    const bool proxy_rose = proxy_before && proxy_after && *proxy_after > *proxy_before;
+    if (before && after) {
+      const Number errors = combined_errors(run_.summary, "judge");
+      if (*after < *before && proxy_rose) {
+        add(Severity::kBad, "The reward model was gamed",
+            "Its score rose while the independent judge's fell " + from_to(*before, *after) + ".");
+      } else if (errors && std::abs(*errors) < 2) {
+        add(Severity::kWarn, "Within the noise",
+            "The judge's change is " + figure(std::abs(*errors)) +
+                " combined standard errors; below 2 it may be chance.");
+      }
+    }
+    if (other_before && other_after && proxy_rose && *other_after < *other_before) {
+      add(Severity::kBad, "Other people's taste disagrees",
+          "A scorer trained on other raters fell " + from_to(*other_before, *other_after) +
+              " while the reward model's score rose.");
+    }
+    if (const Number people = number("judge.people"); people && after && *after > *people) {
+      add(Severity::kWarn, "More positive than people's own texts, be suspicious",
+          "The judge gives the policy " + figure(after) + " and people's own demonstrations " +
+              figure(people) + ". Above that line a higher score is not better writing.");
+    }
+    if (!after && proxy_after) {
+      add(Severity::kWarn, "No independent judge",
+          "Only the score that training optimised is known; it rises in a collapse too.");
+    }
+  }
+
+  void reward_model() {
+    const Number accuracy = number("reward.pair_accuracy"), words = number("reward.bow_accuracy");
+    if (accuracy && words && *accuracy < *words) {
+      add(Severity::kWarn, "Reward model below a bag of words",
+          "It orders " + percent(*accuracy) +
+              " of unseen pairs as people did; counting words does " + percent(*words) + ".");
+    }
+    if (accuracy && *accuracy < kNearChance) {
+      add(Severity::kWarn, "Reward model near chance",
+          percent(*accuracy) + " of unseen pairs; a coin gets 50 %.");
+    }
+    if (const Number ece = number("reward.ece"); ece && *ece > kPoorCalibration) {
+      add(Severity::kWarn, "Poorly calibrated reward model",
+          "Its stated confidence is off by " + percent(*ece) + " on average (ECE).");
+    }
+  }
+
+  const RunFiles& run_;
+  std::vector<Finding> out_;
+};
+
+std::string with_error(double value, Number error) {
+  return figure(value) + (error ? " ± " + figure(error) : "");
+}
+
+// " on 400 held-out prompts, at a KL of 2.9 nats a text"
+std::string circumstances(const RunFiles& run) {
+  std::string out;
+  if (!run.samples.empty()) {
+    out += " on " + figure(static_cast<double>(run.samples.size())) + " held-out prompts";
+  }
+  if (const Number kl = run.summary.number("policy.kl")) {
+    out += ", at a KL of " + figure(kl) + " nats a text";
+  }
+  return out;
+}
+
+std::string score_sentence(const RunFiles& run, const std::string& score,
+                           const std::string& owner) {
+  const Figures& summary = run.summary;
+  const double before = *summary.number(score + ".before");
+  const double after = *summary.number(score + ".after");
+  std::string out = std::string("Training on people's judgements ") +
+                    (after > before   ? "raised "
+                     : after < before ? "lowered "
+                                      : "left ") +
+                    owner + " from " +
+                    with_error(before, summary.number(score + ".stderr_before")) + " to " +
+                    with_error(after, summary.number(score + ".stderr_after"));
+  if (const Number errors = combined_errors(summary, score)) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.1f", std::abs(*errors));
+    out += " (" + std::string(text) + " combined standard errors)";
+  }
+  return out + circumstances(run) + ".";
+}
+
+bool has_both(const Figures& summary, const std::string& score) {
+  return summary.number(score + ".before") && summary.number(score + ".after");
+}
+
+std::string sentence(const RunFiles& run) {
+  const Figures& summary = run.summary;
+  if (has_both(summary, "judge"))
+    return score_sentence(run, "judge", "the independent judge's score");
+  if (has_both(summary, "proxy")) {
+    return score_sentence(run, "proxy", "the reward model's own score");
+  }
+  if (const Number accuracy = summary.number("reward.pair_accuracy")) {
+    return "The reward model orders " + percent(*accuracy) +
+           " of unseen pairs as people did. No policy was trained with it in this run yet.";
+  }
+  for (const auto& [stage, name, words] :
+       {std::tuple{"ppo", "ppo/score", "PPO stands at a reward of "},
+        std::tuple{"reward", "reward/loss", "The reward model's loss stands at "},
+        std::tuple{"sft", "sft/loss", "Fine-tuning stands at a loss of "},
+        std::tuple{"pretrain", "pretrain/loss", "Pretraining stands at a loss of "}}) {
+    const Series* series = run.series(stage, name);
+    if (!series || series->value.empty()) continue;
+    return words + figure(series->value.back()) + " after " + figure(series->step.back()) +
+           " steps. The run has no evaluation yet.";
+  }
+  return "This run has no figures yet.";
+}
+
+}  // namespace
+
+std::optional<double> combined_errors(const Figures& summary, const std::string& score) {
+  const Number before = summary.number(score + ".before"), after = summary.number(score + ".after");
+  const Number error_before = summary.number(score + ".stderr_before");
+  const Number error_after = summary.number(score + ".stderr_after");
+  if (!before || !after || !error_before || !error_after) return std::nullopt;
+  const double combined = std::hypot(*error_before, *error_after);
+  if (!(combined > 0)) return std::nullopt;
+  return (*after - *before) / combined;
+}
+
+Verdict judge_run(const RunFiles& run) {
+  Verdict out;
+  out.sentence = sentence(run);
+  out.findings = Examiner(run).examine();
+  const Figures& summary = run.summary;
+  const bool worst_is_bad =
+      !out.findings.empty() && out.findings.front().severity == Severity::kBad;
+  if (worst_is_bad) {
+    const bool collapsed =
+        std::any_of(out.findings.begin(), out.findings.end(),
+                    [](const Finding& f) { return f.severity == Severity::kBad && f.collapse; });
+    out.severity = Severity::kBad;
+    out.badge = collapsed ? "Collapsed" : "Gamed";
+  } else if (has_both(summary, "judge")) {
+    const double change = *summary.number("judge.after") - *summary.number("judge.before");
+    const double errors = combined_errors(summary, "judge").value_or(change > 0 ? 2 : -2);
+    out.severity = errors >= 2 ? Severity::kGood : Severity::kWarn;
+    out.badge = errors >= 2 ? "Improved" : errors <= -2 ? "Worse" : "No clear change";
+  } else {
+    out.severity = has_both(summary, "proxy") ? Severity::kWarn : Severity::kNote;
+    out.badge = has_both(summary, "proxy") ? "Not judged" : "Not finished";
+  }
+  return out;
+}
+
+}  // namespace hone::engine::report
