@@ -14,10 +14,10 @@
 namespace hone::engine {
 
 struct LmTrainingOptions {
-  int64_t steps = 0;           // 0: by epochs
-  double epochs = 1.0;         // used when steps = 0
-  int64_t batch_tokens = 1536; // tokens of one optimizer step
-  int64_t micro_tokens = 0;    // tokens of one forward; 0 = batch_tokens. Changes nothing but memory
+  int64_t steps = 0;            // 0: by epochs
+  double epochs = 1.0;          // used when steps = 0
+  int64_t batch_tokens = 1536;  // tokens of one optimizer step
+  int64_t micro_tokens = 0;  // tokens of one forward; 0 = batch_tokens. Changes nothing but memory
   double dropout = 0.0;
   OptimizerOptions optimizer;
 
@@ -33,21 +33,30 @@ struct LmTrainingOptions {
 };
 
 struct LmTrainingResult {
-  int64_t steps = 0, tokens = 0;
-  double final_loss = 0;  // mean of the last 50 steps, nats per token
+  int64_t steps = 0, tokens = 0;  // tokens read, prompts and repeated epochs included
+  double final_loss = 0;          // mean of the last 50 steps, nats per token
   double seconds = 0;
 };
 
-/// Trains in place. Throws Interrupted at a step boundary when asked to stop.
+/// Adds the gradient of the mean negative log-likelihood over every predicted token of `texts` to
+/// the model's arena and returns that mean (nats per token). Forward passes take at most
+/// `micro_tokens` tokens (0 = all): the gradient is the same whatever their number.
+double accumulate_lm_gradients(CausalLM& model, const std::vector<const TrainingText*>& texts,
+                               int64_t micro_tokens);
+
+/// Trains in place; `area` names stage and metrics ("pretrain", "sft"). Texts without a token to
+/// predict are left out. Throws Interrupted at a step boundary when asked to stop, data::InputError
+/// when there is nothing to learn from or a text is longer than the model's context.
 LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& texts,
-                          const LmTrainingOptions& options, uint64_t seed,
-                          const std::string& area, Metrics& metrics);
+                          const LmTrainingOptions& options, uint64_t seed, const std::string& area,
+                          Metrics& metrics);
 
 struct LmEvaluation {
   double nats_per_token = 0, perplexity = 0;
   double total_nats = 0;
   int64_t tokens = 0;
 };
+/// Over all predicted tokens (prompts are not). Nothing predicted: zeros and perplexity 1.
 LmEvaluation evaluate_lm(CausalLM& model, const std::vector<TrainingText>& texts);
 
 }  // namespace hone::engine

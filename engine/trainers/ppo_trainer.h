@@ -91,15 +91,21 @@ struct PpoOptions {
 };
 
 struct PpoProblem {
-  CausalLM* actor = nullptr;         // trained in place
-  CausalLM* reference = nullptr;     // frozen
-  CausalLM* critic = nullptr;        // trained in place; null for rloo, grpo, dr_grpo
+  CausalLM* actor = nullptr;      // trained in place
+  CausalLM* reference = nullptr;  // frozen
+  CausalLM* critic = nullptr;     // trained in place; null for rloo, grpo, dr_grpo
   /// Raw scores of whole texts (prompt + response tokens); a reward model or an external program.
   std::function<std::vector<float>(const std::vector<TokenIds>&)> score;
   reward::Normalization normalization;
   std::vector<TokenIds> prompts;
   int64_t eos_id = -1;
   uint64_t seed = 0;
+  /// Added to every value of the critic (not trained): the scalar head has no bias, and a critic
+  /// that starts as the reward model needs -mean/std of the normalisation.
+  double value_offset = 0.0;
+  /// Called before each iteration's rollout (0, 1, ...), e.g. to look at the policy; its time is
+  /// not counted as training. May be empty.
+  std::function<void(int64_t iteration)> before_iteration;
 };
 
 struct PpoResult {

@@ -1,0 +1,138 @@
+#include "engine/rollout/collector.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "data/error.h"
+#include "engine/packing/random_order.h"
+#include "engine/runtime/signals.h"
+
+namespace hone::engine {
+namespace {
+
+/// Offsets and cu_entries from the texts and has_final.
+void index_entries(Rollout& rollout, at::Device device) {
+  auto bounds = at::empty({rollout.size() + 1}, at::TensorOptions().dtype(at::kLong));
+  auto* bound = bounds.mutable_data_ptr<int64_t>();
+  bound[0] = 0;
+  for (int64_t i = 0; i < rollout.size(); ++i) {
+    bound[i + 1] =
+        bound[i] + rollout.response_tokens(i) + rollout.has_final[static_cast<size_t>(i)];
+  }
+  rollout.offsets.assign(bound, bound + rollout.size() + 1);
+  rollout.cu_entries = bounds.to(device);
+}
+
+}  // namespace
+
+std::vector<int64_t> draw_prompts(int64_t prompts, int64_t count, uint64_t seed,
+                                  int64_t iteration) {
+  std::vector<int64_t> drawn;
+  for (uint64_t round = 0; static_cast<int64_t>(drawn.size()) < count; ++round) {
+    const auto order =
+        random_order(prompts, mix_seed(seed, static_cast<uint64_t>(iteration)), round);
+    const auto missing = static_cast<size_t>(count) - drawn.size();
+    drawn.insert(drawn.end(), order.begin(),
+                 order.begin() + static_cast<int64_t>(std::min(missing, order.size())));
+  }
+  return drawn;
+}
+
+Rollout sample_texts(CausalLM& policy, const std::vector<TokenIds>& prompts,
+                     const RolloutOptions& options) {
+  GenerationOptions generation;
+  generation.max_new_tokens = options.max_new_tokens;
+  generation.temperature = options.temperature;
+  generation.seed = options.seed;
+  if (options.eos_id >= 0) generation.stop_ids = {options.eos_id};
+  generation.progress = [](int64_t) {
+    check_interrupted();
+    return true;
+  };
+  const auto samples = generate(policy, prompts, options.samples_per_prompt, generation);
+
+  Rollout rollout;
+  bool any_final = false;
+  for (const auto& sample : samples) {
+    const auto length = truncated_length(sample.tokens, options.eos_id);
+    TrainingText text;
+    text.tokens = prompts[static_cast<size_t>(sample.prompt)];
+    text.prompt_tokens = static_cast<int64_t>(text.tokens.size());
+    text.tokens.insert(text.tokens.end(), sample.tokens.begin(), sample.tokens.begin() + length);
+    rollout.texts.push_back(std::move(text));
+    rollout.ended.push_back(length > 0 && options.eos_id >= 0 &&
+                            sample.tokens[static_cast<size_t>(length - 1)] == options.eos_id);
+    rollout.has_final.push_back(options.final_states && length < options.max_new_tokens);
+    any_final = any_final || rollout.has_final.back() != 0;
+  }
+  const auto& data = policy.parameters().data();
+  index_entries(rollout, data.device());
+  auto logprobs = at::zeros({rollout.entries()}, at::TensorOptions().dtype(at::kFloat));
+  auto mask = at::ones({rollout.entries()}, at::TensorOptions().dtype(at::kByte));
+  auto* logprob = logprobs.mutable_data_ptr<float>();
+  auto* taken = mask.mutable_data_ptr<uint8_t>();
+  for (size_t i = 0; i < samples.size(); ++i) {
+    const auto tokens = rollout.response_tokens(static_cast<int64_t>(i));
+    std::copy_n(samples[i].logprobs.begin(), tokens, logprob + rollout.offsets[i]);
+    if (rollout.has_final[i]) taken[rollout.offsets[i + 1] - 1] = 0;
+  }
+  rollout.behaviour_logprobs = logprobs.to(data.options());
+  if (any_final) rollout.mask = mask.to(data.device());
+  return rollout;
+}
+
+Rollout given_texts(const std::vector<TokenIds>& prompts, const std::vector<TokenIds>& responses,
+                    at::Device device) {
+  if (prompts.size() != responses.size()) {
+    throw data::InputError("rollout", "responses",
+                           std::to_string(prompts.size()) + ", one a prompt",
+                           std::to_string(responses.size()));
+  }
+  Rollout rollout;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    TrainingText text{prompts[i], static_cast<int64_t>(prompts[i].size())};
+    text.tokens.insert(text.tokens.end(), responses[i].begin(), responses[i].end());
+    rollout.texts.push_back(std::move(text));
+  }
+  rollout.ended.assign(prompts.size(), 0);
+  rollout.has_final.assign(prompts.size(), 0);
+  index_entries(rollout, device);
+  return rollout;
+}
+
+void score_texts(Rollout& rollout,
+                 const std::function<std::vector<float>(const std::vector<TokenIds>&)>& score,
+                 const ScoringOptions& options) {
+  std::vector<TokenIds> texts;
+  texts.reserve(rollout.texts.size());
+  for (const auto& text : rollout.texts) texts.push_back(text.tokens);
+  const auto scores = score(texts);
+  if (scores.size() != texts.size()) {
+    throw data::Error("ppo", "scores", std::to_string(texts.size()) + ", one a text",
+                      std::to_string(scores.size()));
+  }
+  auto rewards = at::empty({rollout.size()}, at::TensorOptions().dtype(at::kDouble));
+  auto* reward = rewards.mutable_data_ptr<double>();
+  rollout.raw_scores.assign(scores.begin(), scores.end());
+  rollout.normalized_scores.clear();
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (!std::isfinite(scores[i])) {
+      throw data::Error("ppo", "score of text " + std::to_string(i), "a finite number",
+                        std::to_string(scores[i]));
+    }
+    const double normalized = options.normalization.apply(scores[i]);
+    rollout.normalized_scores.push_back(normalized);
+    const bool missing = options.eos_exists && !rollout.ended[i];
+    reward[i] = missing ? missing_eos_score(normalized, options.missing_eos, options.eos_penalty)
+                        : normalized;
+  }
+  rollout.scores = rewards.to(rollout.behaviour_logprobs.options());
+}
+
+}  // namespace hone::engine

@@ -1,0 +1,54 @@
+#pragma once
+
+// Prompts to scored texts.
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "engine/generation/generator.h"
+#include "engine/models/causal_lm.h"
+#include "engine/rollout/response.h"
+#include "engine/rollout/rollout.h"
+#include "reward/normalization.h"
+
+namespace hone::engine {
+
+struct RolloutOptions {
+  int64_t samples_per_prompt = 1;
+  int64_t max_new_tokens = 40;
+  double temperature = 1.0;
+  int64_t eos_id = -1;  // -1: texts have no end, and none misses it
+  int64_t seed = 0;
+  /// An entry for the state after the end of texts shorter than max_new_tokens.
+  bool final_states = false;
+};
+
+/// Indices of `count` of `prompts` prompts for one iteration: without replacement while there are
+/// enough, then a new permutation. Depends on (seed, iteration) only.
+std::vector<int64_t> draw_prompts(int64_t prompts, int64_t count, uint64_t seed, int64_t iteration);
+
+/// Samples `samples_per_prompt` responses to each prompt, in order (prompt, sample); fills the
+/// fields of a Rollout down to behaviour_logprobs. Random numbers are keyed by the place of a
+/// prompt in `prompts`.
+Rollout sample_texts(CausalLM& policy, const std::vector<TokenIds>& prompts,
+                     const RolloutOptions& options);
+
+/// A rollout of given responses, without behaviour log-probabilities.
+Rollout given_texts(const std::vector<TokenIds>& prompts, const std::vector<TokenIds>& responses,
+                    at::Device device);
+
+struct ScoringOptions {
+  reward::Normalization normalization;
+  MissingEos missing_eos = MissingEos::kKeep;
+  double eos_penalty = 0.0;
+  bool eos_exists = true;
+};
+
+/// Fills the score fields. Throws data::Error when `score` returns another number of scores, or one
+/// that is not finite.
+void score_texts(Rollout& rollout,
+                 const std::function<std::vector<float>(const std::vector<TokenIds>&)>& score,
+                 const ScoringOptions& options);
+
+}  // namespace hone::engine

@@ -1,0 +1,28 @@
+#pragma once
+
+// Where a response ends, and what a text that never ends is worth.
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace hone::engine {
+
+/// Tokens of a response up to and with its first `eos_id`; all of them when it has none
+/// (ALGORITHMS 5, 6).
+int64_t truncated_length(std::span<const int32_t> response, int64_t eos_id);
+
+/// How a text without EOS is scored (ALGORITHMS 24).
+enum class MissingEos {
+  kKeep,      // the score
+  kReplace,   // penalty (OpenAI, sfd)
+  kSubtract,  // score - penalty, penalty >= 0 (TRL)
+  kCap,       // min(score, 0) + penalty, penalty <= 0: never better than an ended bad text
+};
+
+/// Throws data::InputError for an unknown name, and for a penalty whose sign would turn it into a
+/// bonus.
+MissingEos parse_missing_eos(const std::string& name, double penalty);
+double missing_eos_score(double score, MissingEos rule, double penalty);
+
+}  // namespace hone::engine

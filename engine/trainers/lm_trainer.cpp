@@ -1,0 +1,196 @@
+#include "engine/trainers/lm_trainer.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <deque>
+#include <numeric>
+#include <string>
+
+#include "data/error.h"
+#include "engine/packing/random_order.h"
+#include "engine/runtime/signals.h"
+#include "kernels/ops.h"
+
+namespace hone::engine {
+namespace {
+
+constexpr int64_t kEvaluationTokens = 16384;
+constexpr size_t kFinalSteps = 50;
+
+int64_t read_tokens(const TrainingText& text) {
+  return static_cast<int64_t>(text.tokens.size()) - 1;
+}
+
+int64_t predicted_tokens(const TrainingText& text) {
+  const auto size = static_cast<int64_t>(text.tokens.size());
+  return std::max<int64_t>(0, size - std::max<int64_t>(1, text.prompt_tokens));
+}
+
+/// The texts that a loss can be taken of.
+std::vector<const TrainingText*> usable_texts(const CausalLM& model,
+                                              const std::vector<TrainingText>& texts) {
+  std::vector<const TrainingText*> usable;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (read_tokens(texts[i]) > model.config().max_positions) {
+      throw data::InputError("language model", "text " + std::to_string(i),
+                             "at most " + std::to_string(model.config().max_positions) + " tokens",
+                             std::to_string(read_tokens(texts[i])));
+    }
+    if (predicted_tokens(texts[i]) > 0) usable.push_back(&texts[i]);
+  }
+  return usable;
+}
+
+std::vector<int64_t> read_lengths(const std::vector<const TrainingText*>& texts) {
+  std::vector<int64_t> lengths;
+  lengths.reserve(texts.size());
+  for (const auto* text : texts) lengths.push_back(read_tokens(*text));
+  return lengths;
+}
+
+std::vector<int64_t> natural_order(size_t n) {
+  std::vector<int64_t> order(n);
+  std::iota(order.begin(), order.end(), int64_t{0});
+  return order;
+}
+
+std::vector<const TrainingText*> select(const std::vector<const TrainingText*>& texts,
+                                        const std::vector<int64_t>& indices) {
+  std::vector<const TrainingText*> chosen;
+  chosen.reserve(indices.size());
+  for (const int64_t i : indices) chosen.push_back(texts[static_cast<size_t>(i)]);
+  return chosen;
+}
+
+/// Dropout is on while this lives.
+class DropoutScope {
+ public:
+  DropoutScope(CausalLM& model, double p, uint64_t seed) : model_(model) {
+    model_.set_dropout(p, seed);
+  }
+  ~DropoutScope() { model_.set_dropout(0.0, 0); }
+  DropoutScope(const DropoutScope&) = delete;
+  DropoutScope& operator=(const DropoutScope&) = delete;
+
+ private:
+  CausalLM& model_;
+};
+
+void validate(const LmTrainingOptions& options, size_t texts) {
+  const auto require = [](bool ok, const char* what, const char* expected, double got) {
+    if (!ok) throw data::InputError("language model", what, expected, std::to_string(got));
+  };
+  require(texts > 0, "texts", "at least one with a token to predict", 0);
+  require(options.steps >= 0, "steps", "a number >= 0", static_cast<double>(options.steps));
+  require(options.steps > 0 || options.epochs > 0, "epochs", "a number > 0", options.epochs);
+  require(options.batch_tokens > 0, "batch_tokens", "a number > 0",
+          static_cast<double>(options.batch_tokens));
+  require(options.micro_tokens >= 0, "micro_tokens", "a number >= 0",
+          static_cast<double>(options.micro_tokens));
+  require(options.dropout >= 0 && options.dropout < 1, "dropout", "a number in [0, 1)",
+          options.dropout);
+}
+
+}  // namespace
+
+double accumulate_lm_gradients(CausalLM& model, const std::vector<const TrainingText*>& texts,
+                               int64_t micro_tokens) {
+  int64_t predicted = 0;
+  for (const auto* text : texts) predicted += predicted_tokens(*text);
+  double loss = 0.0;
+  for (const auto& part :
+       fill_batches(natural_order(texts.size()), read_lengths(texts), micro_tokens)) {
+    const auto batch = next_token_batch(select(texts, part), model.parameters().data().device());
+    const auto hidden = model.hidden(batch.input.tokens, batch.input.cu_seqlens);
+    const auto weights = at::full(batch.targets.sizes(), 1.0 / static_cast<double>(predicted),
+                                  hidden.options().requires_grad(false));
+    const auto result = kernels::head_nll(hidden.index_select(0, batch.predict), model.lm_head(),
+                                          batch.targets, weights, /*temperature=*/1.0);
+    result.loss.backward();
+    loss += result.loss.item<double>();
+  }
+  return loss;
+}
+
+LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_texts,
+                          const LmTrainingOptions& options, uint64_t seed, const std::string& area,
+                          Metrics& metrics) {
+  const auto texts = usable_texts(model, all_texts);
+  validate(options, texts.size());
+  const auto lengths = read_lengths(texts);
+  auto batches = token_batches(lengths, options.batch_tokens, seed, 0);
+  const int64_t steps =
+      options.steps > 0
+          ? options.steps
+          : std::max<int64_t>(1,
+                              std::llround(options.epochs * static_cast<double>(batches.size())));
+  Optimizer optimizer(model.parameters(), options.optimizer, steps);
+  const DropoutScope dropout(model, options.dropout, mix_seed(seed, 1));
+
+  LmTrainingResult result;
+  std::deque<double> last_losses;
+  using Clock = std::chrono::steady_clock;
+  const auto since = [](Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  const auto begin = Clock::now();
+  metrics.begin_stage(area, steps);
+  size_t next_batch = 0;
+  for (int64_t epoch = 0; result.steps < steps;) {
+    check_interrupted();
+    if (next_batch == batches.size()) {
+      batches = token_batches(lengths, options.batch_tokens, seed, ++epoch);
+      next_batch = 0;
+    }
+    const auto step_begin = Clock::now();
+    const auto chosen = select(texts, batches[next_batch++]);
+    int64_t tokens = 0;
+    for (const auto* text : chosen) tokens += read_tokens(*text);
+    const double loss = accumulate_lm_gradients(model, chosen, options.micro_tokens);
+    const double lr = optimizer.lr();
+    const double norm = optimizer.step();
+    ++result.steps;
+    result.tokens += tokens;
+    last_losses.push_back(loss);
+    if (last_losses.size() > kFinalSteps) last_losses.pop_front();
+    metrics.step(result.steps,
+                 {{area + "/loss", loss},
+                  {area + "/perplexity", std::exp(loss)},
+                  {area + "/lr", lr},
+                  {area + "/grad_norm", norm},
+                  {area + "/tokens_per_second", static_cast<double>(tokens) / since(step_begin)}},
+                 {area + "/loss", area + "/perplexity", area + "/tokens_per_second"});
+  }
+  metrics.end_stage();
+  result.final_loss = std::accumulate(last_losses.begin(), last_losses.end(), 0.0) /
+                      static_cast<double>(last_losses.size());
+  result.seconds = since(begin);
+  return result;
+}
+
+LmEvaluation evaluate_lm(CausalLM& model, const std::vector<TrainingText>& all_texts) {
+  const at::NoGradGuard no_grad;
+  const auto texts = usable_texts(model, all_texts);
+  LmEvaluation result;
+  for (const auto& part :
+       fill_batches(natural_order(texts.size()), read_lengths(texts), kEvaluationTokens)) {
+    check_interrupted();
+    const auto batch = next_token_batch(select(texts, part), model.parameters().data().device());
+    const auto hidden = model.hidden(batch.input.tokens, batch.input.cu_seqlens);
+    const auto scored = kernels::token_logprobs(hidden.index_select(0, batch.predict),
+                                                model.lm_head(), batch.targets, 1.0);
+    result.total_nats -= scored.logprobs.sum(at::kDouble).item<double>();
+    result.tokens += batch.targets.numel();
+  }
+  if (result.tokens > 0) {
+    result.nats_per_token = result.total_nats / static_cast<double>(result.tokens);
+  }
+  result.perplexity = std::exp(result.nats_per_token);
+  return result;
+}
+
+}  // namespace hone::engine

@@ -1,0 +1,287 @@
+#include "engine/trainers/ppo_trainer.h"
+
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <numeric>
+#include <optional>
+
+#include "engine/packing/random_order.h"
+#include "engine/rollout/collector.h"
+#include "engine/rollout/minibatches.h"
+#include "engine/runtime/signals.h"
+#include "engine/trainers/kl_controller.h"
+#include "engine/trainers/lanes.h"
+#include "engine/trainers/ppo_advantages.h"
+#include "engine/trainers/ppo_update.h"
+#include "engine/trainers/ppo_validation.h"
+
+namespace hone::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Seconds since the last call (or construction).
+class Lap {
+ public:
+  double operator()() {
+    const auto now = Clock::now();
+    const double seconds = std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+    return seconds;
+  }
+
+ private:
+  Clock::time_point last_ = Clock::now();
+};
+
+/// Independent random streams of one seed.
+enum Stream : uint64_t { kPrompts = 1, kSampling = 2, kShuffle = 3 };
+
+/// Means over the optimizer steps of one iteration.
+struct UpdateMeans {
+  double policy_loss = 0, value_loss = 0, clip_fraction = 0, approx_kl = 0, ratio_max = 0;
+  double actor_norm = 0, critic_norm = 0;
+  int64_t steps = 0;
+  PolicyUpdate first;  // of the first minibatch
+
+  void add(const PolicyUpdate& policy, double value, double actor, double critic) {
+    if (steps++ == 0) first = policy;
+    const double share = 1.0 / static_cast<double>(steps);
+    const auto average = [&](double& mean, double x) { mean += (x - mean) * share; };
+    average(policy_loss, policy.loss);
+    average(value_loss, value);
+    average(clip_fraction, policy.clip_fraction);
+    average(approx_kl, policy.approx_kl);
+    average(actor_norm, actor);
+    average(critic_norm, critic);
+    ratio_max = std::max(ratio_max, policy.ratio_error);
+  }
+};
+
+class PpoTrainer {
+ public:
+  PpoTrainer(PpoProblem& problem, const PpoOptions& options)
+      : problem_(problem),
+        options_(options),
+        controller_(options.kl_controller, options.kl_coef, options.kl_target, options.kl_horizon),
+        texts_(options.prompts_per_iteration * options.samples_per_prompt),
+        actor_optimizer_(problem.actor->parameters(), options.actor, steps()),
+        lanes_(has_critic() && problem.actor->parameters().data().is_cpu()) {
+    if (has_critic()) {
+      critic_optimizer_.emplace(problem.critic->parameters(), options.critic, steps());
+    }
+  }
+
+  PpoResult run(Metrics& metrics);
+
+ private:
+  bool has_critic() const { return options_.algorithm == "ppo"; }
+  int64_t steps() const {
+    return options_.iterations * options_.epochs * std::min(options_.minibatches, texts_);
+  }
+  uint64_t seed(Stream stream) const { return mix_seed(problem_.seed, stream); }
+
+  Rollout sample(int64_t iteration);
+  std::vector<Minibatch> split(const Rollout& rollout, int64_t iteration, int64_t epoch) const;
+  void score(Rollout& rollout, const std::vector<Minibatch>& minibatches);
+  UpdateMeans update(const Rollout& rollout, std::vector<Minibatch> minibatches, int64_t iteration);
+  void step(const Rollout& rollout, const Minibatch& minibatch, UpdateMeans& means);
+
+  PpoProblem& problem_;
+  const PpoOptions& options_;
+  KlController controller_;
+  int64_t texts_;
+  Optimizer actor_optimizer_;
+  std::optional<Optimizer> critic_optimizer_;
+  Lanes lanes_;
+};
+
+Rollout PpoTrainer::sample(int64_t iteration) {
+  std::vector<TokenIds> prompts;
+  for (const int64_t i : draw_prompts(static_cast<int64_t>(problem_.prompts.size()),
+                                      options_.prompts_per_iteration, seed(kPrompts), iteration)) {
+    prompts.push_back(problem_.prompts[static_cast<size_t>(i)]);
+  }
+  RolloutOptions options;
+  options.samples_per_prompt = options_.samples_per_prompt;
+  options.max_new_tokens = options_.max_new_tokens;
+  options.temperature = options_.temperature;
+  options.eos_id = problem_.eos_id;
+  options.seed =
+      static_cast<int64_t>(mix_seed(seed(kSampling), static_cast<uint64_t>(iteration)) >> 1);
+  options.final_states = has_critic() && options_.placement == "after_last";
+  return sample_texts(*problem_.actor, prompts, options);
+}
+
+std::vector<Minibatch> PpoTrainer::split(const Rollout& rollout, int64_t iteration,
+                                         int64_t epoch) const {
+  const auto order = random_order(rollout.size(), seed(kShuffle),
+                                  static_cast<uint64_t>(iteration * options_.epochs + epoch));
+  return make_minibatches(rollout, order,
+                          {.minibatches = options_.minibatches,
+                           .micro_tokens = options_.micro_tokens,
+                           .aggregation = options_.aggregation,
+                           .max_new_tokens = options_.max_new_tokens});
+}
+
+void PpoTrainer::score(Rollout& rollout, const std::vector<Minibatch>& minibatches) {
+  const auto zeros = [&] { return at::zeros_like(rollout.behaviour_logprobs); };
+  const bool recompute = options_.old_logprobs == "recompute";
+  rollout.old_logprobs = recompute ? zeros() : rollout.behaviour_logprobs;
+  rollout.ref_logprobs = zeros();
+  rollout.values = zeros();
+  if (recompute) rollout.entropy = zeros();
+  at::Tensor no_entropy;
+  std::vector<std::function<void()>> tasks;
+  for (const auto& minibatch : minibatches) {
+    for (const auto& pack : minibatch) {
+      if (recompute) {
+        tasks.emplace_back([&] {
+          score_policy(*problem_.actor, pack, options_.temperature, rollout.old_logprobs,
+                       rollout.entropy);
+        });
+      }
+      tasks.emplace_back([&] {
+        score_policy(*problem_.reference, pack, options_.temperature, rollout.ref_logprobs,
+                     no_entropy);
+      });
+      if (has_critic()) {
+        tasks.emplace_back([&] { score_values(*problem_.critic, pack, rollout.values); });
+      }
+    }
+  }
+  lanes_.run(tasks);
+}
+
+void PpoTrainer::step(const Rollout& rollout, const Minibatch& minibatch, UpdateMeans& means) {
+  const bool kl_in_loss = options_.algorithm == "grpo" || options_.algorithm == "dr_grpo";
+  PolicyObjective objective;
+  objective.temperature = options_.temperature;
+  objective.loss.clip_low = options_.clip;
+  objective.loss.clip_high = options_.clip_high > 0 ? options_.clip_high : options_.clip;
+  objective.loss.dual_clip = options_.dual_clip;
+  objective.loss.kl_coef = kl_in_loss ? controller_.coefficient() : 0.0;
+  objective.loss.kl_estimator = kl_in_loss ? options_.kl_estimator : "k3";
+  PolicyUpdate policy;
+  double value = 0, actor_norm = 0, critic_norm = 0;
+  std::vector<std::function<void()>> tasks;
+  tasks.emplace_back([&] {
+    policy = accumulate_policy_gradients(*problem_.actor, rollout, minibatch, objective);
+    actor_norm = actor_optimizer_.step();
+  });
+  if (critic_optimizer_) {
+    tasks.emplace_back([&] {
+      value = accumulate_value_gradients(*problem_.critic, rollout, minibatch, options_.value_clip);
+      critic_norm = critic_optimizer_->step();
+    });
+  }
+  lanes_.run(tasks);
+  means.add(policy, value, actor_norm, critic_norm);
+}
+
+UpdateMeans PpoTrainer::update(const Rollout& rollout, std::vector<Minibatch> minibatches,
+                               int64_t iteration) {
+  UpdateMeans means;
+  for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
+    if (epoch > 0) minibatches = split(rollout, iteration, epoch);
+    for (const auto& minibatch : minibatches) {
+      check_interrupted();
+      step(rollout, minibatch, means);
+    }
+  }
+  return means;
+}
+
+double mean(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+PpoResult PpoTrainer::run(Metrics& metrics) {
+  ScoringOptions scoring;
+  scoring.normalization = problem_.normalization;
+  scoring.missing_eos = parse_missing_eos(options_.missing_eos, options_.eos_penalty);
+  scoring.eos_penalty = options_.eos_penalty;
+  scoring.eos_exists = problem_.eos_id >= 0;
+  PpoResult result;
+  metrics.begin_stage("ppo", options_.iterations);
+  for (int64_t iteration = 0; iteration < options_.iterations; ++iteration) {
+    check_interrupted();
+    Lap lap;
+    auto rollout = sample(iteration);
+    const double rollout_seconds = lap();
+    score_texts(rollout, problem_.score, scoring);
+    auto minibatches = split(rollout, iteration, 0);
+    score(rollout, minibatches);
+    const double kl_coef = controller_.coefficient();
+    const auto summary = estimate_advantages(rollout, options_, kl_coef);
+    const double scoring_seconds = lap();
+    const double lr = actor_optimizer_.lr();
+    const auto means = update(rollout, std::move(minibatches), iteration);
+    controller_.update(summary.kl, rollout.size());
+    const double update_seconds = lap();
+
+    int64_t tokens = 0, ended = 0;
+    for (int64_t i = 0; i < rollout.size(); ++i) tokens += rollout.response_tokens(i);
+    for (const auto one : rollout.ended) ended += one;
+    const auto texts = static_cast<double>(rollout.size()), all = static_cast<double>(tokens);
+    const double seconds = rollout_seconds + scoring_seconds + update_seconds;
+    double entropy = means.first.entropy, mismatch = means.first.mismatch;
+    if (rollout.entropy.defined()) {  // over the whole rollout, where it was recomputed
+      entropy = rollout.entropy.sum(at::kDouble).item<double>() / all;
+      mismatch = rollout.old_logprobs.sub(rollout.behaviour_logprobs)
+                     .abs()
+                     .sum(at::kDouble)
+                     .item<double>() /
+                 all;
+    }
+    result.iterations += 1;
+    result.tokens += tokens;
+    result.seconds_rollout += rollout_seconds;
+    result.seconds_scoring += scoring_seconds;
+    result.seconds_update += update_seconds;
+    result.seconds += seconds;
+    result.first_ratio_error = std::max(result.first_ratio_error, means.first.ratio_error);
+    result.first_approx_kl = std::max(result.first_approx_kl, means.first.approx_kl);
+    metrics.step(iteration + 1,
+                 {{"ppo/score", mean(rollout.normalized_scores)},
+                  {"ppo/reward", summary.reward},
+                  {"ppo/kl", summary.kl},
+                  {"ppo/kl_coef", kl_coef},
+                  {"ppo/entropy", entropy},
+                  {"ppo/clip_fraction", means.clip_fraction},
+                  {"ppo/approx_kl", means.approx_kl},
+                  {"ppo/ratio_max", means.ratio_max},
+                  {"ppo/first_ratio_error", means.first.ratio_error},
+                  {"ppo/first_approx_kl", means.first.approx_kl},
+                  {"ppo/rollout_mismatch", mismatch},
+                  {"ppo/policy_loss", means.policy_loss},
+                  {"ppo/value_loss", means.value_loss},
+                  {"ppo/explained_variance", summary.explained_variance},
+                  {"ppo/advantage_mean", summary.advantage_mean},
+                  {"ppo/advantage_std", summary.advantage_std},
+                  {"ppo/response_length", all / texts},
+                  {"ppo/eos_rate", static_cast<double>(ended) / texts},
+                  {"ppo/actor_grad_norm", means.actor_norm},
+                  {"ppo/critic_grad_norm", means.critic_norm},
+                  {"ppo/lr", lr},
+                  {"ppo/seconds_rollout", rollout_seconds},
+                  {"ppo/seconds_scoring", scoring_seconds},
+                  {"ppo/seconds_update", update_seconds},
+                  {"ppo/tokens_per_second", all / seconds}},
+                 {"ppo/score", "ppo/kl", "ppo/entropy", "ppo/response_length"});
+  }
+  metrics.end_stage();
+  return result;
+}
+
+}  // namespace
+
+PpoResult train_ppo(PpoProblem& problem, const PpoOptions& options, Metrics& metrics) {
+  validate(problem, options);
+  return PpoTrainer(problem, options).run(metrics);
+}
+
+}  // namespace hone::engine

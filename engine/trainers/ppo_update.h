@@ -1,0 +1,47 @@
+#pragma once
+
+// The passes of one PPO iteration over packs: scoring without gradients, then gradients of the
+// policy and the value loss. Each reads a rollout and one network.
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "engine/models/causal_lm.h"
+#include "engine/rollout/minibatches.h"
+#include "engine/rollout/rollout.h"
+#include "kernels/ops.h"
+
+namespace hone::engine {
+
+/// Writes log-probabilities of the pack's response tokens into `logprobs` [E], and their entropies
+/// into `entropy` [E] when it is defined.
+void score_policy(CausalLM& policy, const Pack& pack, double temperature, at::Tensor& logprobs,
+                  at::Tensor& entropy);
+
+/// Writes the critic's values of the pack's states into `values` [E].
+void score_values(CausalLM& critic, const Pack& pack, at::Tensor& values);
+
+struct PolicyObjective {
+  double temperature = 1.0;
+  kernels::PolicyLossOptions loss;
+};
+
+struct PolicyUpdate {
+  double loss = 0, clip_fraction = 0, approx_kl = 0;
+  double ratio_error = 0;  // largest |ratio - 1|
+  double entropy = 0;      // mean over tokens
+  double mismatch = 0;     // mean |log-probability - behaviour log-probability| over tokens
+};
+
+/// Adds the gradient of a minibatch's policy loss to the actor's arena. The language-model head is
+/// applied at response tokens only.
+PolicyUpdate accumulate_policy_gradients(CausalLM& actor, const Rollout& rollout,
+                                         const Minibatch& minibatch,
+                                         const PolicyObjective& objective);
+
+/// Adds the gradient of a minibatch's value loss to the critic's arena. Returns the loss.
+double accumulate_value_gradients(CausalLM& critic, const Rollout& rollout,
+                                  const Minibatch& minibatch, double clip);
+
+}  // namespace hone::engine
