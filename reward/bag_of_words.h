@@ -33,6 +33,11 @@ class BagOfWords {
   float score(std::string_view text) const;
   std::vector<float> score(const std::vector<std::string>& texts) const;
 
+  /// {"feature": weight, ...}, features in order of name.
+  std::string to_json() const;
+  /// Throws data::InputError naming `where` for anything else.
+  static BagOfWords from_json(const std::string& text, const std::string& where);
+
  private:
   std::unordered_map<std::string, int32_t> vocabulary_;
   std::vector<float> weights_;

@@ -38,9 +38,14 @@ struct Vote {
 /// other half can judge independently.
 enum class RaterFold { kAll, kEven, kOdd };
 
+/// Which records count. Comparisons may have been drawn from the same people's ratings; both would
+/// then count twice.
+enum class Judgements { kAll, kRatings, kComparisons };
+
 struct PreferenceDataOptions {
   data::Split split = data::Split::kTrain;
   RaterFold fold = RaterFold::kAll;
+  Judgements judgements = Judgements::kAll;
   /// Groups (rater blocks, prompts) in one batch; ratings of two people are compared across them.
   int64_t groups_per_batch = 4;
   /// Weight of one across-group mean against one within-group mean.

@@ -179,8 +179,12 @@ PreferenceGroups collect_groups(const data::Records& records,
   PreferenceGroups groups;
   const FoldFilter fold(records, options);
   Numbering raters;
-  collect_ratings(records, options, fold, raters, groups);
-  collect_comparisons(records, options, fold, raters, groups);
+  if (options.judgements != Judgements::kComparisons) {
+    collect_ratings(records, options, fold, raters, groups);
+  }
+  if (options.judgements != Judgements::kRatings) {
+    collect_comparisons(records, options, fold, raters, groups);
+  }
   groups.raters = raters.size();
   std::set<int64_t> used;
   for (const auto& group : groups.rated) {

@@ -177,6 +177,8 @@ void validate_recipe(const Recipe& recipe, const std::string& where) {
   check.lm("sft", recipe.sft);
   check.one_of("reward.init", recipe.reward.init, {"sft", "pretrain", "random"});
   check.one_of("reward.raters", recipe.reward.raters, {"all", "even", "odd"});
+  check.one_of("reward.judgements", recipe.reward.judgements,
+               {"auto", "ratings", "comparisons", "all"});
   const auto& reward = recipe.reward.training;
   check.at_least("reward.training.epochs", reward.epochs, 1e-6);
   check.one_of("reward.training.loss", reward.loss, {"bradley_terry", "davidson", "rao_kupper"});

@@ -76,6 +76,7 @@ struct ModelOptions {
 struct RewardStageOptions {
   std::string init = "sft";
   std::string raters = "even";
+  std::string judgements = "auto";
   int64_t votes = 8000;
   int64_t baseline_votes = 32000;
   double baseline_same_person = 0.5;
@@ -85,6 +86,7 @@ struct RewardStageOptions {
   void visit(V&& v) {
     v("init", init, "sft | pretrain | random: what the reward model starts from");
     v("raters", raters, "even | odd | all raters of each group train it; the others judge");
+    v("judgements", judgements, "auto (ratings when there are any) | ratings | comparisons | all");
     v("votes", votes, "held-out single judgements of each kind that measure it");
     v("baseline_votes", baseline_votes, "judgements of the other raters for the bag of words");
     v("baseline_same_person", baseline_same_person, "share of those that one person gave in one group");

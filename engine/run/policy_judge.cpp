@@ -1,0 +1,145 @@
+#include "engine/run/policy_judge.h"
+
+#include <cmath>
+#include <numeric>
+
+#include "data/atomic_file.h"
+#include "engine/generation/generator.h"
+#include "engine/run/external_program.h"
+#include "engine/run/reward_files.h"
+#include "engine/trainers/ppo_trainer.h"
+#include "engine/trainers/reward_trainer.h"
+
+namespace hone::engine {
+namespace {
+
+// Stream of the samples that set the normalisation; apart from rollouts and evaluation.
+constexpr int64_t kNormalizationSeed = 5;
+
+GenerationOptions generation_options(const Workspace& workspace, int64_t seed) {
+  const auto& ppo = workspace.recipe().train.ppo;
+  GenerationOptions options;
+  options.max_new_tokens = ppo.max_new_tokens;
+  options.temperature = ppo.temperature;
+  options.seed = seed;
+  return options;
+}
+
+TokenIds concatenated(const TokenIds& prompt, const TokenIds& response) {
+  TokenIds all = prompt;
+  all.insert(all.end(), response.begin(), response.end());
+  return all;
+}
+
+/// `count` members evenly spaced.
+std::vector<Workspace::Prompt> evenly_spaced(const std::vector<Workspace::Prompt>& all,
+                                             int64_t count) {
+  const size_t step = std::max<size_t>(1, all.size() / static_cast<size_t>(count));
+  std::vector<Workspace::Prompt> chosen;
+  for (size_t i = 0; i < all.size() && chosen.size() < static_cast<size_t>(count); i += step) {
+    chosen.push_back(all[i]);
+  }
+  return chosen;
+}
+
+std::vector<double> widened(const std::vector<float>& values) {
+  return {values.begin(), values.end()};
+}
+
+}  // namespace
+
+Estimate estimate(const std::vector<double>& values) {
+  if (values.empty()) return {};
+  const auto n = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  double squares = 0;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  return {mean, values.size() < 2 ? 0.0 : std::sqrt(squares / (n - 1) / n)};
+}
+
+PolicyJudge::PolicyJudge(Workspace& workspace, reward::Normalization normalization)
+    : workspace_(workspace),
+      normalization_(normalization),
+      prompts_(evenly_spaced(workspace.prompts(data::Split::kTest),
+                             workspace.recipe().evaluate.prompts)),
+      reward_(load_model(workspace.run().reward(), HeadKind::kScalar)),
+      reference_(load_model(workspace.run().sft(), HeadKind::kLanguageModel)),
+      other_(reward::BagOfWords::from_json(
+          data::read_file(workspace.run().reward() / "bag_of_words.json"),
+          (workspace.run().reward() / "bag_of_words.json").string())) {
+  std::vector<std::string> training_texts;
+  for (const int64_t item : workspace.items_of(data::Split::kTrain)) {
+    training_texts.push_back(workspace.whole_text(item));
+  }
+  statistics_.emplace(training_texts);
+}
+
+JudgedPolicy PolicyJudge::judge(CausalLM& policy) {
+  const auto& recipe = workspace_.recipe();
+  auto options = generation_options(workspace_, recipe.evaluate.seed);
+  options.stop_ids = policy.config().eos_ids;
+  std::vector<TokenIds> prompts, responses, sequences;
+  for (const auto& prompt : prompts_) prompts.push_back(prompt.tokens);
+  JudgedPolicy result;
+  std::vector<std::string> texts;
+  std::vector<TextToScore> to_score;
+  double stopped = 0;
+  for (const auto& sample : generate(policy, prompts, 1, options)) {
+    const auto p = static_cast<size_t>(sample.prompt);
+    responses.push_back(sample.tokens);
+    sequences.push_back(concatenated(prompts[p], sample.tokens));
+    const std::string prompt = workspace_.codec().decode(prompts[p]);
+    const std::string text = workspace_.codec().decode(sequences.back());
+    const std::string response = text.size() >= prompt.size() ? text.substr(prompt.size()) : text;
+    result.responses.push_back(response);
+    to_score.push_back({prompt, response});
+    texts.push_back(text);
+    result.other.push_back(other_.score(text));
+    result.length.push_back(static_cast<double>(sample.tokens.size()));
+    stopped += sample.stopped ? 1 : 0;
+  }
+  result.eos_rate = stopped / static_cast<double>(prompts.size());
+  for (const float score : score_sequences(*reward_, sequences)) {
+    result.proxy.push_back(normalization_.apply(score));
+  }
+  result.kl = sequence_kl(policy, *reference_, prompts, responses, recipe.train.ppo.temperature);
+  result.statistics = statistics_->of(texts);
+  if (!recipe.evaluate.judge.empty()) {
+    result.judge = widened(score_by_program(workspace_.expand(recipe.evaluate.judge), to_score,
+                                            workspace_.run().evaluation() / "judge"));
+  }
+  return result;
+}
+
+std::vector<double> PolicyJudge::judge_texts(const std::vector<std::string>& texts) {
+  std::vector<TextToScore> to_score;
+  for (const auto& text : texts) to_score.push_back({"", text});
+  return widened(score_by_program(workspace_.expand(workspace_.recipe().evaluate.judge), to_score,
+                                  workspace_.run().evaluation() / "judge"));
+}
+
+reward::Normalization training_normalization(Workspace& workspace, CausalLM& policy,
+                                             CausalLM& reward_model) {
+  const auto& options = workspace.recipe().train;
+  if (options.normalization == "none") return {};
+  if (options.normalization == "demonstrations") {
+    return read_reward_file(workspace.run().reward()).normalization;
+  }
+  std::vector<TokenIds> prompts;
+  for (const auto& prompt : evenly_spaced(workspace.prompts(data::Split::kTrain),
+                                          options.normalization_samples)) {
+    prompts.push_back(prompt.tokens);
+  }
+  auto generation = generation_options(workspace, kNormalizationSeed);
+  generation.stop_ids = policy.config().eos_ids;
+  std::vector<TokenIds> sequences;
+  for (const auto& sample : generate(policy, prompts, 1, generation)) {
+    sequences.push_back(concatenated(prompts[static_cast<size_t>(sample.prompt)], sample.tokens));
+  }
+  const auto scores = widened(score_sequences(reward_model, sequences));
+  const auto moments = estimate(scores);
+  const double std = moments.standard_error * std::sqrt(static_cast<double>(scores.size()));
+  return {moments.mean, std > 1e-6 ? std : 1.0};
+}
+
+}  // namespace hone::engine

@@ -1,0 +1,54 @@
+#pragma once
+
+// One look at a policy: samples on held-out prompts, and everything that scores them.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/run/text_statistics.h"
+#include "engine/run/workspace.h"
+#include "reward/bag_of_words.h"
+#include "reward/normalization.h"
+
+namespace hone::engine {
+
+struct Estimate {
+  double mean = 0, standard_error = 0;
+};
+Estimate estimate(const std::vector<double>& values);
+
+struct JudgedPolicy {
+  std::vector<std::string> responses;
+  std::vector<double> judge;  // the external judge, empty when the recipe has none
+  std::vector<double> proxy;  // the reward model that training used, normalised
+  std::vector<double> other;  // bag of words of the raters that training did not use
+  std::vector<double> kl;     // to the reference, nats a text
+  std::vector<double> length; // new tokens, the end token included
+  TextStatistics statistics;
+  double eos_rate = 0;
+};
+
+class PolicyJudge {
+ public:
+  /// Held-out prompts evenly spaced over the test split; `normalization` is the training's.
+  PolicyJudge(Workspace& workspace, reward::Normalization normalization);
+  JudgedPolicy judge(CausalLM& policy);
+  const std::vector<Workspace::Prompt>& prompts() const { return prompts_; }
+  /// Scores of the external judge for whole texts by people.
+  std::vector<double> judge_texts(const std::vector<std::string>& texts);
+
+ private:
+  Workspace& workspace_;
+  reward::Normalization normalization_;
+  std::vector<Workspace::Prompt> prompts_;
+  std::unique_ptr<CausalLM> reward_, reference_;
+  reward::BagOfWords other_;
+  std::optional<TextStatisticsReference> statistics_;
+};
+
+/// What score 0 (and 1) mean in this run, by the recipe's train.normalization.
+reward::Normalization training_normalization(Workspace& workspace, CausalLM& policy,
+                                             CausalLM& reward_model);
+
+}  // namespace hone::engine

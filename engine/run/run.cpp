@@ -1,0 +1,154 @@
+#include "engine/run/run.h"
+
+#include <ATen/Parallel.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+#include "data/atomic_file.h"
+#include "data/error.h"
+#include "data/sha256.h"
+#include "engine/config/toml_printer.h"
+#include "engine/metrics/metrics.h"
+#include "engine/run/stages.h"
+#include "engine/runtime/build_info.h"
+#include "engine/runtime/signals.h"
+
+namespace hone::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// One `hone run` a folder at a time.
+class RunLock {
+ public:
+  explicit RunLock(const fs::path& run) {
+    const auto path = run / "lock";
+    fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd_ < 0) {
+      throw data::IoError(path.string(), "run folder", "a folder that can be written",
+                          std::generic_category().message(errno));
+    }
+    if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+      ::close(fd_);
+      throw data::InputError(run.string(), "run folder", "no other run in it",
+                             "one that is at work");
+    }
+  }
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+  ~RunLock() { ::close(fd_); }
+
+ private:
+  int fd_;
+};
+
+const Stage& stage_named(const std::string& name) {
+  for (const auto& stage : all_stages()) {
+    if (name == stage.name) return stage;
+  }
+  throw data::InputError("hone run", "stage", "one of the recipe's stages", name);
+}
+
+/// Identity of a stage: what it reads itself, and the identities of the stages it needs.
+std::string stage_hash(const Stage& stage, Workspace& workspace) {
+  std::string text = "hone " + version() + " " + stage.name + "\nseed " +
+                     std::to_string(workspace.recipe().seed) + "\n" + stage.inputs(workspace);
+  for (const auto& need : stage.needs) {
+    const auto record = read_stage_record(workspace.run(), need);
+    if (!record) {
+      throw data::InputError(workspace.run().root.string(), std::string("stage ") + stage.name,
+                             "stage " + need + " done before it (`hone run` does all of them)",
+                             "no stages/" + need + ".json");
+    }
+    text += "needs " + need + " " + record->hash + "\n";
+  }
+  return data::sha256_hex(text);
+}
+
+void run_stage(const Stage& stage, Workspace& workspace, bool force) {
+  const auto& run = workspace.run();
+  const std::string hash = stage_hash(stage, workspace);
+  const auto done = read_stage_record(run, stage.name);
+  if (!force && done && done->hash == hash) {
+    workspace.metrics().say("[" + std::string(stage.name) + "] already done, skipped");
+    return;
+  }
+  fs::remove(run.stage(stage.name));  // what it wrote before is no longer this stage's
+  check_interrupted();
+  StageRecord record{.stage = stage.name, .hash = hash, .started = iso_time()};
+  const auto start = std::chrono::steady_clock::now();
+  auto outcome = stage.run(workspace);
+  record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  record.figures = std::move(outcome.figures);
+  record.summary = std::move(outcome.summary);
+  write_stage_record(run, record);
+  write_summary(run);
+  char seconds[32];
+  std::snprintf(seconds, sizeof(seconds), "%.1f s", record.seconds);
+  workspace.metrics().say("[" + std::string(stage.name) + "] done in " + seconds);
+}
+
+/// Barriers of two busy programs on the same cores cost ten times the work itself.
+void warn_when_loaded(Metrics& metrics) {
+  double load = 0;
+  const auto cores = static_cast<double>(at::get_num_threads());
+  if (getloadavg(&load, 1) != 1 || load < 0.8 * cores) return;
+  char text[160];
+  std::snprintf(text, sizeof(text),
+                "this machine is busy already (load %.1f on %.0f threads): expect a run several "
+                "times slower",
+                load, cores);
+  metrics.say(text);
+}
+
+}  // namespace
+
+const std::vector<Stage>& all_stages() {
+  static const std::vector<Stage> stages = {
+      {"import", "people's judgements into the feedback store", {}, import_inputs, import_stage},
+      {"pretrain", "a small policy from scratch, or model.path", {"import"}, pretrain_inputs,
+       pretrain_stage},
+      {"sft", "imitate the demonstrations", {"import", "pretrain"}, sft_inputs, sft_stage},
+      {"reward", "learn what people prefer", {"import", "sft"}, reward_inputs, reward_stage},
+      {"train", "improve the policy by the reward model", {"sft", "reward"}, train_inputs,
+       train_stage},
+      {"evaluate", "judge the policy before and after", {"sft", "reward", "train"},
+       evaluate_inputs, evaluate_stage},
+      {"report", "one page that shows the run", {}, report_inputs, report_stage}};
+  return stages;
+}
+
+void run_recipe(const RunOptions& options) {
+  const bool from_run = options.recipe.empty();
+  const fs::path recipe_path = from_run ? options.out / "config.toml" : options.recipe;
+  Recipe recipe = read_recipe(recipe_path, options.overrides);
+  fs::path recipe_dir = fs::absolute(options.recipe).parent_path();
+  if (from_run) {
+    const auto saved = data::read_file(options.out / "recipe_dir");
+    recipe_dir = saved.substr(0, saved.find('\n'));
+  }
+  std::error_code error;
+  fs::create_directories(options.out, error);
+  if (error) {
+    throw data::InputError("--out", options.out.string(), "a folder that can be made",
+                           error.message());
+  }
+  const RunLock lock(options.out);
+  if (recipe.threads > 0) at::set_num_threads(static_cast<int>(recipe.threads));
+  data::write_file_atomically(options.out / "config.toml", to_toml(recipe, true));
+  data::write_file_atomically(options.out / "recipe_dir", recipe_dir.string() + "\n");
+  Metrics metrics(options.out, options.quiet);
+  warn_when_loaded(metrics);
+  Workspace workspace(recipe, recipe_dir, RunDirectory{options.out}, metrics);
+  const auto stages =
+      options.only.empty() ? recipe.stages : std::vector<std::string>{options.only};
+  for (const auto& name : stages) run_stage(stage_named(name), workspace, options.force);
+}
+
+}  // namespace hone::engine

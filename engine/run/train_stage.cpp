@@ -1,0 +1,113 @@
+#include <ATen/core/grad_mode.h>
+
+#include <filesystem>
+
+#include "data/atomic_file.h"
+#include "data/sha256.h"
+#include "engine/config/toml_printer.h"
+#include "engine/run/external_program.h"
+#include "engine/run/policy_judge.h"
+#include "engine/run/stages.h"
+#include "engine/trainers/reward_trainer.h"
+
+namespace hone::engine {
+namespace {
+
+/// The critic starts as the reward model on the normalised scale (ALGORITHMS 33): its head divided
+/// by the standard deviation; the mean goes into PpoProblem::value_offset.
+std::unique_ptr<CausalLM> critic_from(const CausalLM& reward_model,
+                                      const reward::Normalization& normalization) {
+  auto critic = reward_model.copy(HeadKind::kScalar);
+  const at::NoGradGuard no_grad;
+  critic->scalar_head().div_(normalization.std);
+  return critic;
+}
+
+void record_look(Workspace& workspace, const JudgedPolicy& look, int64_t iteration) {
+  MetricValues values = {{"ppo_eval/proxy", estimate(look.proxy).mean},
+                         {"ppo_eval/other", estimate(look.other).mean},
+                         {"ppo_eval/kl", estimate(look.kl).mean},
+                         {"ppo_eval/distinct_bigrams", look.statistics.distinct_bigrams},
+                         {"ppo_eval/copied_six_grams", look.statistics.copied_six_grams},
+                         {"ppo_eval/length", estimate(look.length).mean}};
+  if (!look.judge.empty()) values.emplace_back("ppo_eval/judge", estimate(look.judge).mean);
+  workspace.metrics().record("ppo_eval", iteration, values);
+}
+
+std::function<std::vector<float>(const std::vector<TokenIds>&)> scorer(Workspace& workspace,
+                                                                       CausalLM& reward_model) {
+  const auto command = workspace.expand(workspace.recipe().train.reward_command);
+  if (command.empty()) {
+    return [&reward_model](const std::vector<TokenIds>& sequences) {
+      return score_sequences(reward_model, sequences);
+    };
+  }
+  return [&workspace, command](const std::vector<TokenIds>& sequences) {
+    std::vector<TextToScore> texts;
+    for (const auto& ids : sequences) texts.push_back({"", workspace.codec().decode(ids)});
+    return score_by_program(command, texts, workspace.run().root / "reward_command");
+  };
+}
+
+}  // namespace
+
+std::string train_inputs(Workspace& workspace) {
+  std::string text = to_toml(workspace.recipe().train);
+  for (const auto& argument : workspace.expand(workspace.recipe().train.reward_command)) {
+    if (std::filesystem::is_regular_file(argument)) text += data::sha256_file(argument);
+  }
+  // The judge is looked at during training, so its points are of this stage too.
+  return text + to_toml(workspace.recipe().evaluate);
+}
+
+StageOutcome train_stage(Workspace& workspace) {
+  const auto& recipe = workspace.recipe().train;
+  const auto& run = workspace.run();
+  const auto actor = load_model(run.sft(), HeadKind::kLanguageModel);
+  const auto reference = load_model(run.sft(), HeadKind::kLanguageModel);
+  const auto reward_model = load_model(run.reward(), HeadKind::kScalar);
+  const auto normalization = training_normalization(workspace, *actor, *reward_model);
+  std::unique_ptr<CausalLM> critic;
+  PpoProblem problem;
+  problem.actor = actor.get();
+  problem.reference = reference.get();
+  if (recipe.ppo.algorithm == "ppo") {
+    critic = critic_from(*reward_model, normalization);
+    problem.critic = critic.get();
+    problem.value_offset = -normalization.mean / normalization.std;
+  }
+  problem.score = scorer(workspace, *reward_model);
+  problem.normalization = normalization;
+  for (auto& prompt : workspace.prompts(data::Split::kTrain)) {
+    problem.prompts.push_back(std::move(prompt.tokens));
+  }
+  problem.eos_id = actor->config().eos_id;
+  problem.seed = workspace.seed() + 3;
+  PolicyJudge judge(workspace, normalization);
+  if (recipe.evaluate_every > 0) {
+    problem.before_iteration = [&](int64_t iteration) {
+      if (iteration % recipe.evaluate_every != 0) return;
+      record_look(workspace, judge.judge(*actor), iteration);
+    };
+  }
+  const auto result = train_ppo(problem, recipe.ppo, workspace.metrics());
+  if (recipe.evaluate_every > 0) record_look(workspace, judge.judge(*actor), result.iterations);
+  copy_tokenizer(run.sft(), run.policy());
+  save_model(*actor, run.policy());
+  StageOutcome outcome;
+  outcome.figures = {{"iterations", result.iterations},
+                     {"tokens", result.tokens},
+                     {"training_seconds", result.seconds},
+                     {"seconds_rollout", result.seconds_rollout},
+                     {"seconds_scoring", result.seconds_scoring},
+                     {"seconds_update", result.seconds_update},
+                     {"first_ratio_error", result.first_ratio_error},
+                     {"first_approx_kl", result.first_approx_kl},
+                     {"normalization_mean", normalization.mean},
+                     {"normalization_std", normalization.std}};
+  outcome.summary["train.first_ratio_error"] = result.first_ratio_error;
+  outcome.summary["train.first_approx_kl"] = result.first_approx_kl;
+  return outcome;
+}
+
+}  // namespace hone::engine

@@ -1,0 +1,103 @@
+#include "engine/run/workspace.h"
+
+#include <unordered_set>
+
+#include "data/atomic_file.h"
+#include "data/error.h"
+
+namespace hone::engine {
+
+Workspace::Workspace(Recipe recipe, std::filesystem::path recipe_dir, RunDirectory run,
+                     Metrics& metrics)
+    : recipe_(std::move(recipe)),
+      recipe_dir_(std::move(recipe_dir)),
+      run_(std::move(run)),
+      metrics_(metrics) {}
+
+std::string Workspace::expand(const std::string& text) const {
+  return expand_placeholders(text, recipe_dir_, run_.root);
+}
+
+std::vector<std::string> Workspace::expand(const std::vector<std::string>& command) const {
+  std::vector<std::string> expanded;
+  for (const auto& argument : command) expanded.push_back(expand(argument));
+  return expanded;
+}
+
+const data::Records& Workspace::records() {
+  if (!records_) records_ = data::Store::open(run_.feedback()).read();
+  return *records_;
+}
+
+const TextCodec& Workspace::codec() {
+  if (!codec_) {
+    const auto config_path = run_.pretrain() / "config.json";
+    const auto config = ModelConfig::from_json(data::read_file(config_path), config_path.string());
+    codec_.emplace(Tokenizer::load(run_.pretrain()), config, recipe_.data.max_tokens);
+  }
+  return *codec_;
+}
+
+std::vector<int64_t> Workspace::items_of(data::Split split) {
+  std::vector<int64_t> found;
+  const auto& items = records().items;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (items[i].split == split) found.push_back(static_cast<int64_t>(i));
+  }
+  return found;
+}
+
+std::pair<std::string, std::string> Workspace::parts(int64_t item) {
+  return prompt_and_answer(records().items[static_cast<size_t>(item)], recipe_.data.prompt_words);
+}
+
+std::string Workspace::whole_text(int64_t item) {
+  const auto [prompt, answer] = parts(item);
+  return prompt + answer;
+}
+
+const std::vector<TokenIds>& Workspace::item_tokens() {
+  if (item_tokens_.empty()) {
+    item_tokens_.reserve(records().items.size());
+    for (size_t i = 0; i < records().items.size(); ++i) {
+      const auto [prompt, answer] = parts(static_cast<int64_t>(i));
+      item_tokens_.push_back(codec().text(prompt, answer).tokens);
+    }
+  }
+  return item_tokens_;
+}
+
+std::vector<Workspace::Prompt> Workspace::prompts(data::Split split) {
+  std::vector<Prompt> found;
+  std::unordered_set<std::string> seen;
+  const auto add = [&](const std::string& group, const std::string& text) {
+    if (text.empty() || !seen.insert(group + '\n' + text).second) return;
+    found.push_back({text, codec().prompt(text, recipe_.train.ppo.max_new_tokens)});
+  };
+  for (const int64_t item : items_of(split)) {
+    add(records().items[static_cast<size_t>(item)].group, parts(item).first);
+  }
+  if (found.empty()) {
+    for (const auto& demonstration : records().demonstrations) {
+      if (demonstration.split != split) continue;
+      add(demonstration.group,
+          prompt_text(demonstration.prompt, demonstration.prompt_is_messages));
+    }
+  }
+  if (found.empty()) {
+    throw data::InputError(run_.feedback().string(), "prompts",
+                           "items or demonstrations with prompts (or data.prompt_words > 0)",
+                           "none");
+  }
+  return found;
+}
+
+void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::filesystem::create_directories(to);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}) {
+    if (!std::filesystem::exists(from / name)) continue;
+    data::write_file_atomically(to / name, data::read_file(from / name));
+  }
+}
+
+}  // namespace hone::engine

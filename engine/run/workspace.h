@@ -1,0 +1,63 @@
+#pragma once
+
+// What the stages of one run share: configuration, folders, and things read once.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/store.h"
+#include "engine/config/recipe.h"
+#include "engine/metrics/metrics.h"
+#include "engine/models/causal_lm.h"
+#include "engine/run/run_directory.h"
+#include "engine/text/text_codec.h"
+
+namespace hone::engine {
+
+class Workspace {
+ public:
+  Workspace(Recipe recipe, std::filesystem::path recipe_dir, RunDirectory run, Metrics& metrics);
+
+  const Recipe& recipe() const { return recipe_; }
+  const RunDirectory& run() const { return run_; }
+  Metrics& metrics() { return metrics_; }
+  std::string expand(const std::string& text) const;
+  std::vector<std::string> expand(const std::vector<std::string>& command) const;
+  uint64_t seed() const { return static_cast<uint64_t>(recipe_.seed); }
+
+  /// All records of the feedback store.
+  const data::Records& records();
+  /// Forgets the records (the import stage has added some).
+  void drop_records() { records_.reset(); }
+  /// Text encoding of the policy in pretrain/.
+  const TextCodec& codec();
+
+  std::vector<int64_t> items_of(data::Split split);
+  /// Prompt and answer of an item under the recipe's prompt_words.
+  std::pair<std::string, std::string> parts(int64_t item);
+  std::string whole_text(int64_t item);
+  /// Token ids of every item (prompt, answer, eos).
+  const std::vector<TokenIds>& item_tokens();
+  /// Prompts to sample from: of the split's items, else of its demonstrations; once in each group.
+  struct Prompt {
+    std::string text;
+    TokenIds tokens;
+  };
+  std::vector<Prompt> prompts(data::Split split);
+
+ private:
+  Recipe recipe_;
+  std::filesystem::path recipe_dir_;
+  RunDirectory run_;
+  Metrics& metrics_;
+  std::optional<data::Records> records_;
+  std::optional<TextCodec> codec_;
+  std::vector<TokenIds> item_tokens_;
+};
+
+/// Copies the tokenizer's files from one model directory to another.
+void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to);
+
+}  // namespace hone::engine
