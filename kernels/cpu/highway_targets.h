@@ -1,0 +1,8 @@
+#pragma once
+
+// Instruction sets for which the vectorised kernels are compiled; included before highway.h. The
+// machine's best one is picked at run time: AVX-512 (AVX3), AVX2, or the compiler's baseline.
+// Fewer targets than Highway offers, because every target compiles the whole file once more.
+
+// Highway spells them by name; the macros exist when this one is expanded.
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
