@@ -1,0 +1,82 @@
+// One PPO iteration of a given policy on fixed sizes: what experiments/bench/peers/trl_ppo.py compares.
+//
+//   HONE_BENCH_MODEL=../shared/data/stories260k/hf ppo_bench
+//
+// 64 prompts x (16 + 64) tokens, 4 epochs, one minibatch an epoch (HONE_BENCH_{PROMPTS,PROMPT_TOKENS,
+// NEW_TOKENS,EPOCHS,MINIBATCHES} change them). Counters: seconds of rollout, scoring and update.
+
+#include <benchmark/benchmark.h>
+
+#include <cstdlib>
+#include <random>
+#include <string>
+
+#include "engine/trainers/ppo_trainer.h"
+#include "engine/trainers/reward_trainer.h"
+
+namespace {
+
+using namespace hone::engine;
+
+int64_t size_of(const char* name, int64_t otherwise) {
+  const char* value = std::getenv((std::string("HONE_BENCH_") + name).c_str());
+  return value ? std::atoll(value) : otherwise;
+}
+
+void BM_ppo_iteration(benchmark::State& state) {
+  const char* path = std::getenv("HONE_BENCH_MODEL");
+  if (!path) {
+    state.SkipWithError("HONE_BENCH_MODEL: expected a Hugging Face directory, got nothing");
+    return;
+  }
+  const auto actor = load_model(path, HeadKind::kLanguageModel);
+  const auto reference = load_model(path, HeadKind::kLanguageModel);
+  const auto critic = load_model(path, HeadKind::kLanguageModel)->copy(HeadKind::kScalar, 1);
+  const auto reward_model = load_model(path, HeadKind::kLanguageModel)->copy(HeadKind::kScalar, 2);
+  PpoProblem problem;
+  problem.actor = actor.get();
+  problem.reference = reference.get();
+  problem.critic = critic.get();
+  problem.score = [&](const std::vector<TokenIds>& texts) {
+    return score_sequences(*reward_model, texts);
+  };
+  problem.eos_id = actor->config().eos_id;
+  std::mt19937_64 random(0);
+  for (int64_t p = 0; p < size_of("PROMPTS", 64); ++p) {
+    TokenIds prompt;
+    for (int64_t t = 0; t < size_of("PROMPT_TOKENS", 16); ++t) {
+      prompt.push_back(static_cast<int32_t>(3 + random() % static_cast<uint64_t>(
+                                                            actor->config().vocab_size - 3)));
+    }
+    problem.prompts.push_back(std::move(prompt));
+  }
+  PpoOptions options;
+  options.iterations = 1;
+  options.prompts_per_iteration = static_cast<int64_t>(problem.prompts.size());
+  options.epochs = size_of("EPOCHS", 4);
+  options.minibatches = size_of("MINIBATCHES", 1);
+  options.max_new_tokens = size_of("NEW_TOKENS", 64);
+  options.kl_coef = 0.05;
+  options.value_clip = 0.2;
+  options.actor.lr = options.critic.lr = 3e-6;
+  Metrics silent("", true);
+  double rollout = 0, scoring = 0, update = 0, tokens = 0;
+  for (auto _ : state) {
+    const auto result = train_ppo(problem, options, silent);
+    rollout += result.seconds_rollout;
+    scoring += result.seconds_scoring;
+    update += result.seconds_update;
+    tokens += static_cast<double>(result.tokens);
+    problem.seed += 1;
+  }
+  const auto mean = benchmark::Counter::kAvgIterations;
+  state.counters["rollout_seconds"] = benchmark::Counter(rollout, mean);
+  state.counters["scoring_seconds"] = benchmark::Counter(scoring, mean);
+  state.counters["update_seconds"] = benchmark::Counter(update, mean);
+  state.counters["response_tokens"] = benchmark::Counter(tokens, mean);
+}
+BENCHMARK(BM_ppo_iteration)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+}  // namespace
+
+BENCHMARK_MAIN();
