@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
 #include <cstdio>
 
 #include "data/error.h"
@@ -60,15 +59,10 @@ std::string read_file(const std::filesystem::path& path) {
     content.reserve(static_cast<std::size_t>(status.st_size) + 1);
   }
   char buffer[1 << 16];
-  for (;;) {
-    const ssize_t got = ::read(file.get(), buffer, sizeof buffer);
-    if (got == 0) return content;
-    if (got > 0) {
-      content.append(buffer, static_cast<std::size_t>(got));
-    } else if (errno != EINTR) {
-      throw_errno(path, "read");
-    }
+  while (const std::size_t got = read_some(file, buffer, sizeof buffer, path)) {
+    content.append(buffer, got);
   }
+  return content;
 }
 
 }  // namespace hone::data

@@ -65,6 +65,15 @@ void write_all(const FileDescriptor& file, std::string_view content,
   }
 }
 
+std::size_t read_some(const FileDescriptor& file, char* buffer, std::size_t size,
+                      const std::filesystem::path& path) {
+  for (;;) {
+    const ssize_t got = ::read(file.get(), buffer, size);
+    if (got >= 0) return static_cast<std::size_t>(got);
+    if (errno != EINTR) throw_errno(path, "read");
+  }
+}
+
 void sync_file(const FileDescriptor& file, const std::filesystem::path& path) {
   if (::fsync(file.get()) != 0) throw_errno(path, "fsync");
 }

@@ -34,6 +34,10 @@ FileDescriptor open_file(const std::filesystem::path& path, int flags, unsigned 
 void write_all(const FileDescriptor& file, std::string_view content,
                const std::filesystem::path& path);
 
+/// Up to `size` bytes; 0 at the end of the file. Throws IoError.
+std::size_t read_some(const FileDescriptor& file, char* buffer, std::size_t size,
+                      const std::filesystem::path& path);
+
 /// fsync(2). Throws IoError.
 void sync_file(const FileDescriptor& file, const std::filesystem::path& path);
 

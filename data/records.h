@@ -17,7 +17,8 @@ struct Item {
   std::string prompt;  // plain text, or a JSON array of {"role","content"} when prompt_is_messages
   std::string text;    // the answer
   bool prompt_is_messages = false;
-  std::string group;   // items of one group never part across splits (a rater block, a debate, a prompt)
+  std::string
+      group;  // items of one group never part across splits (a rater block, a debate, a prompt)
   Split split = Split::kTrain;
   std::string source;       // where it came from: a data set's name, "policy"
   std::string policy_hash;  // hash of the policy that wrote it; empty = people or unknown
@@ -32,22 +33,22 @@ struct Provenance {
   double propensity = 1.0;     // probability with which this question was selected
   int64_t served_us = 0;       // microseconds since the epoch
   int64_t answered_us = 0;
-  std::string supersedes;      // id of the answer that this one replaces (undo, edit)
+  std::string supersedes;  // id of the answer that this one replaces (undo, edit)
 };
 
 enum class Outcome : uint8_t { kOrdered = 0, kBothBad = 1, kSkipped = 2 };
 
 /// An ordering with ties of k >= 2 items by one person (or across people: rater empty).
 struct Comparison {
-  std::string id;               // unique; idempotency key of the answer
-  std::vector<int64_t> items;   // indices into the store's items
-  std::vector<uint8_t> ranks;   // per item; 0 = best, equal = tie; empty unless kOrdered
-  std::vector<uint8_t> shown;   // shown[p] = index into `items` at screen position p
+  std::string id;              // unique; idempotency key of the answer
+  std::vector<int64_t> items;  // indices into the store's items
+  std::vector<uint8_t> ranks;  // per item; 0 = best, equal = tie; empty unless kOrdered
+  std::vector<uint8_t> shown;  // shown[p] = index into `items` at screen position p
   Outcome outcome = Outcome::kOrdered;
-  int8_t strength = 0;          // 0 unknown, 1 slightly ... 4 much better
+  int8_t strength = 0;  // 0 unknown, 1 slightly ... 4 much better
   std::string skip_reason;
   std::string rationale;
-  std::string rater;            // pseudonym; empty = none or across people
+  std::string rater;  // pseudonym; empty = none or across people
   Provenance provenance;
 };
 

@@ -2,9 +2,7 @@
 
 #include <fcntl.h>
 #include <openssl/evp.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <utility>
 
 #include "data/error.h"
@@ -64,15 +62,10 @@ std::string sha256_file(const std::filesystem::path& path) {
   const FileDescriptor file = open_file(path, O_RDONLY);
   Sha256 digest;
   std::string buffer(1 << 18, '\0');
-  for (;;) {
-    const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());
-    if (got == 0) return digest.hex();
-    if (got > 0) {
-      digest.update(buffer.data(), static_cast<std::size_t>(got));
-    } else if (errno != EINTR) {
-      throw_errno(path, "read");
-    }
+  while (const std::size_t got = read_some(file, buffer.data(), buffer.size(), path)) {
+    digest.update(buffer.data(), got);
   }
+  return digest.hex();
 }
 
 }  // namespace hone::data

@@ -25,11 +25,11 @@ struct Records {
 };
 
 struct SegmentInfo {
-  std::string name;   // segment-000001.h5
+  std::string name;  // segment-000001.h5
   uint64_t bytes = 0;
   uint64_t items = 0, ratings = 0, comparisons = 0, demonstrations = 0;
-  std::string sha256;  // digest over the columns' digests
-  std::string created; // ISO 8601
+  std::string sha256;   // digest over the columns' digests
+  std::string created;  // ISO 8601
 };
 
 struct VerifyProblem {
