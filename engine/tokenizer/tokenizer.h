@@ -25,31 +25,37 @@ class Tokenizer {
   /// Token ids of valid UTF-8 text (invalid bytes are replaced by U+FFFD first, as `tokenizers`
   /// bindings do). add_special: what the post-processor adds (bos, eos). Thread-safe.
   std::vector<int32_t> encode(std::string_view text, bool add_special) const;
-  /// skip_special drops special added tokens.
+  /// Valid UTF-8. Ids without a token are left out; skip_special drops special added tokens.
   std::string decode(const std::vector<int32_t>& ids, bool skip_special) const;
 
-  int64_t vocab_size() const;          // ids are below this
+  int64_t vocab_size() const;                   // ids are below this
   int64_t id_of(std::string_view token) const;  // -1 when unknown
   std::string token_of(int32_t id) const;
-  const std::string& json() const;     // the file's text, to be written back as it was
+  const std::string& json() const;  // the file's text, to be written back as it was
 
  private:
+  friend class StreamDecoder;
   struct Impl;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 
-/// Text as it arrives, holding back bytes of an incomplete character.
+/// Text as it arrives, holding back bytes of an incomplete character: the parts together are
+/// decode() of all ids. The tokenizer must outlive it.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer);
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true);
   std::string push(int32_t id);
   std::string finish();
 
  private:
+  std::string pending_text();
+
   const Tokenizer& tokenizer_;
-  std::vector<int32_t> ids_;
-  size_t emitted_ = 0;
+  bool skip_special_;
+  std::string bytes_;         // byte-level: what may still become a character
+  std::vector<int32_t> ids_;  // otherwise: the last tokens, of which the text
+  size_t emitted_ = 0;        // up to here has been given out
 };
 
 struct BpeTrainerOptions {
