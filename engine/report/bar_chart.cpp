@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "engine/report/charts.h"
 #include "engine/report/html.h"
@@ -26,12 +27,11 @@ std::string bar_chart(const std::string& title, const std::string& unit, double 
     }
   }
   if (spoken.empty()) return "";
-  Axis x = Axis::covering(low, std::min(1.0, high + 0.08), 4);
-  x.draw_on(kLeft, kRight);
+  Axis x = Axis::covering(low, high, 5);
+  x.draw_on(kLeft, kRight - 34);
 
   std::string out;
   for (const double tick : x.ticks()) {
-    out += svg_line(x.pixel(tick), kTop, x.pixel(tick), height, tick == base ? "axis" : "grid");
     out += svg_text(x.pixel(tick), height + 14, "middle", "tick", x.label(tick));
   }
   double at = kTop;
@@ -39,6 +39,11 @@ std::string bar_chart(const std::string& title, const std::string& unit, double 
     if (group.bars.empty()) continue;
     out += svg_text(0, at + 15, "start", "group", group.name);
     at += kGroupTitle;
+    const double bottom = at + kRow * static_cast<double>(group.bars.size());
+    for (const double tick : x.ticks()) {
+      const bool is_base = std::abs(tick - base) < 1e-9;
+      out += svg_line(x.pixel(tick), at, x.pixel(tick), bottom, is_base ? "axis" : "grid");
+    }
     for (const Bar& bar : group.bars) {
       const double from = x.pixel(std::min(base, bar.value)),
                    to = x.pixel(std::max(base, bar.value));
@@ -85,12 +90,18 @@ std::string interval_plot(const std::string& title, const std::string& unit,
     const double middle = x.pixel(mark.value);
     const double right = x.pixel(mark.value + mark.error);
     if (mark.error > 0) {
-      out += svg_line(x.pixel(mark.value - mark.error), at, right, at, "whisker " + mark.color);
+      const double left = x.pixel(mark.value - mark.error);
+      out += svg_line(left, at, right, at, "whisker " + mark.color);
+      for (const double end : {left, right}) {
+        out += svg_line(end, at - 5, end, at + 5, "whisker " + mark.color);
+      }
     }
-    out += svg_circle(middle, at, 5, "dot " + mark.color, "");
-    const bool room = right < kRight - 60;
+    out += svg_circle(middle, at, 4, "dot " + mark.color, "");
+    const bool room = right < kRight - 90;
+    const std::string shown =
+        figure(mark.value) + (mark.error > 0 ? " ± " + figure(mark.error) : "");
     out += svg_text(room ? std::max(right, middle + 5) + 6 : x.pixel(mark.value - mark.error) - 10,
-                    at + 4, room ? "start" : "end", "value", figure(mark.value));
+                    at + 4, room ? "start" : "end", "value", shown);
     at += row;
   }
   return svg_figure({.title = title,

@@ -8,7 +8,7 @@
 namespace hone::engine::report {
 namespace {
 
-constexpr double kLeft = 44, kRight = 344, kTop = 10, kBottom = 244, kHeight = 284;
+constexpr double kLeft = 44, kRight = 344, kTop = 10, kBottom = 182, kHeight = 220;
 
 std::string draw(const std::vector<CalibrationBin>& bins, const std::string& color, double largest,
                  const Axis& x, const Axis& y) {

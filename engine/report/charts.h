@@ -33,12 +33,12 @@ struct LineChart {
   std::string title = "", unit = "", x_title = "", note = "";
   std::vector<ChartLine> lines = {};
   std::vector<ChartLevel> levels = {};
-  bool from_zero = false;             // y starts at 0 where all values are >= 0
-  std::optional<double> x_high = {};  // right end of the x axis at least here
+  bool from_zero = false;  // y starts at 0 where all values are >= 0
+  bool x_from_zero = false;
 };
 
-/// Empty when no line has a finite point. More than 120 points of a line are drawn as the mean and
-/// the range of 100 buckets.
+/// Empty when no line has a finite point. More than 100 points of a line are drawn as the mean and
+/// the range of 60 buckets.
 std::string line_chart(const LineChart& chart);
 
 /// A chart of one recorded metric; empty when `series` is null or empty.

@@ -24,13 +24,9 @@ constexpr std::array kPpo = {
     Known{"response_length", "Response length", "tokens", true},
     Known{"eos_rate", "Texts that end by themselves", "share", true},
     Known{"explained_variance", "Critic: explained variance", "1 = perfect", false},
-    Known{"value_loss", "Critic: loss", "", true},
+    Known{"value_loss", "Critic: loss", "squared reward", true},
 };
 constexpr std::array kLanguage = {Known{"loss", "loss", "nats a token", false}};
-constexpr std::array kReward = {
-    Known{"loss", "Reward model: loss", "nats a pair", false},
-    Known{"accuracy", "Reward model: accuracy in training", "share of pairs", false},
-};
 
 struct Panel {
   const char *stage, *area, *prefix, *x_title;
@@ -42,7 +38,6 @@ constexpr std::array kPanels = {
     Panel{"ppo", "ppo", "", "iteration", kPpo.data(), kPpo.size()},
     Panel{"pretrain", "pretrain", "Pretraining: ", "step", kLanguage.data(), kLanguage.size()},
     Panel{"sft", "sft", "Fine-tuning: ", "step", kLanguage.data(), kLanguage.size()},
-    Panel{"reward", "reward", "", "step", kReward.data(), kReward.size()},
 };
 
 using Names = std::set<std::string>;  // "stage name" of what has been drawn
@@ -73,16 +68,20 @@ std::string against_distance(const RunFiles& run, const std::string& name,
                              "iteration " + figure(value->step[i])});
     }
   }
+  // The reference itself, and where no points were measured in between, the policy at the end.
   const auto before = run.summary.number(summary_name + ".before");
   const auto after = run.summary.number(summary_name + ".after");
   const auto distance = run.summary.number("policy.kl");
-  if (line.points.empty() && before && after && distance) {
-    const auto error = [&](const char* of) {
-      return run.summary.number(summary_name + ".stderr_" + of).value_or(0);
-    };
-    line.points = {{0, *before, error("before"), "before"},
-                   {std::sqrt(std::max(0.0, *distance)), *after, error("after"), "after"}};
+  const auto error = [&](const char* of) {
+    return run.summary.number(summary_name + ".stderr_" + of).value_or(0);
+  };
+  if (line.points.empty() && after && distance) {
+    line.points = {{std::sqrt(std::max(0.0, *distance)), *after, error("after"), "after"}};
   }
+  if (before && !line.points.empty() && line.points[0].x > 0) {
+    line.points.insert(line.points.begin(), {0, *before, error("before"), "before"});
+  }
+  chart.x_from_zero = true;
   chart.x_title = "√KL, √nats";
   chart.lines = {line};
   return line_chart(chart);
@@ -145,7 +144,8 @@ std::string ppo_table(const RunFiles& run) {
 }  // namespace
 
 std::string curves_section(const RunFiles& run) {
-  Names drawn;
+  // The reward model's section draws these.
+  Names drawn = {"reward reward/loss", "reward reward/accuracy"};
   std::string ppo = panel(run, kPanels[0], drawn), before;
   for (size_t i = 1; i < kPanels.size(); ++i) before += panel(run, kPanels[i], drawn);
   std::string out = distance_panel(run);

@@ -42,8 +42,9 @@ class Examiner {
 
  private:
   Number number(const std::string& key) const { return run_.summary.number(key); }
-  void add(Severity severity, std::string title, std::string detail, bool collapse = false) {
-    out_.push_back({severity, std::move(title), std::move(detail), collapse});
+  void add(Severity severity, const char* about, std::string title, std::string detail,
+           bool collapse = false) {
+    out_.push_back({severity, about, std::move(title), std::move(detail), collapse});
   }
 
   void diversity() {
@@ -51,7 +52,7 @@ class Examiner {
     if (!after) return;
     const bool halved = before && *after <= 0.5 * *before;
     if (!halved && *after >= kFewBigrams) return;
-    add(halved || *after < kVeryFewBigrams ? Severity::kBad : Severity::kWarn,
+    add(halved || *after < kVeryFewBigrams ? Severity::kBad : Severity::kWarn, "diversity",
         "The texts repeat each other",
         "Distinct bigrams " +
             (before ? "went " + from_to(*before, *after) : "are at " + figure(after)) +
@@ -63,7 +64,8 @@ class Examiner {
   void distance() {
     const Number kl = number("policy.kl");
     if (!kl || *kl <= kLargeKl) return;
-    add(*kl > kVeryLargeKl ? Severity::kBad : Severity::kWarn, "Far from where it started",
+    add(*kl > kVeryLargeKl ? Severity::kBad : Severity::kWarn, "policy.kl",
+        "Far from where it started",
         "KL to the reference is " + figure(kl) +
             " nats a text. The reward model learned from texts of the reference; out here it "
             "guesses.",
@@ -73,7 +75,7 @@ class Examiner {
   void copying() {
     const Number after = number("copied.after");
     if (!after || *after <= kManyCopies) return;
-    add(*after > kVeryManyCopies ? Severity::kBad : Severity::kWarn, "Copied phrases",
+    add(*after > kVeryManyCopies ? Severity::kBad : Severity::kWarn, "copied", "Copied phrases",
         percent(*after) + " of the six-word sequences stand word for word in the training texts.",
         true);
   }
@@ -83,7 +85,7 @@ class Examiner {
     if (before && after && *before > 0) {
       const double change = *after / *before - 1;
       if (std::abs(change) > kLengthChange) {
-        add(Severity::kWarn, change > 0 ? "Much longer texts" : "Much shorter texts",
+        add(Severity::kWarn, "length", change > 0 ? "Much longer texts" : "Much shorter texts",
             "Length went " + from_to(*before, *after) + " tokens (" +
                 signed_figure(std::round(100 * change)) +
                 " %). Judges often pay for length itself.");
@@ -91,7 +93,7 @@ class Examiner {
     }
     const Number eos = number("eos.after");
     if (eos && *eos < kRareEos) {
-      add(Severity::kWarn, "Texts that do not end",
+      add(Severity::kWarn, "eos", "Texts that do not end",
           "Only " + percent(*eos) + " reach the end-of-text token; the rest are cut off.");
     }
   }
@@ -103,27 +105,27 @@ class Examiner {
     const bool proxy_rose = proxy_before && proxy_after && *proxy_after > *proxy_before;
     if (before && after) {
       const Number errors = combined_errors(run_.summary, "judge");
-      if (*after < *before && proxy_rose) {
-        add(Severity::kBad, "The reward model was gamed",
+      if (*after < *before && proxy_rose && errors.value_or(-2) <= -2) {
+        add(Severity::kBad, "judge", "The reward model was gamed",
             "Its score rose while the independent judge's fell " + from_to(*before, *after) + ".");
       } else if (errors && std::abs(*errors) < 2) {
-        add(Severity::kWarn, "Within the noise",
+        add(Severity::kWarn, "judge", "Within the noise",
             "The judge's change is " + figure(std::abs(*errors)) +
                 " combined standard errors; below 2 it may be chance.");
       }
     }
     if (other_before && other_after && proxy_rose && *other_after < *other_before) {
-      add(Severity::kBad, "Other people's taste disagrees",
+      add(Severity::kBad, "other", "Other people's taste disagrees",
           "A scorer trained on other raters fell " + from_to(*other_before, *other_after) +
               " while the reward model's score rose.");
     }
     if (const Number people = number("judge.people"); people && after && *after > *people) {
-      add(Severity::kWarn, "More positive than people's own texts, be suspicious",
+      add(Severity::kWarn, "judge", "More positive than people's own texts, be suspicious",
           "The judge gives the policy " + figure(after) + " and people's own demonstrations " +
               figure(people) + ". Above that line a higher score is not better writing.");
     }
     if (!after && proxy_after) {
-      add(Severity::kWarn, "No independent judge",
+      add(Severity::kWarn, "proxy", "No independent judge",
           "Only the score that training optimised is known; it rises in a collapse too.");
     }
   }
@@ -131,16 +133,16 @@ class Examiner {
   void reward_model() {
     const Number accuracy = number("reward.pair_accuracy"), words = number("reward.bow_accuracy");
     if (accuracy && words && *accuracy < *words) {
-      add(Severity::kWarn, "Reward model below a bag of words",
+      add(Severity::kWarn, "reward.pair_accuracy", "Reward model below a bag of words",
           "It orders " + percent(*accuracy) +
               " of unseen pairs as people did; counting words does " + percent(*words) + ".");
     }
     if (accuracy && *accuracy < kNearChance) {
-      add(Severity::kWarn, "Reward model near chance",
+      add(Severity::kWarn, "reward.pair_accuracy", "Reward model near chance",
           percent(*accuracy) + " of unseen pairs; a coin gets 50 %.");
     }
     if (const Number ece = number("reward.ece"); ece && *ece > kPoorCalibration) {
-      add(Severity::kWarn, "Poorly calibrated reward model",
+      add(Severity::kWarn, "reward.ece", "Poorly calibrated reward model",
           "Its stated confidence is off by " + percent(*ece) + " on average (ECE).");
     }
   }
@@ -149,71 +151,9 @@ class Examiner {
   std::vector<Finding> out_;
 };
 
-std::string with_error(double value, Number error) {
-  return figure(value) + (error ? " ± " + figure(error) : "");
-}
-
-// " on 400 held-out prompts, at a KL of 2.9 nats a text"
-std::string circumstances(const RunFiles& run) {
-  std::string out;
-  if (!run.samples.empty()) {
-    out += " on " + figure(static_cast<double>(run.samples.size())) + " held-out prompts";
-  }
-  if (const Number kl = run.summary.number("policy.kl")) {
-    out += ", at a KL of " + figure(kl) + " nats a text";
-  }
-  return out;
-}
-
-std::string score_sentence(const RunFiles& run, const std::string& score,
-                           const std::string& owner) {
-  const Figures& summary = run.summary;
-  const double before = *summary.number(score + ".before");
-  const double after = *summary.number(score + ".after");
-  std::string out = std::string("Training on people's judgements ") +
-                    (after > before   ? "raised "
-                     : after < before ? "lowered "
-                                      : "left ") +
-                    owner + " from " +
-                    with_error(before, summary.number(score + ".stderr_before")) + " to " +
-                    with_error(after, summary.number(score + ".stderr_after"));
-  if (const Number errors = combined_errors(summary, score)) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.1f", std::abs(*errors));
-    out += " (" + std::string(text) + " combined standard errors)";
-  }
-  return out + circumstances(run) + ".";
-}
-
-bool has_both(const Figures& summary, const std::string& score) {
-  return summary.number(score + ".before") && summary.number(score + ".after");
-}
-
-std::string sentence(const RunFiles& run) {
-  const Figures& summary = run.summary;
-  if (has_both(summary, "judge"))
-    return score_sentence(run, "judge", "the independent judge's score");
-  if (has_both(summary, "proxy")) {
-    return score_sentence(run, "proxy", "the reward model's own score");
-  }
-  if (const Number accuracy = summary.number("reward.pair_accuracy")) {
-    return "The reward model orders " + percent(*accuracy) +
-           " of unseen pairs as people did. No policy was trained with it in this run yet.";
-  }
-  for (const auto& [stage, name, words] :
-       {std::tuple{"ppo", "ppo/score", "PPO stands at a reward of "},
-        std::tuple{"reward", "reward/loss", "The reward model's loss stands at "},
-        std::tuple{"sft", "sft/loss", "Fine-tuning stands at a loss of "},
-        std::tuple{"pretrain", "pretrain/loss", "Pretraining stands at a loss of "}}) {
-    const Series* series = run.series(stage, name);
-    if (!series || series->value.empty()) continue;
-    return words + figure(series->value.back()) + " after " + figure(series->step.back()) +
-           " steps. The run has no evaluation yet.";
-  }
-  return "This run has no figures yet.";
-}
-
 }  // namespace
+
+std::vector<Finding> examine(const RunFiles& run) { return Examiner(run).examine(); }
 
 std::optional<double> combined_errors(const Figures& summary, const std::string& score) {
   const Number before = summary.number(score + ".before"), after = summary.number(score + ".after");
@@ -223,31 +163,6 @@ std::optional<double> combined_errors(const Figures& summary, const std::string&
   const double combined = std::hypot(*error_before, *error_after);
   if (!(combined > 0)) return std::nullopt;
   return (*after - *before) / combined;
-}
-
-Verdict judge_run(const RunFiles& run) {
-  Verdict out;
-  out.sentence = sentence(run);
-  out.findings = Examiner(run).examine();
-  const Figures& summary = run.summary;
-  const bool worst_is_bad =
-      !out.findings.empty() && out.findings.front().severity == Severity::kBad;
-  if (worst_is_bad) {
-    const bool collapsed =
-        std::any_of(out.findings.begin(), out.findings.end(),
-                    [](const Finding& f) { return f.severity == Severity::kBad && f.collapse; });
-    out.severity = Severity::kBad;
-    out.badge = collapsed ? "Collapsed" : "Gamed";
-  } else if (has_both(summary, "judge")) {
-    const double change = *summary.number("judge.after") - *summary.number("judge.before");
-    const double errors = combined_errors(summary, "judge").value_or(change > 0 ? 2 : -2);
-    out.severity = errors >= 2 ? Severity::kGood : Severity::kWarn;
-    out.badge = errors >= 2 ? "Improved" : errors <= -2 ? "Worse" : "No clear change";
-  } else {
-    out.severity = has_both(summary, "proxy") ? Severity::kWarn : Severity::kNote;
-    out.badge = has_both(summary, "proxy") ? "Not judged" : "Not finished";
-  }
-  return out;
 }
 
 }  // namespace hone::engine::report

@@ -74,7 +74,7 @@ std::string figure(std::optional<double> value) {
   } else if (size >= 10) {
     std::snprintf(out, sizeof out, "%.1f", *value);
   } else {
-    std::snprintf(out, sizeof out, "%.3f", *value);
+    std::snprintf(out, sizeof out, size >= 1 ? "%.2f" : "%.3f", *value);
   }
   std::string text = size < 1e15 && size >= 1000 ? thousands(out) : std::string(out);
   if (text[0] == '-') text.replace(0, 1, "−");

@@ -12,8 +12,8 @@ namespace hone::engine::report {
 /// HTML text: & < > " ' as entities; control characters and bytes that are not UTF-8 as U+FFFD.
 std::string escape(std::string_view text);
 
-/// A figure for people: "0.604", "12.3", "1,234", "2.1e-05", "−0.12"; "–" when absent or not
-/// finite.
+/// A figure for people: "0.604", "2.97", "12.3", "1,234", "2.1e-05", "−0.120"; "–" when absent or
+/// not finite.
 std::string figure(std::optional<double> value);
 /// The same with its sign: "+0.287".
 std::string signed_figure(double value);

@@ -10,7 +10,7 @@ namespace hone::engine::report {
 namespace {
 
 constexpr double kLeft = 44, kRight = 350, kTop = 10, kBottom = 182, kHeight = 220;
-constexpr size_t kDrawnAsIs = 120, kBuckets = 100, kHovered = 40;
+constexpr size_t kDrawnAsIs = 100, kBuckets = 60, kHovered = 40;
 
 struct Bucket {
   double x = 0, mean = 0, low = 0, high = 0;
@@ -141,7 +141,7 @@ std::string line_chart(const LineChart& chart) {
   if (x_range.low > x_range.high) return "";
   for (const ChartLevel& level : chart.levels) y_range.include(level.y);
   if (chart.from_zero && y_range.low >= 0) y_range.include(0);
-  if (chart.x_high) x_range.include(*chart.x_high);
+  if (chart.x_from_zero) x_range.include(0);
   // The first step of a stage is close enough to its beginning.
   if (x_range.low > 0 && x_range.low < 0.1 * x_range.high) x_range.low = 0;
 
@@ -188,8 +188,7 @@ std::string metric_chart(const Series* series, const std::string& title, const s
                   .note = "",
                   .lines = {ChartLine{}},
                   .levels = {},
-                  .from_zero = from_zero,
-                  .x_high = std::nullopt};
+                  .from_zero = from_zero};
   for (size_t i = 0; i < series->step.size(); ++i) {
     chart.lines[0].points.push_back(
         {series->step[i], series->value[i], 0, x_title + " " + figure(series->step[i])});

@@ -37,7 +37,7 @@ h3 { font-size: 1rem; font-weight: 650; margin: 26px 0 6px; }
 .note { margin: 4px 0 0; }
 .verdict { margin-top: 22px; border-radius: 12px; padding: 22px 24px; border: 1px solid;
   border-left-width: 8px; }
-.verdict h2 { font-size: clamp(1.25rem, 2.4vw, 1.7rem); margin: 6px 0 0; max-width: 48ch;
+.verdict h2 { font-size: clamp(1.2rem, 2.2vw, 1.5rem); margin: 10px 0 0; max-width: 62ch;
   text-wrap: pretty; }
 .verdict.good { background: var(--good-fill); border-color: var(--good); }
 .verdict.warn { background: var(--warn-fill); border-color: var(--warn); }
@@ -55,24 +55,28 @@ h3 { font-size: 1rem; font-weight: 650; margin: 26px 0 6px; }
   color: var(--card); background: var(--warn); }
 .findings li.bad::before { background: var(--bad); }
 .findings li.bad b { color: var(--bad); } .findings li.warn b { color: var(--warn); }
-.cards { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(255px, 1fr)); }
+.cards { display: grid; gap: 14px; grid-template-columns: repeat(3, minmax(0, 1fr)); }
 .card, figure, article { background: var(--card); border: 1px solid var(--line);
   border-radius: 10px; }
 .card { padding: 14px 18px 16px; }
+.card.bad { border-color: var(--bad); background: var(--bad-fill); }
+.card.bad .big b, tr.bad b { color: var(--bad); }
+.card.warn .big b, tr.warn b { color: var(--warn); }
 .card h3 { margin: 0; font-size: .88rem; font-weight: 600; color: var(--muted); }
 .big { margin: 2px 0 0; font-size: 1.75rem; letter-spacing: -.02em; line-height: 1.25;
   white-space: nowrap; }
 .big span, .big small { color: var(--muted); } .big small { font-size: 1rem; letter-spacing: 0; }
 .charts { display: grid; gap: 14px; grid-template-columns: repeat(3, minmax(0, 1fr)); }
-.charts.two { grid-template-columns: repeat(2, minmax(0, 1fr)); align-items: start; }
-.charts.wide { grid-template-columns: minmax(0, 1fr); margin-top: 14px; }
-.charts.wide svg { max-width: 640px; display: block; }
-.charts.two svg { max-width: 470px; display: block; margin: 0 auto; }
+.charts.two { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+.cards + .charts { margin-top: 14px; }
+.guide dl { margin: 8px 0 0; font-size: .92rem; } .guide dt { font-weight: 600; }
+.guide dd { margin: 0 0 8px; color: var(--muted); }
+.charts.two svg { max-width: 470px; margin: 0 auto; }
 figure { margin: 0; padding: 12px 14px 12px; min-width: 0; break-inside: avoid; }
 figcaption { font-size: .92rem; margin-bottom: 6px; }
 figcaption b { font-weight: 600; margin-right: 4px; }
-figcaption span { color: var(--muted); font-size: .84rem; }
-svg { width: 100%; height: auto; overflow: visible; }
+figcaption span { display: block; color: var(--muted); font-size: .84rem; }
+svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { font: 11px system-ui, -apple-system, "Segoe UI", sans-serif; fill: var(--muted); }
 svg .value, svg .group { fill: var(--ink); font-weight: 600; }
 .grid { stroke: var(--line); } .axis { stroke: var(--before); }
@@ -140,12 +144,12 @@ pre { margin: 0; padding: 14px 18px; background: var(--card); border: 1px solid 
 .hue6 { background: #7a6bb0; } .hue7 { background: #8a8f98; }
 footer { margin-top: 44px; padding-bottom: 40px; color: var(--muted); font-size: .84rem; }
 @media (max-width: 860px) {
-  .charts, .charts.two { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
+  .cards, .charts, .charts.two { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
 @media (max-width: 640px) {
   header, main, footer { padding-left: 14px; padding-right: 14px; }
   nav div { padding-left: 14px; padding-right: 14px; }
   .charts, .charts.two { grid-template-columns: minmax(0, 1fr); }
-  .cards { grid-template-columns: 1fr; }
+  .cards { gap: 8px; } .card { padding: 10px 12px; } .big { font-size: 1.2rem; }
   .verdict { padding: 16px 16px; border-left-width: 6px; }
   article { grid-template-columns: 1fr; }
   article > div { padding: 10px 14px; }

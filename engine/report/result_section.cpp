@@ -7,23 +7,11 @@
 namespace hone::engine::report {
 namespace {
 
-const char* css_class(Severity severity) {
-  switch (severity) {
-    case Severity::kGood:
-      return "good";
-    case Severity::kNote:
-      return "quiet";
-    case Severity::kWarn:
-      return "warn";
-    case Severity::kBad:
-      return "bad";
-  }
-  return "quiet";
-}
-
-std::string card(const std::string& title, const std::string& value, const std::string& detail) {
-  return "<div class=\"card\"><h3>" + escape(title) + "</h3><p class=\"big\">" + value +
-         "</p><p class=\"note\">" + escape(detail) + "</p></div>\n";
+std::string card(const std::string& title, const std::string& value, const std::string& detail,
+                 Severity severity = Severity::kNote) {
+  return "<div class=\"card " + std::string(css_class(severity)) + "\"><h3>" + escape(title) +
+         "</h3><p class=\"big\">" + value + "</p><p class=\"note\">" + escape(detail) +
+         "</p></div>\n";
 }
 
 // "0.317 → 0.604" as HTML
@@ -32,7 +20,7 @@ std::string change_value(std::optional<double> before, double after) {
   return before ? "<span>" + figure(before) + "</span> → " + to : to;
 }
 
-std::string judge_card(const Figures& summary) {
+std::string judge_card(const Figures& summary, Severity about) {
   const auto after = summary.number("judge.after");
   if (!after) return "";
   const auto before = summary.number("judge.before");
@@ -47,35 +35,49 @@ std::string judge_card(const Figures& summary) {
     std::snprintf(text, sizeof text, "%.1f", std::abs(*errors));
     detail += "; " + signed_figure(*after - *before) + " is " + text + " combined standard errors";
   }
-  return card("Independent judge", change_value(before, *after), detail);
+  return card("Independent judge", change_value(before, *after), detail, about);
 }
 
-std::string cards(const Figures& summary) {
-  std::string out = judge_card(summary);
+std::string cards(const Figures& summary, const Verdict& verdict) {
+  std::string out = judge_card(summary, verdict.about("judge"));
   if (const auto after = summary.number("proxy.after")) {
     out += card("Reward model (the proxy)", change_value(summary.number("proxy.before"), *after),
                 "what training optimised; it rises in a collapse too");
   }
   if (const auto kl = summary.number("policy.kl")) {
     out += card("KL", "<b>" + figure(kl) + "</b> <small>nats a text</small>",
-                "how far the policy moved from the reference");
+                "how far the policy moved from the reference", verdict.about("policy.kl"));
   }
   if (const auto after = summary.number("diversity.after")) {
-    out += card("Distinct bigrams", change_value(summary.number("diversity.before"), *after),
-                "1 = no word pair used twice; a collapse goes below 0.35");
+    out +=
+        card("Distinct bigrams", change_value(summary.number("diversity.before"), *after),
+             "1 = no word pair used twice; a collapse goes below 0.35", verdict.about("diversity"));
   }
   if (const auto accuracy = summary.number("reward.pair_accuracy")) {
     std::string detail = "of unseen people's pairs of unseen texts";
     if (const auto ceiling = summary.number("reward.human_ceiling")) {
       detail += "; a person among people: " + percent(*ceiling);
     }
-    out += card("Reward model orders", "<b>" + percent(*accuracy) + "</b>", detail);
+    out += card("Reward model orders", "<b>" + percent(*accuracy) + "</b>", detail,
+                verdict.about("reward.pair_accuracy"));
   }
   if (const auto seconds = summary.number("seconds.total")) {
     out += card("Time", "<b>" + duration_text(*seconds) + "</b>", "all stages together");
   }
   return out.empty() ? "" : "<div class=\"cards\">" + out + "</div>\n";
 }
+
+constexpr const char* kGuide =
+    "<div class=\"card guide\"><h3>How to read this page</h3><dl>"
+    "<dt>Before, after</dt><dd>the model fine-tuned on demonstrations, and the policy that "
+    "people's "
+    "judgements made of it. Both answer the same held-out prompts.</dd>"
+    "<dt>Proxy</dt><dd>the reward model, learned from people's comparisons. Training raises it, so "
+    "it proves nothing by itself.</dd>"
+    "<dt>Judge</dt><dd>a scorer that training never saw. It proves something as long as the texts "
+    "stay varied, of normal length and their own.</dd>"
+    "<dt>KL</dt><dd>how surprised the reference model is by the policy's texts, in nats. The "
+    "farther, the less the reward model knows.</dd></dl></div>";
 
 std::string judge_plot(const Figures& summary) {
   std::vector<Mark> marks;
@@ -109,9 +111,9 @@ std::string result_section(const RunFiles& run, const Verdict& verdict) {
     }
     out += "</ul>";
   }
-  out += "</section>\n<section>" + cards(run.summary);
+  out += "</section>\n<section>" + cards(run.summary, verdict);
   const std::string plot = judge_plot(run.summary);
-  if (!plot.empty()) out += "<div class=\"charts wide\">" + plot + "</div>";
+  if (!plot.empty()) out += "<div class=\"charts two\">" + plot + kGuide + "</div>";
   return out + "</section>\n";
 }
 

@@ -42,12 +42,16 @@ std::string reward_section(const RunFiles& run) {
   if (const Stage* stage = run.stage("reward")) {
     charts += calibration_plot(stage->bins, stage->raw_bins, ece_note(summary));
   }
+  charts += metric_chart(run.series("reward", "reward/loss"), "Loss in training", "nats a pair",
+                         "step", false) +
+            metric_chart(run.series("reward", "reward/accuracy"), "Accuracy in training",
+                         "share of pairs", "step", false);
   if (charts.empty()) return "";
   std::string lead;
   const auto judgements = summary.number("reward.judgements");
   const auto raters = summary.number("reward.raters");
   if (judgements) lead += "Trained on " + figure(judgements) + " judgements";
-  if (judgements && raters) lead += " by " + figure(raters) + " people's sessions";
+  if (judgements && raters) lead += " by " + figure(raters) + " raters";
   if (!lead.empty()) lead = "<p class=\"lead\">" + lead + ".</p>";
   return "<section id=\"reward\"><h2>The reward model</h2>" + lead + "<div class=\"charts two\">" +
          charts + "</div></section>\n";

@@ -154,7 +154,11 @@ std::vector<CalibrationBin> bins_in(const Json& figures, const char* key) {
 
 std::string when(const Json& object) {
   const auto seconds = number_in(object, "started");
-  if (!seconds || !(std::abs(*seconds) < 1e11)) return text_in(object, "started");
+  if (!seconds || !(std::abs(*seconds) < 1e11)) {
+    std::string text = text_in(object, "started");  // 2026-01-31T12:00:00Z
+    const bool iso = text.size() == 20 && text[10] == 'T' && text[19] == 'Z';
+    return iso ? text.substr(0, 10) + " " + text.substr(11, 8) + " UTC" : text;
+  }
   const auto whole = static_cast<std::time_t>(*seconds);
   std::tm utc = {};
   gmtime_r(&whole, &utc);

@@ -30,11 +30,12 @@ std::string with_error(const Figures& summary, const std::string& key, const std
   return out;
 }
 
-std::string row(const Figures& summary, const std::string& key, const std::string& title,
-                const std::string& note) {
+std::string row(const Figures& summary, const Verdict& verdict, const std::string& key,
+                const std::string& title, const std::string& note) {
   const auto before = summary.number(key + ".before"), after = summary.number(key + ".after");
   if (!before && !after) return "";
-  return "<tr><th scope=\"row\">" + escape(title) + "<small>" + escape(note) + "</small></th><td>" +
+  return "<tr class=\"" + std::string(css_class(verdict.about(key))) + "\"><th scope=\"row\">" +
+         escape(title) + "<small>" + escape(note) + "</small></th><td>" +
          with_error(summary, key, "before") + "</td><td><b>" + with_error(summary, key, "after") +
          "</b></td><td>" + (before && after ? signed_figure(*after - *before) : "–") + "</td><td>" +
          figure(summary.number(key + ".base")) + "</td><td>" +
@@ -43,18 +44,18 @@ std::string row(const Figures& summary, const std::string& key, const std::strin
 
 }  // namespace
 
-std::string scores_section(const RunFiles& run) {
+std::string scores_section(const RunFiles& run, const Verdict& verdict) {
   std::string rows;
   std::set<std::string> known;
   for (const Known& score : kScores) {
-    rows += row(run.summary, score.key, score.title, score.note);
+    rows += row(run.summary, verdict, score.key, score.title, score.note);
     known.insert(score.key);
   }
   // Whatever else was measured before and after.
   for (const auto& [key, entry] : run.summary.entries()) {
     if (!key.ends_with(".before")) continue;
     const std::string name = key.substr(0, key.size() - std::string_view(".before").size());
-    if (!known.contains(name)) rows += row(run.summary, name, name, "");
+    if (!known.contains(name)) rows += row(run.summary, verdict, name, name, "");
   }
   if (rows.empty()) return "";
   return "<section id=\"scores\"><h2>Every score, beside what it may have cost</h2>"
