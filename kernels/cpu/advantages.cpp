@@ -2,8 +2,8 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -16,57 +16,19 @@
 namespace hone::kernels {
 namespace {
 
-struct Stats {
-  double sum = 0, squares = 0, count = 0, kl = 0;
-};
-
-template <typename T>
-struct Rows {
-  const T* logp_old;  // [N]
-  const T* logp_ref;  // [N]
-  const T* values;    // [N]
-  const T* scores;    // [B]
-  const int64_t* cu_seqlens;
-  const uint8_t* mask;     // [N] or null
-  const T* token_rewards;  // [N] or null
-  T* advantages;           // [N]
-  T* returns;              // [N]
-  T* rewards;              // [N]
-};
-
 /// One sequence, last entry first.
 template <typename T>
-Stats advantages_row(const Rows<T>& a, int64_t row, const math::AdvantageParams<T>& p) {
+math::AdvantageStats advantages_row(const math::AdvantageRows<T>& a, int64_t row,
+                                    const math::AdvantageParams<T>& p) {
   const int64_t begin = a.cu_seqlens[row];
   const int64_t end = a.cu_seqlens[row + 1];
   const int64_t scored = math::score_entry(a.mask, begin, end, p.after_last);
-  Stats stats;
+  math::AdvantageStats stats;
   T next = 0;
   for (int64_t t = end - 1; t >= begin; --t) {
-    const bool trained = a.mask == nullptr || a.mask[t] != 0;
-    if (!trained && t != scored) {
-      a.advantages[t] = a.returns[t] = a.rewards[t] = 0;
-      continue;
-    }
-    T reward = 0;
-    if (trained) {
-      const T kl = math::kl_penalty(a.logp_old[t], a.logp_ref[t], p);
-      reward = -p.kl_coef * kl;
-      stats.kl += kl;
-    }
-    if (a.token_rewards != nullptr) reward += a.token_rewards[t];
-    if (t == scored) reward += a.scores[row];
-    const T target = math::lambda_return(reward, next, p);
-    const T advantage = trained ? target - a.values[t] : T(0);
-    next = math::step_map(reward, a.values[t], p)(next);
-    a.rewards[t] = reward;
-    a.returns[t] = target;
-    a.advantages[t] = advantage;
-    if (trained) {
-      stats.sum += advantage;
-      stats.squares += static_cast<double>(advantage) * advantage;
-      stats.count += 1;
-    }
+    const auto step = math::load_step(a, row, t, scored, p);
+    math::store_step(a, t, step, next, p, stats);
+    next = math::entry_map(step, false, p)(next);
   }
   return stats;
 }
@@ -87,10 +49,10 @@ AdvantageTensors advantages_cpu(const at::Tensor& logp_old, const at::Tensor& lo
   const at::Tensor advantages = at::empty_like(in.values);
   const at::Tensor returns = at::empty_like(in.values);
   const at::Tensor rewards = at::empty_like(in.values);
-  std::vector<Stats> partial(static_cast<size_t>(in.sequences));
+  std::vector<math::AdvantageStats> partial(static_cast<size_t>(in.sequences));
   AT_DISPATCH_FLOATING_TYPES(in.values.scalar_type(), "advantages", [&] {
     const auto p = cast<scalar_t>(params);
-    const Rows<scalar_t> rows{
+    const math::AdvantageRows<scalar_t> rows{
         in.logp_old.const_data_ptr<scalar_t>(),
         in.logp_ref.const_data_ptr<scalar_t>(),
         in.values.const_data_ptr<scalar_t>(),
@@ -100,7 +62,9 @@ AdvantageTensors advantages_cpu(const at::Tensor& logp_old, const at::Tensor& lo
         in.token_rewards.defined() ? in.token_rewards.const_data_ptr<scalar_t>() : nullptr,
         advantages.mutable_data_ptr<scalar_t>(),
         returns.mutable_data_ptr<scalar_t>(),
-        rewards.mutable_data_ptr<scalar_t>()};
+        rewards.mutable_data_ptr<scalar_t>(),
+        in.tokens,
+        in.sequences};
     // A thread gets at least 16k tokens, on average.
     const int64_t grain =
         std::max<int64_t>(1, in.sequences * 16384 / std::max<int64_t>(1, in.tokens));
@@ -110,14 +74,14 @@ AdvantageTensors advantages_cpu(const at::Tensor& logp_old, const at::Tensor& lo
       }
     });
   });
-  const at::Tensor stats = at::zeros({4}, in.values.options().dtype(at::kDouble));
-  double* total = stats.mutable_data_ptr<double>();
-  for (const Stats& s : partial) {  // in the order of the sequences, whatever the threads
-    total[0] += s.sum;
-    total[1] += s.squares;
-    total[2] += s.count;
-    total[3] += s.kl;
-  }
+  math::AdvantageStats total;  // in the order of the sequences, whatever the threads
+  for (const auto& row : partial) total.merge(row);
+  const at::Tensor stats = at::empty({4}, in.values.options().dtype(at::kDouble));
+  double* out = stats.mutable_data_ptr<double>();
+  out[0] = total.sum;
+  out[1] = total.squares;
+  out[2] = total.count;
+  out[3] = total.kl;
   return {advantages, returns, rewards, stats};
 }
 

@@ -11,12 +11,6 @@
 namespace hone::kernels {
 namespace {
 
-struct LossSum {
-  double loss = 0;
-
-  void merge(const LossSum& later) { loss += later.loss; }
-};
-
 std::tuple<at::Tensor, at::Tensor> preference_loss_cpu(
     const at::Tensor& delta, const at::Tensor& target, const at::Tensor& weights,
     const OptionalTensor& margin, std::string_view model, double tie, double lapse) {
@@ -31,8 +25,8 @@ std::tuple<at::Tensor, at::Tensor> preference_loss_cpu(
     const scalar_t* weight = in.weights.const_data_ptr<scalar_t>();
     const scalar_t* shift = in.margin.defined() ? in.margin.const_data_ptr<scalar_t>() : nullptr;
     scalar_t* d = grad.mutable_data_ptr<scalar_t>();
-    const auto sums =
-        sum_in_blocks<LossSum>(in.delta.numel(), [&](LossSum& s, int64_t begin, int64_t end) {
+    const auto sums = sum_in_blocks<math::PreferenceSum>(
+        in.delta.numel(), [&](math::PreferenceSum& s, int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) {
             d[i] = 0;
             if (weight[i] == 0) continue;

@@ -12,30 +12,18 @@
 namespace hone::kernels {
 namespace {
 
-struct Moments {
-  double sum = 0, squares = 0, count = 0;
-
-  void merge(const Moments& later) {
-    sum += later.sum;
-    squares += later.squares;
-    count += later.count;
-  }
-};
-
 at::Tensor moments_cpu(const at::Tensor& x, const OptionalTensor& mask) {
   const MomentInputs in = check_moments(x, mask);
   const uint8_t* kept = in.mask.defined() ? in.mask.const_data_ptr<uint8_t>() : nullptr;
-  const Moments total = AT_DISPATCH_FLOATING_TYPES(in.x.scalar_type(), "moments", [&] {
+  const math::MomentSums total = AT_DISPATCH_FLOATING_TYPES(in.x.scalar_type(), "moments", [&] {
     const scalar_t* data = in.x.const_data_ptr<scalar_t>();
-    return sum_in_blocks<Moments>(in.x.numel(), [&](Moments& m, int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        if (kept != nullptr && kept[i] == 0) continue;
-        const double value = data[i];
-        m.sum += value;
-        m.squares += value * value;
-        m.count += 1;
-      }
-    });
+    return sum_in_blocks<math::MomentSums>(in.x.numel(),
+                                           [&](math::MomentSums& m, int64_t begin, int64_t end) {
+                                             for (int64_t i = begin; i < end; ++i) {
+                                               if (kept != nullptr && kept[i] == 0) continue;
+                                               m.add(data[i]);
+                                             }
+                                           });
   });
   const at::Tensor stats = at::empty({4}, in.x.options().dtype(at::kDouble));
   double* out = stats.mutable_data_ptr<double>();

@@ -89,6 +89,13 @@ HONE_HD LogTerm<T> lapsed_nll(const LogTerm<T>& x, T lapse, T floor) {
   return {-std::log(likelihood), -kept * x.derivative / likelihood};
 }
 
+/// Sum in double of weighted losses.
+struct PreferenceSum {
+  double loss = 0;
+
+  HONE_HD void merge(const PreferenceSum& later) { loss += later.loss; }
+};
+
 /// target in [0,1] is the share of the first; with an explicit tie model exactly 0.5 is a tie.
 template <typename T>
 HONE_HD LogTerm<T> preference_nll(T z, T target, const PreferenceParams<T>& p) {

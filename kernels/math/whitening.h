@@ -9,6 +9,25 @@
 
 namespace hone::kernels::math {
 
+/// Sums in double of the values to whiten; the fields in the order of the `stats` tensor.
+struct MomentSums {
+  double sum = 0;
+  double squares = 0;
+  double count = 0;
+
+  HONE_HD void add(double value) {
+    sum += value;
+    squares += value * value;
+    count += 1;
+  }
+
+  HONE_HD void merge(const MomentSums& later) {
+    sum += later.sum;
+    squares += later.squares;
+    count += later.count;
+  }
+};
+
 /// y = (x - shift) * scale + keep.
 struct Whitening {
   double shift;

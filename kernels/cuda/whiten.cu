@@ -1,0 +1,90 @@
+// Moments, whitening and group advantages: one pass each, bound by memory.
+
+#include "kernels/cuda/fixed_order_sum.cuh"
+#include "kernels/cuda/launchers.h"
+#include "kernels/math/whitening.h"
+
+namespace hone::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kMaxBlocks = 4096;  // beyond a few waves more blocks only cost their launch
+
+template <typename T>
+struct AddMoment {
+  const T* x;
+  const uint8_t* mask;
+
+  __device__ void operator()(math::MomentSums& sums, int64_t i) const {
+    if (mask == nullptr || mask[i] != 0) sums.add(static_cast<double>(x[i]));
+  }
+};
+
+struct StoreMoments {
+  double* stats;
+
+  __device__ void operator()(const math::MomentSums& total) const {
+    stats[0] = total.sum;
+    stats[1] = total.squares;
+    stats[2] = total.count;
+    stats[3] = 0;
+  }
+};
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads) whiten_kernel(WhitenArgs<T> a) {
+  const math::Whitening map = math::whitening(a.stats, a.unbiased, a.shift_mean);
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < a.n;
+       i += stride) {
+    a.out[i] = map(a.x[i]);
+  }
+}
+
+/// One thread a group: groups are short (4-64), a batch has thousands.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) group_advantages_kernel(GroupAdvantageArgs<T> a) {
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads;
+  for (int64_t g = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; g < a.groups;
+       g += stride) {
+    const int64_t offset = g * a.group_size;
+    math::group_advantages(a.scores + offset, a.out + offset, a.group_size, a.kind, a.eps);
+  }
+}
+
+unsigned blocks_for(int64_t n) {
+  const int64_t blocks = (n + kThreads - 1) / kThreads;
+  return static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks);
+}
+
+}  // namespace
+
+template <typename T>
+cudaError_t launch_moments(const MomentArgs<T>& args, cudaStream_t stream) {
+  return launch_sum(AddMoment<T>{args.x, args.mask}, args.n,
+                    static_cast<math::MomentSums*>(args.workspace), StoreMoments{args.stats},
+                    stream);
+}
+
+template <typename T>
+cudaError_t launch_whiten(const WhitenArgs<T>& args, cudaStream_t stream) {
+  if (args.n == 0) return cudaSuccess;
+  whiten_kernel<<<blocks_for(args.n), kThreads, 0, stream>>>(args);
+  return cudaGetLastError();
+}
+
+template <typename T>
+cudaError_t launch_group_advantages(const GroupAdvantageArgs<T>& args, cudaStream_t stream) {
+  if (args.groups == 0) return cudaSuccess;
+  group_advantages_kernel<<<blocks_for(args.groups), kThreads, 0, stream>>>(args);
+  return cudaGetLastError();
+}
+
+template cudaError_t launch_moments(const MomentArgs<float>&, cudaStream_t);
+template cudaError_t launch_moments(const MomentArgs<double>&, cudaStream_t);
+template cudaError_t launch_whiten(const WhitenArgs<float>&, cudaStream_t);
+template cudaError_t launch_whiten(const WhitenArgs<double>&, cudaStream_t);
+template cudaError_t launch_group_advantages(const GroupAdvantageArgs<float>&, cudaStream_t);
+template cudaError_t launch_group_advantages(const GroupAdvantageArgs<double>&, cudaStream_t);
+
+}  // namespace hone::kernels::cuda
