@@ -1,0 +1,210 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "data/atomic_file.h"
+#include "data/error.h"
+#include "engine/io/safetensors.h"
+#include "engine/models/causal_lm.h"
+#include "kernels/ops.h"
+#include "tests/engine/models/tiny_config.h"
+#include "tests/support/expect_close.h"
+
+namespace hone::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ModelFiles : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = fs::temp_directory_path() / ("hone_model_files_" + std::to_string(getpid()));
+    fs::remove_all(directory_);
+    model_ = std::make_unique<CausalLM>(test::tiny_config(), HeadKind::kLanguageModel);
+    model_->initialize(1);
+    save_model(*model_, directory_);
+  }
+  void TearDown() override { fs::remove_all(directory_); }
+
+  /// Writes the saved tensors again after `change` has had its way with them.
+  void rewrite(const std::function<void(std::vector<TensorToStore>&)>& change) {
+    std::vector<at::Tensor> kept;
+    std::vector<TensorToStore> tensors;
+    for (const auto& slice : model_->parameters().slices()) {
+      kept.push_back(model_->parameters().slice(slice.name).contiguous());
+      tensors.push_back({slice.name, "F32", slice.shape, kept.back().data_ptr(),
+                         static_cast<size_t>(slice.numel) * 4});
+    }
+    change(tensors);
+    write_safetensors(directory_ / "model.safetensors", tensors, {});
+  }
+
+  std::string complaint(HeadKind head = HeadKind::kLanguageModel) {
+    try {
+      load_model(directory_, head);
+    } catch (const data::InputError& error) {
+      return error.what();
+    }
+    return "";
+  }
+
+  fs::path directory_;
+  std::unique_ptr<CausalLM> model_;
+};
+
+at::Tensor stored(const Safetensors& file, const std::string& name) {
+  const StoredTensor& tensor = file.at(name);
+  const auto type = tensor.dtype == "F32" ? at::kFloat : at::kLong;
+  return at::from_blob(const_cast<std::byte*>(tensor.bytes), tensor.shape, type).clone();
+}
+
+TEST_F(ModelFiles, EveryTensorSurvives) {
+  const auto read = load_model(directory_, HeadKind::kLanguageModel);
+  EXPECT_TRUE(at::equal(read->parameters().data(), model_->parameters().data()));
+  EXPECT_EQ(read->config().to_json(false), model_->config().to_json(false));
+  const auto exact = load_model(directory_, HeadKind::kLanguageModel, at::kDouble);
+  EXPECT_TRUE(at::equal(exact->parameters().data().to(at::kFloat), model_->parameters().data()));
+}
+
+TEST_F(ModelFiles, ScalarModelsKeepTheirHeadAndLanguageModelsGetAFreshOne) {
+  const auto fresh = load_model(directory_, HeadKind::kScalar);
+  EXPECT_GT(fresh->scalar_head().abs().min().item<float>(), 0.0F);
+  save_model(*fresh, directory_);
+  const auto read = load_model(directory_, HeadKind::kScalar);
+  EXPECT_TRUE(at::equal(read->parameters().data(), fresh->parameters().data()));
+  EXPECT_NE(complaint().find("lm_head.weight"), std::string::npos);
+}
+
+TEST_F(ModelFiles, ReadsHalfPrecision) {
+  for (const auto type : {at::kHalf, at::kBFloat16}) {
+    std::vector<at::Tensor> kept;
+    rewrite([&](std::vector<TensorToStore>& tensors) {
+      for (auto& tensor : tensors) {
+        kept.push_back(model_->parameters().slice(tensor.name).to(type).contiguous());
+        tensor.dtype = type == at::kHalf ? "F16" : "BF16";
+        tensor.bytes = kept.back().data_ptr();
+        tensor.size /= 2;
+      }
+    });
+    const auto read = load_model(directory_, HeadKind::kLanguageModel);
+    EXPECT_TRUE(
+        at::equal(read->parameters().data(), model_->parameters().data().to(type).to(at::kFloat)));
+  }
+}
+
+TEST_F(ModelFiles, MissingExtraAndMisshapenTensorsAreNamed) {
+  const std::string name = "model.layers.1.self_attn.v_proj.weight";
+  const auto find = [&](std::vector<TensorToStore>& tensors) {
+    return std::find_if(tensors.begin(), tensors.end(),
+                        [&](const TensorToStore& tensor) { return tensor.name == name; });
+  };
+  rewrite([&](auto& tensors) { tensors.erase(find(tensors)); });
+  EXPECT_NE(complaint().find(name), std::string::npos);
+  rewrite([&](auto& tensors) { find(tensors)->name = "model.layers.1.self_attn.v_proj.bias"; });
+  EXPECT_NE(complaint().find(name), std::string::npos);
+  rewrite([&](auto& tensors) {
+    tensors.push_back(*find(tensors));
+    tensors.back().name = "model.layers.7.odd.weight";
+  });
+  EXPECT_NE(complaint().find("model.layers.7.odd.weight"), std::string::npos);
+  rewrite([&](auto& tensors) { find(tensors)->shape = {24, 6}; });
+  EXPECT_NE(complaint().find("[12, 12], got [24, 6]"), std::string::npos) << complaint();
+  rewrite([&](auto& tensors) { find(tensors)->dtype = "I32"; });
+  EXPECT_NE(complaint().find("I32"), std::string::npos);
+}
+
+TEST_F(ModelFiles, WeightsThatAreNoNumbersAreNamed) {
+  const at::NoGradGuard no_grad;
+  auto weights = model_->parameters().slice("model.layers.0.mlp.up_proj.weight");
+  for (const double value : {std::nan(""), INFINITY}) {
+    weights.view({-1})[5].fill_(value);
+    save_model(*model_, directory_);
+    EXPECT_NE(complaint().find("model.layers.0.mlp.up_proj.weight"), std::string::npos);
+  }
+}
+
+TEST_F(ModelFiles, ConfigAndTensorsMustAgreeBeforeAnythingIsAllocated) {
+  auto config = nlohmann::json::parse(data::read_file(directory_ / "config.json"));
+  config["vocab_size"] = 16000000;
+  config["hidden_size"] = 16000000;
+  data::write_file_atomically(directory_ / "config.json", config.dump());
+  EXPECT_NE(complaint().find("model.embed_tokens.weight"), std::string::npos) << complaint();
+  fs::remove(directory_ / "config.json");
+  EXPECT_NE(complaint().find("config.json"), std::string::npos);
+  fs::remove_all(directory_);
+  EXPECT_NE(complaint().find(directory_.string()), std::string::npos);
+}
+
+TEST_F(ModelFiles, TiedCheckpointsMayCarryTheHeadOnceMore) {
+  ModelConfig config = test::tiny_config();
+  config.tie_embeddings = true;
+  model_ = std::make_unique<CausalLM>(config, HeadKind::kLanguageModel);
+  model_->initialize(2);
+  save_model(*model_, directory_);
+  const auto add_head = [&](size_t source) {
+    rewrite([&](auto& tensors) {
+      tensors.push_back(tensors[source]);
+      tensors.back().name = "lm_head.weight";
+      tensors.back().shape = tensors[0].shape;
+    });
+  };
+  add_head(0);
+  EXPECT_EQ(complaint(), "");
+  auto other = model_->parameters().slice("model.embed_tokens.weight").clone().add_(1.0);
+  rewrite([&](auto& tensors) {
+    tensors.push_back(tensors[0]);
+    tensors.back().name = "lm_head.weight";
+    tensors.back().bytes = other.data_ptr();
+  });
+  EXPECT_NE(complaint().find("lm_head.weight"), std::string::npos);
+}
+
+TEST_F(ModelFiles, GenerationConfigNamesMoreEndTokens) {
+  data::write_file_atomically(directory_ / "generation_config.json", R"({"eos_token_id": [2, 9]})");
+  EXPECT_EQ(load_model(directory_, HeadKind::kLanguageModel)->config().eos_ids,
+            (std::vector<int64_t>{2, 9}));
+  data::write_file_atomically(directory_ / "generation_config.json", R"({"eos_token_id": [99]})");
+  EXPECT_NE(complaint().find("generation_config.json"), std::string::npos);
+}
+
+/// Checkpoints whose numbers transformers computed.
+class SharedModels : public testing::TestWithParam<const char*> {};
+
+TEST_P(SharedModels, EqualTransformers) {
+  const auto directory = test::shared_data(std::string("tiny_models/") + GetParam());
+  if (directory.empty()) GTEST_SKIP() << "../shared/data/tiny_models is not there";
+  const auto model = load_model(directory, HeadKind::kLanguageModel);
+  const Safetensors expected = Safetensors::open(directory / "expected.safetensors");
+  const auto ids = stored(expected, "input_ids"), mask = stored(expected, "attention_mask");
+  const auto lengths = mask.sum(1);
+  const auto real = mask.view({-1}).nonzero().view({-1});
+  const auto cu = at::cat({at::zeros({1}, at::kLong), lengths.cumsum(0)});
+  const auto hidden = model->hidden(ids.view({-1}).index_select(0, real), cu);
+  const auto flat = [&](const char* name) {
+    const auto tensor = stored(expected, name);
+    return tensor.view({-1, tensor.size(2)}).index_select(0, real);
+  };
+  test::expect_close(hidden, flat("last_hidden_state"), 1e-4, 0.0, "last_hidden_state");
+  test::expect_close(hidden.mm(model->lm_head().t()), flat("logits"), 1e-4, 0.0, "logits");
+  const auto want = stored(expected, "next_token_logprobs");
+  for (int64_t row = 0; row < ids.size(0); ++row) {
+    const int64_t length = lengths[row].item<int64_t>(), start = cu[row].item<int64_t>();
+    const auto got = kernels::token_logprobs(hidden.narrow(0, start, length - 1), model->lm_head(),
+                                             ids[row].narrow(0, 1, length - 1), 1.0);
+    test::expect_close(got.logprobs, want[row].narrow(0, 0, length - 1), 1e-4, 0.0, "logprobs");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, SharedModels,
+                         testing::Values("llama", "llama-tied", "mistral", "qwen2", "qwen3"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace hone::engine
