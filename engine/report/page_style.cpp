@@ -129,6 +129,7 @@ tbody tr:last-child > * { border-bottom: 0; }
 th:first-child { text-align: left; }
 thead th { font-weight: 600; color: var(--muted); font-size: .84rem; vertical-align: bottom; }
 tbody th { font-weight: 500; } tbody th small { display: block; font-weight: 400; }
+td small { font-weight: 400; }
 .facts td, .facts th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .facts th { min-width: 9rem; width: 22%; }
 table.narrow { max-width: 460px; margin-top: 8px; }
@@ -154,7 +155,7 @@ footer { margin-top: 44px; padding-bottom: 40px; color: var(--muted); font-size:
   article { grid-template-columns: 1fr; }
   article > div { padding: 10px 14px; }
   article > div + div { border-left: 0; border-top: 1px solid var(--line); }
-  th, td { padding: 7px 10px; } }
+  th, td { padding: 7px 10px; } tbody th small { display: none; } .facts th { min-width: 0; width: 42%; } }
 @media print {
   :root { --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --line: #ccc; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

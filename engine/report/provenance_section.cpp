@@ -14,12 +14,12 @@ std::string table(const std::string& rows) {
 
 std::string facts(const RunFiles& run) {
   std::string rows;
-  for (const auto& [key, entry] : run.provenance.entries()) rows += table_row(key, entry.text);
-  for (const auto& [key, entry] : run.summary.entries()) {
+  for (const auto& [key, text, number] : run.provenance.entries()) rows += table_row(key, text);
+  for (const auto& [key, text, number] : run.summary.entries()) {
     const bool told = key.starts_with("data.") || key.starts_with("versions.") ||
                       key == "policy.parameters" || key == "policy.vocabulary";
     if (told && run.provenance.text(key).empty()) {
-      rows += table_row(key, entry.number ? figure(entry.number) : entry.text);
+      rows += table_row(key, number ? figure(number) : text);
     }
   }
   return rows.empty() ? "" : table(rows);
@@ -29,9 +29,8 @@ std::string stage_records(const RunFiles& run) {
   std::string rows;
   for (const Stage& stage : run.stages) {
     std::string figures;
-    for (const auto& [key, entry] : stage.figures.entries()) {
-      figures += (figures.empty() ? "" : ", ") + key + " " +
-                 (entry.number ? figure(entry.number) : entry.text);
+    for (const auto& [key, text, number] : stage.figures.entries()) {
+      figures += (figures.empty() ? "" : ", ") + key + " " + (number ? figure(number) : text);
     }
     rows += "<tr><th scope=\"row\">" + escape(stage.name) + "</th><td>" + escape(stage.started) +
             "</td><td><code>" + escape(stage.hash.substr(0, 12)) + "</code></td><td>" +
@@ -46,7 +45,7 @@ std::string stage_records(const RunFiles& run) {
 
 std::string whole_summary(const RunFiles& run) {
   std::string rows;
-  for (const auto& [key, entry] : run.summary.entries()) rows += table_row(key, entry.text);
+  for (const auto& [key, text, number] : run.summary.entries()) rows += table_row(key, text);
   return rows.empty() ? "" : folded("Every figure of summary.json", table(rows));
 }
 

@@ -39,11 +39,11 @@ void flatten(const Json& value, const std::string& key, Figures& out) {
       flatten(inner, key.empty() ? name : key + "." + name, out);
     }
   } else if (value.is_string()) {
-    out.set(key, {value.get<std::string>(), std::nullopt});
+    out.set({key, value.get<std::string>(), std::nullopt});
   } else if (value.is_number()) {
-    out.set(key, {value.dump(), value.get<double>()});
+    out.set({key, value.dump(), value.get<double>()});
   } else if (value.is_boolean()) {
-    out.set(key, {value.get<bool>() ? "yes" : "no", std::nullopt});
+    out.set({key, value.get<bool>() ? "yes" : "no", std::nullopt});
   }
 }
 
@@ -209,14 +209,23 @@ void read_stages(const fs::path& run, Reader& reader, RunFiles& out) {
 
 }  // namespace
 
+void Figures::set(Entry entry) {
+  const auto [place, fresh] = places_.try_emplace(entry.key, entries_.size());
+  if (fresh) {
+    entries_.push_back(std::move(entry));
+  } else {
+    entries_[place->second] = std::move(entry);
+  }
+}
+
 std::optional<double> Figures::number(const std::string& key) const {
-  const auto found = entries_.find(key);
-  return found == entries_.end() ? std::nullopt : found->second.number;
+  const auto found = places_.find(key);
+  return found == places_.end() ? std::nullopt : entries_[found->second].number;
 }
 
 std::string Figures::text(const std::string& key) const {
-  const auto found = entries_.find(key);
-  return found == entries_.end() ? "" : found->second.text;
+  const auto found = places_.find(key);
+  return found == places_.end() ? "" : entries_[found->second].text;
 }
 
 const Series* RunFiles::series(const std::string& stage, const std::string& name) const {

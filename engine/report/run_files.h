@@ -9,7 +9,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace hone::engine::report {
@@ -19,21 +18,23 @@ struct Series {
   std::vector<double> step, value;
 };
 
-/// A flat JSON object: text as it should be shown, and the number where it is one.
+/// A flat JSON object in the order of its file: text as it should be shown, and the number where
+/// it is one.
 class Figures {
  public:
   struct Entry {
-    std::string text;
+    std::string key, text;
     std::optional<double> number;
   };
-  void set(const std::string& key, Entry entry) { entries_[key] = std::move(entry); }
+  void set(Entry entry);
   std::optional<double> number(const std::string& key) const;
   /// Empty when absent.
   std::string text(const std::string& key) const;
-  const std::map<std::string, Entry>& entries() const { return entries_; }
+  const std::vector<Entry>& entries() const { return entries_; }
 
  private:
-  std::map<std::string, Entry> entries_;
+  std::vector<Entry> entries_;
+  std::map<std::string, size_t> places_;
 };
 
 /// One bin of a calibration plot: what the model said, how often it was right, pairs in the bin.

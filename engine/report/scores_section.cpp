@@ -52,7 +52,7 @@ std::string scores_section(const RunFiles& run, const Verdict& verdict) {
     known.insert(score.key);
   }
   // Whatever else was measured before and after.
-  for (const auto& [key, entry] : run.summary.entries()) {
+  for (const auto& [key, text, number] : run.summary.entries()) {
     if (!key.ends_with(".before")) continue;
     const std::string name = key.substr(0, key.size() - std::string_view(".before").size());
     if (!known.contains(name)) rows += row(run.summary, verdict, name, name, "");

@@ -18,10 +18,10 @@ std::vector<Share> stage_times(const RunFiles& run) {
     if (stage.seconds && *stage.seconds >= 0) out.push_back({stage.name, *stage.seconds});
   }
   const std::string prefix = "seconds.";
-  for (const auto& [key, entry] : run.summary.entries()) {
-    if (!key.starts_with(prefix) || !entry.number || !(*entry.number >= 0)) continue;
+  for (const auto& [key, text, number] : run.summary.entries()) {
+    if (!key.starts_with(prefix) || !number || !(*number >= 0)) continue;
     const std::string name = key.substr(prefix.size());
-    if (name != "total" && !run.stage(name)) out.push_back({name, *entry.number});
+    if (name != "total" && !run.stage(name)) out.push_back({name, *number});
   }
   return out;
 }
