@@ -64,6 +64,7 @@ std::string escape(std::string_view text) {
 
 std::string figure(std::optional<double> value) {
   if (!value || !std::isfinite(*value)) return "–";
+  if (*value == 0) return "0";
   const double size = std::abs(*value);
   char out[64];
   const bool whole = size < 1e15 && *value == std::floor(*value);
