@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,18 +14,22 @@
 namespace hone::data {
 
 struct ImportOptions {
-  std::string format;  // one of import_formats()
-  std::filesystem::path input;
-  /// Split for records whose file names none: "group-hash" = by hash of the group (80/10/10 by the
-  /// fractions below), "train".
+  std::string format;           // one of import_formats()
+  std::filesystem::path input;  // "-" is standard input
+  /// Split for records whose file names none: "group-hash" = by hash of the group (in the
+  /// fractions below), or "train", "validation", "test".
   std::string split = "group-hash";
   double validation_fraction = 0.05, test_fraction = 0.15;
   /// Called now and then with (bytes read, bytes in all).
   std::function<void(uint64_t, uint64_t)> progress;
   /// Longest line accepted, in bytes.
   uint64_t max_line_bytes = 16u << 20;
+  /// JSON lines with other keys: field name -> key in the file, e.g. {"group", "debate"}.
+  std::map<std::string, std::string> fields;
 };
 
+/// lines = added + duplicates + rejected: blank lines and a header are not counted. A line is
+/// added when it brought at least one new record.
 struct ImportReport {
   uint64_t lines = 0, added = 0, duplicates = 0, rejected = 0;
   std::filesystem::path rejects_file;  // JSONL {"line":n,"reason":"..."}; empty when none
@@ -36,14 +41,16 @@ struct FormatInfo {
 /// texts-jsonl, ratings-tsv, votes-tsv, preference-jsonl, hh, demonstrations-jsonl
 std::vector<FormatInfo> import_formats();
 /// Streams the file; a bad line is rejected with its number and reason in
-/// `<store>/rejects/<input name>-<hash>.jsonl`, never fatal; an unusable file is an InputError.
-/// .gz inputs are read as they are.
+/// `<store>/rejects/<input name>-<hash>.jsonl`, never fatal; an unusable file (missing, damaged,
+/// not one good line) is an InputError, and then nothing is stored. .gz inputs are read as they
+/// are. What `progress` throws ends the import, with nothing stored.
 ImportReport import_file(Store& store, const ImportOptions& options);
 
 /// trl-preference, trl-sft
 std::vector<FormatInfo> export_formats();
-/// Number of lines written (temporary file, then rename).
+/// Number of lines written (temporary file, then rename). `output` "-" is standard output; `split`
+/// train, validation or test keeps only demonstrations and comparisons that lie wholly in it.
 uint64_t export_file(const Store& store, const std::string& format,
-                     const std::filesystem::path& output);
+                     const std::filesystem::path& output, const std::string& split = "");
 
 }  // namespace hone::data

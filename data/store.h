@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -78,7 +79,10 @@ class StoreWriter {
   int64_t add_item(Item item);
   /// -1 when unknown.
   int64_t find_item(const std::string& id) const;
+  int64_t item_count() const;      // stored and added
   bool add_rating(Rating rating);  // false: already there (same item, rater, dimension)
+  /// The value already there for the same item, rater and dimension.
+  std::optional<double> find_rating(const Rating& rating) const;
   bool add_comparison(Comparison comparison);
   bool add_demonstration(Demonstration demonstration);
 

@@ -68,7 +68,7 @@ struct StoreWriter::Impl {
     for (const auto& path : leftover_files(directory)) std::filesystem::remove(path);
     const Records stored = read_all_segments(directory);
     for (const Item& item : stored.items) remember(item);
-    for (const Rating& rating : stored.ratings) ratings.insert(rating_key(rating));
+    for (const Rating& rating : stored.ratings) ratings.emplace(rating_key(rating), rating.value);
     for (const Comparison& comparison : stored.comparisons) comparisons.insert(comparison.id);
     for (const Demonstration& one : stored.demonstrations) demonstrations.insert(one.id);
     items_before = item_count();
@@ -83,7 +83,8 @@ struct StoreWriter::Impl {
   std::filesystem::path directory;
   FileDescriptor lock;
   std::unordered_map<std::string, KnownItem> items;
-  std::unordered_set<std::string> ratings, comparisons, demonstrations;
+  std::unordered_map<std::string, double> ratings;
+  std::unordered_set<std::string> comparisons, demonstrations;
   int64_t items_before = 0;
   Records pending;
 };
@@ -111,9 +112,17 @@ int64_t StoreWriter::find_item(const std::string& id) const {
   return known == impl_->items.end() ? -1 : known->second.index;
 }
 
+int64_t StoreWriter::item_count() const { return impl_->item_count(); }
+
+std::optional<double> StoreWriter::find_rating(const Rating& rating) const {
+  const auto known = impl_->ratings.find(rating_key(rating));
+  if (known == impl_->ratings.end()) return std::nullopt;
+  return known->second;
+}
+
 bool StoreWriter::add_rating(Rating rating) {
   require_sound("rating", rating, impl_->item_count());
-  if (!impl_->ratings.insert(rating_key(rating)).second) return false;
+  if (!impl_->ratings.emplace(rating_key(rating), rating.value).second) return false;
   impl_->pending.ratings.push_back(std::move(rating));
   return true;
 }

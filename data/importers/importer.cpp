@@ -1,0 +1,71 @@
+#include "data/importers/importer.h"
+
+#include "data/sha256.h"
+
+namespace hone::data {
+namespace {
+
+std::string stem_of(const std::filesystem::path& input) {
+  if (input == "-") return "stdin";
+  std::string name = input.filename().string();
+  for (const char* ending : {".gz", ".jsonl", ".json", ".tsv", ".txt"}) {
+    if (name.ends_with(ending) && name.size() > std::string_view(ending).size()) {
+      name.resize(name.size() - std::string_view(ending).size());
+    }
+  }
+  return name;
+}
+
+/// Uniform in [0, 1) by the first 52 bits of a hash: the same group is in the same split in every
+/// import on every machine.
+double unit_interval(const std::string& group) {
+  const std::string digest = sha256_hex("split\n" + group);
+  return static_cast<double>(std::stoull(digest.substr(0, 13), nullptr, 16)) / 4503599627370496.0;
+}
+
+}  // namespace
+
+std::string content_id(std::initializer_list<std::string_view> parts) {
+  Sha256 digest;
+  for (const std::string_view part : parts) {
+    digest.update(std::to_string(part.size()) + ":");
+    digest.update(part);
+  }
+  return digest.hex().substr(0, 32);
+}
+
+ImportTarget::ImportTarget(StoreWriter& writer, const ImportOptions& options)
+    : writer_(writer),
+      options_(options),
+      source_(stem_of(options.input)),
+      provenance_(options.format + ":" +
+                  (options.input == "-" ? "stdin" : options.input.filename().string())) {}
+
+Split ImportTarget::split_of(const std::string& given, const std::string& group) const {
+  const std::string& name = given.empty() ? options_.split : given;
+  if (name == "train") return Split::kTrain;
+  if (name == "validation") return Split::kValidation;
+  if (name == "test") return Split::kTest;
+  if (!given.empty()) throw LineError("split", "train, validation or test", given);
+  const double position = unit_interval(group);
+  if (position < options_.test_fraction) return Split::kTest;
+  return position < options_.test_fraction + options_.validation_fraction ? Split::kValidation
+                                                                          : Split::kTrain;
+}
+
+int64_t ImportTarget::add_item(Item item, const std::string& given_split,
+                               const std::string& fallback_group) {
+  if (item.id.empty()) {
+    item.id =
+        content_id({"item", item.prompt_is_messages ? "messages" : "text", item.prompt, item.text});
+  }
+  if (item.group.empty()) {
+    item.group = item.prompt.empty() ? (fallback_group.empty() ? item.id : fallback_group)
+                                     : content_id({"prompt", item.prompt});
+  }
+  if (item.source.empty()) item.source = source_;
+  item.split = split_of(given_split, item.group);
+  return writer_.add_item(std::move(item));
+}
+
+}  // namespace hone::data

@@ -1,0 +1,65 @@
+#pragma once
+
+// What the importers share: the interface of one format, ids made from content, and the split of a
+// group.
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "data/exchange.h"
+#include "data/importers/line_error.h"
+
+namespace hone::data {
+
+class JsonLine;
+
+/// 32 hexadecimal digits of SHA-256 over the parts, each with its length, so that no two lists of
+/// parts run together.
+std::string content_id(std::initializer_list<std::string_view> parts);
+
+/// Where an import writes to and what holds for all its lines.
+class ImportTarget {
+ public:
+  ImportTarget(StoreWriter& writer, const ImportOptions& options);
+  StoreWriter& writer() { return writer_; }
+  const ImportOptions& options() const { return options_; }
+  /// Name of the data set: the file's name without its endings.
+  const std::string& source() const { return source_; }
+  /// "<format>:<file name>" for Provenance::source.
+  const std::string& provenance() const { return provenance_; }
+  /// By name where one is given (else LineError), else as options().split says.
+  Split split_of(const std::string& given, const std::string& group) const;
+  /// Index of the item; its id, group, split and source are filled in where empty. `given_split`
+  /// as in split_of; `fallback_group` groups an item without prompt and group of its own.
+  int64_t add_item(Item item, const std::string& given_split, const std::string& fallback_group);
+
+ private:
+  StoreWriter& writer_;
+  const ImportOptions& options_;
+  std::string source_, provenance_;
+};
+
+/// One format. An importer checks the whole line before it adds anything.
+class Importer {
+ public:
+  virtual ~Importer() = default;
+  enum class Result { kAdded, kDuplicate, kHeader };
+  /// Throws LineError, or InputError where a record is refused by the writer.
+  virtual Result add_line(std::string_view line) = 0;
+};
+
+struct ImportFormat {
+  FormatInfo info;
+  std::unique_ptr<Importer> (*make)(ImportTarget& target);
+};
+
+// One per file of this folder.
+const ImportFormat& texts_jsonl_format();
+const ImportFormat& ratings_tsv_format();
+const ImportFormat& votes_tsv_format();
+const ImportFormat& preference_jsonl_format();
+const ImportFormat& hh_format();
+const ImportFormat& demonstrations_jsonl_format();
+
+}  // namespace hone::data

@@ -1,0 +1,100 @@
+#include "data/importers/line_reader.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <cstring>
+
+#include "data/error.h"
+#include "data/file_descriptor.h"
+#include "data/sha256.h"
+
+namespace hone::data {
+namespace {
+
+FileDescriptor open_input(const std::filesystem::path& path) {
+  if (path == "-") return FileDescriptor(::dup(STDIN_FILENO));
+  try {
+    return open_file(path, O_RDONLY);
+  } catch (const IoError& error) {  // a file that may not be read is the caller's to change
+    throw InputError(error.what());
+  }
+}
+
+}  // namespace
+
+struct LineReader::Stream {
+  gzFile file = nullptr;
+  Sha256 digest;
+  ~Stream() {
+    if (file != nullptr) gzclose_r(file);
+  }
+};
+
+LineReader::LineReader(const std::filesystem::path& path, uint64_t max_line_bytes)
+    : stream_(std::make_unique<Stream>()),
+      name_(path.string()),
+      max_line_bytes_(max_line_bytes),
+      buffer_(1 << 18, '\0') {
+  const FileDescriptor file = open_input(path);
+  struct stat status {};
+  if (::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode)) {
+    bytes_total_ = static_cast<uint64_t>(status.st_size);
+  }
+  const int fd = ::dup(file.get());
+  stream_->file = fd < 0 ? nullptr : gzdopen(fd, "rb");
+  if (stream_->file == nullptr) throw_errno(path, "open");
+  gzbuffer(stream_->file, 1 << 18);
+}
+
+LineReader::~LineReader() = default;
+
+bool LineReader::fill() {
+  const int got = gzread(stream_->file, buffer_.data(), static_cast<unsigned>(buffer_.size()));
+  int code = Z_OK;
+  const char* message = gzerror(stream_->file, &code);
+  if (code == Z_ERRNO) throw_errno(name_, "read");
+  if (got < 0 || (got == 0 && code == Z_BUF_ERROR)) {
+    throw InputError(name_, "read", "whole gzip data",
+                     code == Z_BUF_ERROR ? "a truncated file" : std::string(message));
+  }
+  at_ = 0;
+  end_ = static_cast<std::size_t>(got);
+  stream_->digest.update(buffer_.data(), end_);
+  return got > 0;
+}
+
+bool LineReader::next() {
+  line_.clear();
+  too_long_ = false;
+  if (at_ == end_ && !fill()) return false;
+  ++number_;
+  do {
+    const char* start = buffer_.data() + at_;
+    const void* newline = std::memchr(start, '\n', end_ - at_);
+    const std::size_t length =
+        newline ? static_cast<std::size_t>(static_cast<const char*>(newline) - start) : end_ - at_;
+    const uint64_t room = max_line_bytes_ - line_.size();
+    if (length > room) too_long_ = true;
+    line_.append(start, std::min<uint64_t>(length, room));
+    at_ += length;
+    if (newline != nullptr) {
+      ++at_;
+      break;
+    }
+  } while (fill());
+  if (line_.ends_with('\r')) line_.pop_back();
+  if (number_ == 1 && line_.starts_with("\xEF\xBB\xBF")) line_.erase(0, 3);
+  return true;
+}
+
+uint64_t LineReader::bytes_read() const {
+  const auto offset = gzoffset(stream_->file);
+  return offset < 0 ? 0 : static_cast<uint64_t>(offset);
+}
+
+std::string LineReader::digest() { return stream_->digest.hex(); }
+
+}  // namespace hone::data

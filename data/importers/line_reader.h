@@ -1,0 +1,45 @@
+#pragma once
+
+// Lines of a text file, plain or gzip, one at a time.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace hone::data {
+
+class LineReader {
+ public:
+  /// `path` "-" is standard input. Throws InputError when it is missing, unreadable or a directory.
+  LineReader(const std::filesystem::path& path, uint64_t max_line_bytes);
+  ~LineReader();
+
+  /// The next line without its end (LF or CRLF) and without a byte order mark on the first; false
+  /// at the end. Throws InputError when the compressed data is truncated or damaged, IoError when
+  /// the file cannot be read on.
+  bool next();
+  std::string_view text() const { return line_; }
+  uint64_t number() const { return number_; }  // from 1
+  /// The line was longer than max_line_bytes; text() is then its beginning.
+  bool too_long() const { return too_long_; }
+
+  /// Bytes of the file consumed (compressed ones, if so), and in all (0 = unknown).
+  uint64_t bytes_read() const;
+  uint64_t bytes_total() const { return bytes_total_; }
+  /// SHA-256 of the uncompressed content; at the end only.
+  std::string digest();
+
+ private:
+  struct Stream;
+  bool fill();
+  std::unique_ptr<Stream> stream_;
+  std::string name_;
+  uint64_t max_line_bytes_, bytes_total_ = 0, number_ = 0;
+  std::string buffer_, line_;
+  std::size_t at_ = 0, end_ = 0;
+  bool too_long_ = false;
+};
+
+}  // namespace hone::data
