@@ -38,9 +38,11 @@ PairTensors pair_tensors(const std::vector<reward::Pair>& pairs, const at::Tenso
     numbers[p] = pairs[p].target;
     numbers[pairs.size() + p] = pairs[p].weight;
   }
-  const at::Tensor index = at::from_blob(places.data(), {2, count}, at::kLong)
-                               .to(options.device(), at::kLong, false, true);
-  const at::Tensor values = at::from_blob(numbers.data(), {2, count}, at::kDouble).to(options);
+  // The vectors die here: `to` must copy even where nothing changes.
+  const at::Tensor index =
+      at::from_blob(places.data(), {2, count}, at::kLong).to(options.dtype(at::kLong), false, true);
+  const at::Tensor values =
+      at::from_blob(numbers.data(), {2, count}, at::kDouble).to(options, false, true);
   return {index.select(0, 0), index.select(0, 1), values.select(0, 0), values.select(0, 1)};
 }
 
