@@ -9,7 +9,8 @@ namespace hone::reward {
 
 std::string BagOfWords::to_json() const {
   std::map<std::string, float> by_name;
-  for (const auto& [name, index] : vocabulary_) by_name[name] = weights_[static_cast<size_t>(index)];
+  for (const auto& [name, index] : vocabulary_)
+    by_name[name] = weights_[static_cast<size_t>(index)];
   return nlohmann::json(by_name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

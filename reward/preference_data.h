@@ -55,27 +55,38 @@ struct PreferenceDataOptions {
 };
 
 /// Both kinds of judgement: ratings (sessions of one person over a group of items) and explicit
-/// comparisons (any k, ties, both-bad as tie or dropped).
+/// comparisons (any k, with ties; skipped and both-bad answers leave no pair). Copies what it needs
+/// of the records. reward/README.md says how targets and weights come about.
 class PreferenceData {
  public:
+  /// Throws data::InputError for options out of range, indices outside Records::items, ranks that
+  /// do not fit their items, and ratings that are not finite.
   PreferenceData(const data::Records& records, PreferenceDataOptions options);
+  /// Batches of the first epoch. Later ones have as many, but for a few more or fewer when explicit
+  /// comparisons fill batches differently.
   int64_t batches_per_epoch() const;
-  /// The batches of one epoch, in an order that depends on (seed, epoch) only.
+  /// The batches of one epoch, in an order that depends on (seed, epoch) only. Every group and
+  /// every compared pair is in one of them; the weights of a batch add up to 1.
   std::vector<PairBatch> epoch(uint64_t seed, int64_t epoch) const;
-  int64_t raters() const;
-  int64_t judgements() const;
-  const std::vector<int64_t>& items() const;  // every item used
+  int64_t raters() const;                     // distinct pseudonyms
+  int64_t judgements() const;                 // ratings, and pairs in comparisons
+  const std::vector<int64_t>& items() const;  // every item used, rising
 
-  /// `count` votes of single people drawn from this data; same_person: one person's two ratings of
-  /// one group, else two people's ratings of two groups. From explicit comparisons: those.
+  /// `count` votes of single people drawn from this data (with replacement from ratings);
+  /// same_person: one person's two ratings of one group, else two people's ratings of two groups.
+  /// Explicit comparisons give each of their judgements once: "across-people" ones when
+  /// same_person is false, all others (one person saw both) when it is true; they are at most half
+  /// when there are ratings too. Fewer than `count` when the data has no more.
   std::vector<Vote> votes(bool same_person, int64_t count, uint64_t seed) const;
 
   struct Ceiling {
     double person_vs_majority = 0;  // one person against the majority of the others
-    double person_vs_person = 0;
-    double tie_rate = 0;
-    int64_t count = 0;  // 0: the data has no pair judged by several people
+    double person_vs_person = 0;    // two people, neither of whom tied
+    double tie_rate = 0;            // ties among single judgements
+    int64_t count = 0;              // pairs drawn; 0: no pair was judged by several people
   };
+  /// Agreement among people over `count` drawn pairs; ties of the person are left out, an even
+  /// split of the others counts half.
   Ceiling human_ceiling(bool same_person, int64_t count, uint64_t seed) const;
 
  private:
