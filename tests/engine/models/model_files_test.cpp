@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "data/atomic_file.h"
@@ -119,7 +122,7 @@ TEST_F(ModelFiles, MissingExtraAndMisshapenTensorsAreNamed) {
 TEST_F(ModelFiles, WeightsThatAreNoNumbersAreNamed) {
   const at::NoGradGuard no_grad;
   auto weights = model_->parameters().slice("model.layers.0.mlp.up_proj.weight");
-  for (const double value : {std::nan(""), INFINITY}) {
+  for (const double value : {std::nan(""), HUGE_VAL}) {
     weights.view({-1})[5].fill_(value);
     save_model(*model_, directory_);
     EXPECT_NE(complaint().find("model.layers.0.mlp.up_proj.weight"), std::string::npos);
@@ -168,6 +171,42 @@ TEST_F(ModelFiles, GenerationConfigNamesMoreEndTokens) {
             (std::vector<int64_t>{2, 9}));
   data::write_file_atomically(directory_ / "generation_config.json", R"({"eos_token_id": [99]})");
   EXPECT_NE(complaint().find("generation_config.json"), std::string::npos);
+}
+
+/// Models for tests/python/model_test.py, which names the directory; read back here in any case.
+TEST(SavedForOthers, ModelsAndScores) {
+  const char* given = std::getenv("HONE_SAVE_MODELS_TO");
+  const fs::path root =
+      given != nullptr ? fs::path(given)
+                       : fs::temp_directory_path() / ("hone_saved_" + std::to_string(getpid()));
+  for (const std::string name : {"plain", "tied", "llama3", "scalar"}) {
+    ModelConfig config = test::tiny_config();
+    config.max_positions = 128;
+    config.tie_embeddings = name == "tied" || name == "scalar";
+    if (name == "llama3") {
+      config.rope_scaling = "llama3";
+      config.rope_factor = 8.0;
+      config.rope_original_positions = 32;
+    }
+    const auto head = name == "scalar" ? HeadKind::kScalar : HeadKind::kLanguageModel;
+    CausalLM model(config, head);
+    model.initialize(31);
+    save_model(model, root / name);
+    EXPECT_TRUE(
+        at::equal(load_model(root / name, head)->parameters().data(), model.parameters().data()));
+    if (head != HeadKind::kScalar) continue;
+    const std::vector<std::vector<int64_t>> texts = {
+        {1, 5, 9, 2}, {1, 7}, {4}, {1, 22, 4, 5, 6, 7, 8, 9, 10, 11}, {1, 20, 2}};
+    const auto batch = test::pack(texts);
+    const auto scores = reward::sequence_scores(model, batch.tokens, batch.cu_seqlens);
+    nlohmann::json lines;
+    for (size_t i = 0; i < texts.size(); ++i) {
+      lines.push_back(
+          {{"tokens", texts[i]}, {"score", scores[static_cast<int64_t>(i)].item<float>()}});
+    }
+    data::write_file_atomically(root / "scores.json", lines.dump());
+  }
+  if (given == nullptr) fs::remove_all(root);
 }
 
 /// Checkpoints whose numbers transformers computed.
