@@ -137,22 +137,22 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
+#include "kernels/cpu/float_dispatch.h"
+
 namespace hone::kernels {
 
-HWY_EXPORT(backward_item_f32);
-HWY_EXPORT(backward_item_f64);
+HONE_EXPORT(backward_item);
 
-template <>
-void attention_backward_item(const AttentionTask<float>& task, int64_t sequence, int64_t kv_head,
-                             AttentionScratch<float>& scratch) {
-  HWY_DYNAMIC_DISPATCH(backward_item_f32)(task, sequence, kv_head, scratch);
+template <typename T>
+void attention_backward_item(const AttentionTask<T>& task, int64_t sequence, int64_t kv_head,
+                             AttentionScratch<T>& scratch) {
+  HONE_DISPATCH(T, backward_item)(task, sequence, kv_head, scratch);
 }
 
-template <>
-void attention_backward_item(const AttentionTask<double>& task, int64_t sequence, int64_t kv_head,
-                             AttentionScratch<double>& scratch) {
-  HWY_DYNAMIC_DISPATCH(backward_item_f64)(task, sequence, kv_head, scratch);
-}
+template void attention_backward_item(const AttentionTask<float>&, int64_t, int64_t,
+                                      AttentionScratch<float>&);
+template void attention_backward_item(const AttentionTask<double>&, int64_t, int64_t,
+                                      AttentionScratch<double>&);
 
 }  // namespace hone::kernels
 

@@ -123,22 +123,22 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
+#include "kernels/cpu/float_dispatch.h"
+
 namespace hone::kernels {
 
-HWY_EXPORT(forward_item_f32);
-HWY_EXPORT(forward_item_f64);
+HONE_EXPORT(forward_item);
 
-template <>
-void attention_forward_item(const AttentionTask<float>& task, int64_t sequence, int64_t kv_head,
-                            AttentionScratch<float>& scratch) {
-  HWY_DYNAMIC_DISPATCH(forward_item_f32)(task, sequence, kv_head, scratch);
+template <typename T>
+void attention_forward_item(const AttentionTask<T>& task, int64_t sequence, int64_t kv_head,
+                            AttentionScratch<T>& scratch) {
+  HONE_DISPATCH(T, forward_item)(task, sequence, kv_head, scratch);
 }
 
-template <>
-void attention_forward_item(const AttentionTask<double>& task, int64_t sequence, int64_t kv_head,
-                            AttentionScratch<double>& scratch) {
-  HWY_DYNAMIC_DISPATCH(forward_item_f64)(task, sequence, kv_head, scratch);
-}
+template void attention_forward_item(const AttentionTask<float>&, int64_t, int64_t,
+                                     AttentionScratch<float>&);
+template void attention_forward_item(const AttentionTask<double>&, int64_t, int64_t,
+                                     AttentionScratch<double>&);
 
 }  // namespace hone::kernels
 

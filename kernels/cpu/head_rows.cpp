@@ -176,14 +176,13 @@ HWY_AFTER_NAMESPACE();
 
 #include <algorithm>
 
+#include "kernels/cpu/float_dispatch.h"
+
 namespace hone::kernels {
 
-HWY_EXPORT(forward_f32);
-HWY_EXPORT(forward_f64);
-HWY_EXPORT(fused_f32);
-HWY_EXPORT(fused_f64);
-HWY_EXPORT(backward_f32);
-HWY_EXPORT(backward_f64);
+HONE_EXPORT(forward);
+HONE_EXPORT(fused);
+HONE_EXPORT(backward);
 
 namespace {
 
@@ -195,47 +194,31 @@ void parallel_rows(const HeadRows<T>& chunk, const Range& range) {
 
 }  // namespace
 
-template <>
-void head_rows_forward(const HeadRows<float>& chunk) {
+template <typename T>
+void head_rows_forward(const HeadRows<T>& chunk) {
+  parallel_rows(chunk, [&](int64_t b, int64_t e) { HONE_DISPATCH(T, forward)(chunk, b, e); });
+}
+
+template <typename T>
+void head_rows_fused(const HeadRows<T>& chunk, c10::function_ref<T(int64_t, T)> gradient) {
   parallel_rows(chunk, [&](int64_t b, int64_t e) {
-    HWY_DYNAMIC_DISPATCH(forward_f32)(chunk, b, e);
+    HONE_DISPATCH(T, fused)(chunk, gradient, b, e);
   });
 }
 
-template <>
-void head_rows_forward(const HeadRows<double>& chunk) {
+template <typename T>
+void head_rows_backward(const HeadRows<T>& chunk, const T* grad) {
   parallel_rows(chunk, [&](int64_t b, int64_t e) {
-    HWY_DYNAMIC_DISPATCH(forward_f64)(chunk, b, e);
+    HONE_DISPATCH(T, backward)(chunk, grad, b, e);
   });
 }
 
-template <>
-void head_rows_fused(const HeadRows<float>& chunk, c10::function_ref<float(int64_t, float)> g) {
-  parallel_rows(chunk, [&](int64_t b, int64_t e) {
-    HWY_DYNAMIC_DISPATCH(fused_f32)(chunk, g, b, e);
-  });
-}
-
-template <>
-void head_rows_fused(const HeadRows<double>& chunk, c10::function_ref<double(int64_t, double)> g) {
-  parallel_rows(chunk, [&](int64_t b, int64_t e) {
-    HWY_DYNAMIC_DISPATCH(fused_f64)(chunk, g, b, e);
-  });
-}
-
-template <>
-void head_rows_backward(const HeadRows<float>& chunk, const float* grad) {
-  parallel_rows(chunk, [&](int64_t b, int64_t e) {
-    HWY_DYNAMIC_DISPATCH(backward_f32)(chunk, grad, b, e);
-  });
-}
-
-template <>
-void head_rows_backward(const HeadRows<double>& chunk, const double* grad) {
-  parallel_rows(chunk, [&](int64_t b, int64_t e) {
-    HWY_DYNAMIC_DISPATCH(backward_f64)(chunk, grad, b, e);
-  });
-}
+template void head_rows_forward(const HeadRows<float>&);
+template void head_rows_forward(const HeadRows<double>&);
+template void head_rows_fused(const HeadRows<float>&, c10::function_ref<float(int64_t, float)>);
+template void head_rows_fused(const HeadRows<double>&, c10::function_ref<double(int64_t, double)>);
+template void head_rows_backward(const HeadRows<float>&, const float*);
+template void head_rows_backward(const HeadRows<double>&, const double*);
 
 }  // namespace hone::kernels
 

@@ -1,17 +1,128 @@
+#include <cmath>
+#include <cstdint>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/rms_norm.cpp"
+#include "kernels/cpu/highway_targets.h"
+// After the targets.
+#include "hwy/foreach_target.h"
+// After foreach_target.
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace hone::kernels::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// Sum of term(tag, j) over [0, size): two running vectors, then single elements.
+template <typename T, typename Term>
+HWY_INLINE T sum_terms(int64_t size, const Term& term) {
+  const hn::ScalableTag<T> d;
+  const hn::CappedTag<T, 1> one;
+  const int64_t lanes = hn::Lanes(d);
+  auto sum0 = hn::Zero(d), sum1 = hn::Zero(d);
+  int64_t j = 0;
+  for (; j + 2 * lanes <= size; j += 2 * lanes) {
+    sum0 = term(d, j, sum0);
+    sum1 = term(d, j + lanes, sum1);
+  }
+  if (j + lanes <= size) {
+    sum0 = term(d, j, sum0);
+    j += lanes;
+  }
+  auto rest = hn::Zero(one);
+  for (; j < size; ++j) rest = term(one, j, rest);
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1))) + hn::GetLane(rest);
+}
+
+template <typename T, typename Visit>
+HWY_INLINE void for_lanes(int64_t size, const Visit& visit) {
+  const hn::ScalableTag<T> d;
+  const int64_t lanes = hn::Lanes(d);
+  int64_t j = 0;
+  for (; j + lanes <= size; j += lanes) visit(d, j);
+  for (; j < size; ++j) visit(hn::CappedTag<T, 1>(), j);
+}
+
+template <typename T>
+HWY_INLINE T inverse_rms(const T* x, int64_t size, T eps) {
+  const T sum = sum_terms<T>(size, [&](auto d, int64_t j, auto sum) {
+    const auto v = hn::LoadU(d, x + j);
+    return hn::MulAdd(v, v, sum);
+  });
+  return T(1) / std::sqrt(sum / static_cast<T>(size) + eps);
+}
+
+template <typename T>
+void forward(const T* x, const T* weight, T* y, int64_t rows, int64_t size, T eps) {
+  for (int64_t i = 0; i < rows; ++i, x += size, y += size) {
+    const T r = inverse_rms(x, size, eps);
+    for_lanes<T>(size, [&](auto d, int64_t j) {
+      const auto normal = hn::Mul(hn::LoadU(d, x + j), hn::Set(d, r));
+      hn::StoreU(hn::Mul(normal, hn::LoadU(d, weight + j)), d, y + j);
+    });
+  }
+}
+
+/// With r = 1/rms: d x = r*(w*g - x*r^2*mean(w*g*x)); d w += g*x*r.
+template <typename T>
+void backward(const T* grad, const T* x, const T* weight, T* d_x, T* d_weight, int64_t rows,
+              int64_t size, T eps) {
+  for (int64_t i = 0; i < rows; ++i, x += size, grad += size, d_x += size) {
+    const T r = inverse_rms(x, size, eps);
+    const T sum = sum_terms<T>(size, [&](auto d, int64_t j, auto sum) {
+      const auto wg = hn::Mul(hn::LoadU(d, grad + j), hn::LoadU(d, weight + j));
+      return hn::MulAdd(wg, hn::LoadU(d, x + j), sum);
+    });
+    const T mean = sum / static_cast<T>(size) * r * r;
+    for_lanes<T>(size, [&](auto d, int64_t j) {
+      const auto g = hn::LoadU(d, grad + j), v = hn::LoadU(d, x + j), scale = hn::Set(d, r);
+      const auto wg = hn::Mul(g, hn::LoadU(d, weight + j));
+      hn::StoreU(hn::Mul(scale, hn::NegMulAdd(v, hn::Set(d, mean), wg)), d, d_x + j);
+      const auto total = hn::LoadU(d, d_weight + j);
+      hn::StoreU(hn::MulAdd(hn::Mul(g, v), scale, total), d, d_weight + j);
+    });
+  }
+}
+
+void forward_f32(const float* x, const float* w, float* y, int64_t n, int64_t h, float eps) {
+  forward(x, w, y, n, h, eps);
+}
+void forward_f64(const double* x, const double* w, double* y, int64_t n, int64_t h, double eps) {
+  forward(x, w, y, n, h, eps);
+}
+void backward_f32(const float* g, const float* x, const float* w, float* dx, float* dw, int64_t n,
+                  int64_t h, float eps) {
+  backward(g, x, w, dx, dw, n, h, eps);
+}
+void backward_f64(const double* g, const double* x, const double* w, double* dx, double* dw,
+                  int64_t n, int64_t h, double eps) {
+  backward(g, x, w, dx, dw, n, h, eps);
+}
+
+}  // namespace
+}  // namespace hone::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "kernels/checks.h"
+#include "kernels/cpu/float_dispatch.h"
 
 namespace hone::kernels {
+
+HONE_EXPORT(forward);
+HONE_EXPORT(backward);
+
 namespace {
 
 using at::Tensor;
@@ -29,44 +140,19 @@ void check_rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   HONE_CHECK(std::isfinite(eps) && eps >= 0, "rms_norm", "eps", "a finite number >= 0", eps);
 }
 
-template <typename T>
-T inverse_rms(const T* x, int64_t size, double eps) {
-  T sum = 0;
-  for (int64_t j = 0; j < size; ++j) sum += x[j] * x[j];
-  return T(1) / std::sqrt(sum / static_cast<T>(size) + static_cast<T>(eps));
-}
-
 Tensor rms_norm_cpu(const Tensor& x, const Tensor& weight, double eps) {
   check_rms_norm(x, weight, eps);
   const Tensor in = x.contiguous(), w = weight.contiguous();
   Tensor out = at::empty(x.sizes(), x.options());
   const int64_t size = x.size(1);
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
-    const scalar_t *source = in.const_data_ptr<scalar_t>(), *scale = w.const_data_ptr<scalar_t>();
-    scalar_t* target = out.data_ptr<scalar_t>();
+    const auto run = HONE_DISPATCH(scalar_t, forward);
     at::parallel_for(0, x.size(0), kBlockRows, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const scalar_t* row = source + i * size;
-        const scalar_t inverse = inverse_rms(row, size, eps);
-        for (int64_t j = 0; j < size; ++j) target[i * size + j] = row[j] * inverse * scale[j];
-      }
+      run(in.const_data_ptr<scalar_t>() + begin * size, w.const_data_ptr<scalar_t>(),
+          out.data_ptr<scalar_t>() + begin * size, end - begin, size, static_cast<scalar_t>(eps));
     });
   });
   return out;
-}
-
-/// d x = r*(w*g - x*r^2*mean(w*g*x)), d w += g*x*r for one row, r = 1/rms.
-template <typename T>
-void backward_row(const T* grad, const T* x, const T* weight, int64_t size, double eps, T* d_x,
-                  T* d_weight) {
-  const T r = inverse_rms(x, size, eps);
-  T sum = 0;
-  for (int64_t j = 0; j < size; ++j) sum += grad[j] * weight[j] * x[j];
-  const T mean = sum / static_cast<T>(size) * r * r;
-  for (int64_t j = 0; j < size; ++j) {
-    d_x[j] = r * (grad[j] * weight[j] - x[j] * mean);
-    d_weight[j] += grad[j] * x[j] * r;
-  }
 }
 
 std::tuple<Tensor, Tensor> rms_norm_backward_cpu(const Tensor& grad, const Tensor& x,
@@ -76,13 +162,15 @@ std::tuple<Tensor, Tensor> rms_norm_backward_cpu(const Tensor& grad, const Tenso
   Tensor d_x = at::empty(x.sizes(), x.options());
   Tensor d_weight = at::empty(weight.sizes(), weight.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
+    const auto run = HONE_DISPATCH(scalar_t, backward);
     std::vector<scalar_t> partial(blocks * size, scalar_t(0));
     at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin * kBlockRows; i < std::min(rows, end * kBlockRows); ++i) {
-        backward_row(g.const_data_ptr<scalar_t>() + i * size,
-                     in.const_data_ptr<scalar_t>() + i * size, w.const_data_ptr<scalar_t>(), size,
-                     eps, d_x.data_ptr<scalar_t>() + i * size,
-                     partial.data() + i / kBlockRows * size);
+      for (int64_t b = begin; b < end; ++b) {
+        const int64_t first = b * kBlockRows;
+        run(g.const_data_ptr<scalar_t>() + first * size,
+            in.const_data_ptr<scalar_t>() + first * size, w.const_data_ptr<scalar_t>(),
+            d_x.data_ptr<scalar_t>() + first * size, partial.data() + b * size,
+            std::min(kBlockRows, rows - first), size, static_cast<scalar_t>(eps));
       }
     });
     scalar_t* total = d_weight.data_ptr<scalar_t>();
@@ -102,3 +190,5 @@ TORCH_LIBRARY_IMPL(hone, CPU, m) {
 }
 
 }  // namespace hone::kernels
+
+#endif  // HWY_ONCE

@@ -1,3 +1,76 @@
+#include <cstdint>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/swiglu.cpp"
+#include "kernels/cpu/highway_targets.h"
+// After the targets.
+#include "hwy/foreach_target.h"
+// After foreach_target.
+#include "hwy/highway.h"
+#include "kernels/cpu/vector_exp-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace hone::kernels::HWY_NAMESPACE {
+namespace {
+
+template <class D>
+HWY_INLINE hn::Vec<D> sigmoid(D d, hn::Vec<D> x) {
+  using T = hn::TFromD<D>;
+  const auto e = exp_below_88(d, hn::Min(hn::Neg(x), hn::Set(d, T(88))));
+  return hn::Div(hn::Set(d, T(1)), hn::Add(hn::Set(d, T(1)), e));
+}
+
+/// Calls visit(tag, j) for whole vectors of [0, size), then for single elements.
+template <typename T, typename Visit>
+HWY_INLINE void for_lanes(int64_t size, const Visit& visit) {
+  const hn::ScalableTag<T> d;
+  const int64_t lanes = hn::Lanes(d);
+  int64_t j = 0;
+  for (; j + lanes <= size; j += lanes) visit(d, j);
+  for (; j < size; ++j) visit(hn::CappedTag<T, 1>(), j);
+}
+
+template <typename T>
+void forward(const T* x, T* y, int64_t rows, int64_t size) {
+  for (int64_t i = 0; i < rows; ++i, x += 2 * size, y += size) {
+    for_lanes<T>(size, [&](auto d, int64_t j) {
+      const auto gate = hn::LoadU(d, x + j);
+      const auto value = hn::Mul(hn::Mul(gate, sigmoid(d, gate)), hn::LoadU(d, x + size + j));
+      hn::StoreU(value, d, y + j);
+    });
+  }
+}
+
+/// With s = sigmoid(gate): d gate = dy * up * s * (1 + gate * (1 - s)), d up = dy * gate * s.
+template <typename T>
+void backward(const T* dy, const T* x, T* dx, int64_t rows, int64_t size) {
+  for (int64_t i = 0; i < rows; ++i, x += 2 * size, dx += 2 * size, dy += size) {
+    for_lanes<T>(size, [&](auto d, int64_t j) {
+      const auto gate = hn::LoadU(d, x + j), up = hn::LoadU(d, x + size + j);
+      const auto one = hn::Set(d, T(1)), s = sigmoid(d, gate);
+      const auto grad = hn::Mul(hn::LoadU(d, dy + j), s);
+      const auto slope = hn::MulAdd(gate, hn::Sub(one, s), one);
+      hn::StoreU(hn::Mul(hn::Mul(grad, up), slope), d, dx + j);
+      hn::StoreU(hn::Mul(grad, gate), d, dx + size + j);
+    });
+  }
+}
+
+void forward_f32(const float* x, float* y, int64_t n, int64_t f) { forward(x, y, n, f); }
+void forward_f64(const double* x, double* y, int64_t n, int64_t f) { forward(x, y, n, f); }
+void backward_f32(const float* dy, const float* x, float* dx, int64_t n, int64_t f) {
+  backward(dy, x, dx, n, f);
+}
+void backward_f64(const double* dy, const double* x, double* dx, int64_t n, int64_t f) {
+  backward(dy, x, dx, n, f);
+}
+
+}  // namespace
+}  // namespace hone::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -5,11 +78,15 @@
 #include <torch/library.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/checks.h"
+#include "kernels/cpu/float_dispatch.h"
 
 namespace hone::kernels {
+
+HONE_EXPORT(forward);
+HONE_EXPORT(backward);
+
 namespace {
 
 using at::Tensor;
@@ -26,12 +103,10 @@ Tensor swiglu_cpu(const Tensor& x) {
   const int64_t size = x.size(1) / 2;
   Tensor out = at::empty({x.size(0), size}, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu", [&] {
+    const auto run = HONE_DISPATCH(scalar_t, forward);
     at::parallel_for(0, x.size(0), rows_per_task(size), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const scalar_t* row = in.const_data_ptr<scalar_t>() + i * 2 * size;
-        scalar_t* y = out.data_ptr<scalar_t>() + i * size;
-        for (int64_t j = 0; j < size; ++j) y[j] = row[j] / (1 + std::exp(-row[j])) * row[size + j];
-      }
+      run(in.const_data_ptr<scalar_t>() + begin * 2 * size, out.data_ptr<scalar_t>() + begin * size,
+          end - begin, size);
     });
   });
   return out;
@@ -42,17 +117,11 @@ Tensor swiglu_backward_cpu(const Tensor& grad, const Tensor& x) {
   const int64_t size = x.size(1) / 2;
   Tensor d_x = at::empty(x.sizes(), x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu", [&] {
+    const auto run = HONE_DISPATCH(scalar_t, backward);
     at::parallel_for(0, x.size(0), rows_per_task(size), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const scalar_t* row = in.const_data_ptr<scalar_t>() + i * 2 * size;
-        const scalar_t* dy = g.const_data_ptr<scalar_t>() + i * size;
-        scalar_t* dx = d_x.data_ptr<scalar_t>() + i * 2 * size;
-        for (int64_t j = 0; j < size; ++j) {
-          const scalar_t gate = row[j], sigmoid = 1 / (1 + std::exp(-gate));
-          dx[j] = dy[j] * row[size + j] * sigmoid * (1 + gate * (1 - sigmoid));
-          dx[size + j] = dy[j] * gate * sigmoid;
-        }
-      }
+      run(g.const_data_ptr<scalar_t>() + begin * size,
+          in.const_data_ptr<scalar_t>() + begin * 2 * size,
+          d_x.data_ptr<scalar_t>() + begin * 2 * size, end - begin, size);
     });
   });
   return d_x;
@@ -66,3 +135,5 @@ TORCH_LIBRARY_IMPL(hone, CPU, m) {
 }
 
 }  // namespace hone::kernels
+
+#endif  // HWY_ONCE
