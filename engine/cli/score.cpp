@@ -1,114 +1,105 @@
-#include <fstream>
-#include <iostream>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "data/atomic_file.h"
 #include "data/error.h"
 #include "engine/cli/command.h"
+#include "engine/cli/line_output.h"
+#include "engine/cli/sequence_lines.h"
 #include "engine/models/causal_lm.h"
+#include "engine/run/reward_files.h"
+#include "engine/runtime/progress.h"
 #include "engine/text/text_codec.h"
 #include "engine/trainers/reward_trainer.h"
-#include "reward/normalization.h"
 
 namespace hone::engine {
 namespace {
-
-using data::InputError;
-using nlohmann::json;
 
 struct ScoreArguments {
   std::string model, input, output = "-";
 };
 
-// Lines in memory at a time, and the longest line accepted.
-constexpr size_t kLines = 4096;
-constexpr size_t kMostLineBytes = 16u << 20;
+constexpr size_t kLines = 1024;  // read, scored and written together
 
-/// {"normalization": {"mean", "std"}} of reward.json; a model without that file is not normalised.
-reward::Normalization read_normalization(const std::filesystem::path& directory) {
-  const auto path = directory / "reward.json";
-  reward::Normalization normalization;
-  if (!std::filesystem::exists(path)) return normalization;
-  const json document = json::parse(data::read_file(path), nullptr, false);
-  const auto number = [&](const char* name) {
-    const json* at = document.is_object() && document.contains("normalization")
-                         ? &document["normalization"]
-                         : nullptr;
-    if (!at || !at->is_object() || !at->contains(name) || !(*at)[name].is_number()) {
-      throw InputError(path.string(), std::string("normalization.") + name, "a number", "none");
-    }
-    return (*at)[name].get<double>();
-  };
-  normalization.mean = number("mean");
-  normalization.std = number("std");
-  if (!(normalization.std > 0.0)) {
-    throw InputError(path.string(), "normalization.std", "a number above 0",
-                     std::to_string(normalization.std));
-  }
-  return normalization;
-}
+/// A model directory's tokenizer, opened when the first text needs it: token ids need none.
+class Texts {
+ public:
+  Texts(std::string directory, const ModelConfig& config)
+      : directory_(std::move(directory)), config_(config) {}
 
-TokenIds encode_line(const TextCodec& codec, const std::string& line, const std::string& where) {
-  const json object = json::parse(line, nullptr, false);
-  if (!object.is_object()) {
-    throw InputError(where, "line", "a JSON object", object.is_discarded() ? "no JSON" : "another");
-  }
-  const auto text = [&](const char* name) {
-    if (!object.contains(name) || !object[name].is_string()) {
-      throw InputError(where, "line", R"({"text": "..."} or {"prompt": "...", "response": "..."})",
-                       std::string("no text in \"") + name + "\"");
+  /// bos, prompt, answer, eos, as the reward model was trained.
+  TokenIds tokens(const std::string& prompt, const std::string& answer) {
+    if (!codec_) {
+      codec_.emplace(Tokenizer::load(directory_), config_, config_.max_positions);
     }
-    return object[name].get<std::string>();
-  };
-  if (object.contains("prompt") || object.contains("response")) {
-    return codec.text(text("prompt"), text("response")).tokens;
+    return codec_->text(prompt, answer).tokens;
   }
-  return codec.text("", text("text")).tokens;
+
+ private:
+  std::string directory_;
+  const ModelConfig& config_;
+  std::optional<TextCodec> codec_;
+};
+
+TokenIds read_sequence(const nlohmann::json& object, const std::string& where,
+                       const ModelConfig& config, Texts& texts) {
+  const auto string = [&](const char* key) {
+    return object.contains(key) && object[key].is_string();
+  };
+  if (object.contains("tokens")) {
+    TokenIds ids = token_list(object, "tokens", where, config.vocab_size);
+    const auto size = static_cast<int64_t>(ids.size());
+    if (size == 0 || size > config.max_positions) {
+      throw data::InputError(where, "tokens",
+                             "1 to " + std::to_string(config.max_positions) + " (the context)",
+                             std::to_string(size));
+    }
+    return ids;
+  }
+  TokenIds ids;
+  if (string("prompt") && string("response")) {
+    ids = texts.tokens(object["prompt"].get<std::string>(), object["response"].get<std::string>());
+  } else if (string("text")) {
+    ids = texts.tokens("", object["text"].get<std::string>());
+  } else {
+    throw data::InputError(where, "line",
+                           R"({"text": "..."}, {"prompt": "...", "response": "..."} or )"
+                           R"({"tokens": [...]})",
+                           "none of them");
+  }
+  if (ids.empty()) throw data::InputError(where, "text", "at least one token", "none");
+  return ids;
 }
 
 void run_score(const ScoreArguments& arguments) {
   const auto model = load_model(arguments.model, HeadKind::kScalar);
-  const TextCodec codec(Tokenizer::load(arguments.model), model->config(),
-                        model->config().max_positions);
-  const auto normalization = read_normalization(arguments.model);
-  std::ifstream file;
-  if (arguments.input != "-") {
-    file.open(arguments.input);
-    if (!file) throw InputError(arguments.input, "input", "a readable file", "none");
+  reward::Normalization normalization;  // a classifier that Hone did not train has none
+  if (std::filesystem::exists(std::filesystem::path(arguments.model) / "reward.json")) {
+    normalization = read_reward_file(arguments.model).normalization;
   }
-  std::istream& input = arguments.input == "-" ? std::cin : file;
-
-  std::string written;  // only when a file is the output: it appears whole or not at all
+  Texts texts(arguments.model, model->config());
+  LineOutput output(arguments.output);
+  Progress progress("score", 0, "texts");
   std::vector<TokenIds> sequences;
+  uint64_t done = 0;
   const auto flush = [&] {
-    std::string lines;
     for (const float score : score_sequences(*model, sequences)) {
-      const json line = {{"score", score}, {"normalized", normalization.apply(score)}};
-      lines += line.dump() + "\n";
+      nlohmann::ordered_json line;
+      line["score"] = score;
+      line["normalized"] = normalization.apply(score);
+      output.write(line.dump());
     }
+    progress.update(done += sequences.size());
     sequences.clear();
-    if (arguments.output == "-") {
-      std::cout << lines << std::flush;
-    } else {
-      written += lines;
-    }
   };
-  std::string line;
-  for (size_t number = 1; std::getline(input, line); ++number) {
-    const std::string where = arguments.input + ":" + std::to_string(number);
-    if (line.size() > kMostLineBytes) {
-      throw InputError(where, "line", "at most " + std::to_string(kMostLineBytes) + " bytes",
-                       std::to_string(line.size()));
-    }
-    if (line.empty()) continue;
-    sequences.push_back(encode_line(codec, line, where));
+  for_each_line(arguments.input, [&](const nlohmann::json& object, const std::string& where) {
+    sequences.push_back(read_sequence(object, where, model->config(), texts));
     if (sequences.size() == kLines) flush();
-  }
+  });
   flush();
-  if (arguments.output != "-") data::write_file_atomically(arguments.output, written);
 }
 
 }  // namespace
@@ -118,19 +109,22 @@ void add_score_command(CLI::App& app) {
   auto* command = app.add_subcommand("score", "Score texts with a reward model");
   command
       ->add_option("--model", arguments->model,
-                   "Directory of a reward model: config.json, model.safetensors, tokenizer.json "
-                   "and, for normalised scores, reward.json")
-      ->required()
-      ->check(CLI::ExistingDirectory);
-  command
-      ->add_option("--input", arguments->input,
-                   R"(JSONL of {"text": ...} or {"prompt": ..., "response": ...}; - is stdin)")
+                   "Hugging Face directory of a sequence classifier with one label; reward.json "
+                   "beside it gives the normalisation")
       ->required();
-  command->add_option("--output", arguments->output,
-                      R"(JSONL of {"score", "normalized"} a line; - is stdout)");
+  command
+      ->add_option(
+          "--input", arguments->input,
+          R"(JSONL of {"text"}, {"prompt", "response"} or {"tokens": [...]}; - is standard )"
+          "input")
+      ->required();
+  command->add_option("--output", arguments->output, "JSONL; - is standard output")
+      ->capture_default_str();
   command->footer(
+      "Each output line has score (raw, of the last token) and normalized ((score - mean) / std).\n"
+      "A text is read as the tokenizer's beginning, the text and the end of text.\n\n"
       "Examples:\n"
-      "  hone score --model runs/quickstart/reward --input texts.jsonl\n"
+      "  hone score --model runs/quickstart/reward --input texts.jsonl --output scores.jsonl\n"
       "  echo '{\"text\": \"a warm, funny film\"}' | hone score --model runs/quickstart/reward "
       "--input -");
   command->callback([arguments] { run_score(*arguments); });
