@@ -2,9 +2,9 @@
 // Ops that end in _with_grad also return d loss / d input; kernels/autograd turns them into
 // differentiable ops. The model ops are in library_model.cpp.
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
+#include "kernels/find_op.h"
 #include "kernels/ops.h"
 
 TORCH_LIBRARY(hone, m) {
@@ -43,15 +43,6 @@ TORCH_LIBRARY(hone, m) {
 }
 
 namespace hone::kernels {
-namespace {
-
-template <typename Signature>
-auto find(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
-}  // namespace
-
 Advantages advantages(const Tensor& logp_old, const Tensor& logp_ref, const Tensor& values,
                       const Tensor& scores, const Tensor& cu_seqlens, const OptionalTensor& mask,
                       const AdvantageOptions& o, const OptionalTensor& token_rewards) {
@@ -59,7 +50,7 @@ Advantages advantages(const Tensor& logp_old, const Tensor& logp_ref, const Tens
       const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
       const OptionalTensor&, const OptionalTensor&, double, std::string_view, std::optional<double>,
       std::string_view, double, double);
-  static const auto op = find<Signature>("hone::advantages");
+  static const auto op = find_op<Signature>("hone::advantages");
   auto [advantages, returns, rewards, stats] =
       op.call(logp_old, logp_ref, values, scores, cu_seqlens, mask, token_rewards, o.kl_coef,
               o.kl_estimator, o.kl_clamp, o.placement, o.gamma, o.lambda);
@@ -67,19 +58,19 @@ Advantages advantages(const Tensor& logp_old, const Tensor& logp_ref, const Tens
 }
 
 Tensor moments(const Tensor& x, const OptionalTensor& mask) {
-  static const auto op = find<Tensor(const Tensor&, const OptionalTensor&)>("hone::moments");
+  static const auto op = find_op<Tensor(const Tensor&, const OptionalTensor&)>("hone::moments");
   return op.call(x, mask);
 }
 
 Tensor whiten(const Tensor& x, const Tensor& stats, bool unbiased, bool shift_mean) {
-  static const auto op = find<Tensor(const Tensor&, const Tensor&, bool, bool)>("hone::whiten");
+  static const auto op = find_op<Tensor(const Tensor&, const Tensor&, bool, bool)>("hone::whiten");
   return op.call(x, stats, unbiased, shift_mean);
 }
 
 Tensor group_advantages(const Tensor& scores, int64_t group_size, const std::string& kind,
                         double eps) {
   static const auto op =
-      find<Tensor(const Tensor&, int64_t, std::string_view, double)>("hone::group_advantages");
+      find_op<Tensor(const Tensor&, int64_t, std::string_view, double)>("hone::group_advantages");
   return op.call(scores, group_size, kind, eps);
 }
 
@@ -89,7 +80,7 @@ PolicyLoss policy_loss(const Tensor& logp_new, const Tensor& logp_old, const Ten
   using Signature =
       std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
                                  const Tensor&, double, double, double, double, std::string_view);
-  static const auto op = find<Signature>("hone::policy_loss");
+  static const auto op = find_op<Signature>("hone::policy_loss");
   auto [loss, metrics] = op.call(logp_new, logp_old, advantages, logp_ref, token_weights,
                                  o.clip_low, o.clip_high, o.dual_clip, o.kl_coef, o.kl_estimator);
   return {loss, metrics};
@@ -99,7 +90,7 @@ ValueLoss value_loss(const Tensor& values, const Tensor& values_old, const Tenso
                      const Tensor& token_weights, double clip) {
   using Signature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&,
                                                const Tensor&, double);
-  static const auto op = find<Signature>("hone::value_loss");
+  static const auto op = find_op<Signature>("hone::value_loss");
   auto [loss, metrics] = op.call(values, values_old, returns, token_weights, clip);
   return {loss, metrics};
 }
@@ -108,7 +99,7 @@ Tensor preference_loss(const Tensor& delta, const Tensor& target, const Tensor& 
                        const OptionalTensor& margin, const PreferenceLossOptions& o) {
   using Signature = Tensor(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
                            std::string_view, double, double);
-  static const auto op = find<Signature>("hone::preference_loss");
+  static const auto op = find_op<Signature>("hone::preference_loss");
   return op.call(delta, target, weights, margin, o.model, o.tie, o.lapse);
 }
 

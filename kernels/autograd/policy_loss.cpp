@@ -1,8 +1,8 @@
 #include <ATen/core/LegacyTypeDispatch.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 #include "kernels/autograd/scalar_loss.h"
+#include "kernels/find_op.h"
 #include "kernels/inputs.h"
 
 namespace hone::kernels {
@@ -16,9 +16,7 @@ std::tuple<Tensor, Tensor, Tensor> with_grad(const Tensor& logp_new, const Tenso
                                              const Tensor& token_weights, double clip_low,
                                              double clip_high, double dual_clip, double kl_coef,
                                              std::string_view kl_estimator) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("hone::policy_loss_with_grad", "")
-                             .typed<decltype(with_grad)>();
+  static const auto op = find_op<decltype(with_grad)>("hone::policy_loss_with_grad");
   return op.call(logp_new, logp_old, advantages, logp_ref, token_weights, clip_low, clip_high,
                  dual_clip, kl_coef, kl_estimator);
 }

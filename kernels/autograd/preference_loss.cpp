@@ -1,8 +1,8 @@
 #include <ATen/core/LegacyTypeDispatch.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 #include "kernels/autograd/scalar_loss.h"
+#include "kernels/find_op.h"
 #include "kernels/inputs.h"
 
 namespace hone::kernels {
@@ -13,9 +13,7 @@ using at::Tensor;
 std::tuple<Tensor, Tensor> with_grad(const Tensor& delta, const Tensor& target,
                                      const Tensor& weights, const OptionalTensor& margin,
                                      std::string_view model, double tie, double lapse) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("hone::preference_loss_with_grad", "")
-                             .typed<decltype(with_grad)>();
+  static const auto op = find_op<decltype(with_grad)>("hone::preference_loss_with_grad");
   return op.call(delta, target, weights, margin, model, tie, lapse);
 }
 

@@ -1,8 +1,8 @@
 #include <ATen/core/LegacyTypeDispatch.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 #include "kernels/autograd/scalar_loss.h"
+#include "kernels/find_op.h"
 
 namespace hone::kernels {
 namespace {
@@ -12,9 +12,7 @@ using at::Tensor;
 std::tuple<Tensor, Tensor, Tensor> with_grad(const Tensor& values, const Tensor& values_old,
                                              const Tensor& returns, const Tensor& token_weights,
                                              double clip) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("hone::value_loss_with_grad", "")
-                             .typed<decltype(with_grad)>();
+  static const auto op = find_op<decltype(with_grad)>("hone::value_loss_with_grad");
   return op.call(values, values_old, returns, token_weights, clip);
 }
 

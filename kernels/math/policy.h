@@ -79,9 +79,7 @@ struct PolicySums {
     approx_kl += w * 0.5 * x * x;
     mean_log_ratio -= w * x;
     mean_ratio += w * token.ratio;
-    const double deviation = std::fabs(static_cast<double>(token.ratio) - 1.0);
-    // Written so that a NaN ratio sticks instead of being compared away.
-    if (!(deviation <= max_deviation)) max_deviation = deviation;
+    see_deviation(std::fabs(static_cast<double>(token.ratio) - 1.0));
   }
 
   HONE_HD void merge(const PolicySums& later) {
@@ -90,7 +88,12 @@ struct PolicySums {
     approx_kl += later.approx_kl;
     mean_log_ratio += later.mean_log_ratio;
     mean_ratio += later.mean_ratio;
-    if (!(later.max_deviation <= max_deviation)) max_deviation = later.max_deviation;
+    see_deviation(later.max_deviation);
+  }
+
+  /// The larger one; NaN sticks instead of being compared away.
+  HONE_HD void see_deviation(double deviation) {
+    if (deviation > max_deviation || deviation != deviation) max_deviation = deviation;
   }
 };
 

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
 #include <limits>
@@ -254,7 +255,7 @@ TEST(ValueLoss, ErrorsNameArgumentExpectedAndGot) {
 TEST(Losses, RefuseASecondDerivative) {
   const Tensor x = at::zeros({3}).requires_grad_(true);
   const Tensor loss = value_loss(x, x.detach(), x.detach(), at::ones({3}), 0.2).loss;
-  expect_message([&] { loss.backward({}, true, /*create_graph=*/true); },
+  expect_message([&] { torch::autograd::grad({loss}, {x}, {}, true, /*create_graph=*/true); },
                  "value_loss: backward: expected create_graph=False");
 }
 
