@@ -1,0 +1,40 @@
+#pragma once
+
+// What an experiment hands back: rows of figures, each with its pass line.
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace hone::experiments {
+
+struct ExperimentRow {
+  std::string name;
+  std::vector<double> figures;  // one for each column
+  std::string expected;         // the pass line in words; empty = shown only
+  bool passed = true;
+};
+
+struct ExperimentResult {
+  std::string name;
+  std::string reading;                // what the table says, in a sentence
+  std::vector<std::string> columns;   // after "variant"
+  std::vector<ExperimentRow> rows;
+  bool passed() const;
+  std::string table() const;
+  nlohmann::json json() const;
+};
+
+struct ExperimentOptions {
+  uint64_t seed = 0;
+  /// Updates relative to the full experiment (tests use less).
+  double scale = 1.0;
+};
+
+/// PPO and RLOO against the exact optimum, and what each classic bug costs (ALGORITHMS.md E1).
+ExperimentResult exact_optimum(const ExperimentOptions& options);
+
+/// Where the KL goes and which estimator: ten placements against the exact optimum (E2).
+ExperimentResult kl_placement(const ExperimentOptions& options);
+
+}  // namespace hone::experiments

@@ -1,0 +1,50 @@
+// The verbs of this room, which the `hone` binary links in.
+
+#include <iostream>
+#include <memory>
+
+#include "data/atomic_file.h"
+#include "data/error.h"
+#include "engine/cli/command.h"
+#include "experiments/experiment.h"
+
+namespace hone::engine {
+
+void add_experiment_commands(CLI::App& app) {
+  struct Arguments {
+    std::string name, output;
+    experiments::ExperimentOptions options;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  auto* command = app.add_subcommand("experiment", "Checks against exact answers: a table, JSON");
+  command->add_option("name", arguments->name, "exact-optimum or kl-placement")->required();
+  command->add_option("--output", arguments->output, "Write the figures as JSON to this file");
+  command->add_option("--seed", arguments->options.seed, "Of the task and of the samples")
+      ->capture_default_str();
+  command->add_option("--scale", arguments->options.scale, "Share of the full number of updates")
+      ->check(CLI::Range(0.01, 100.0))
+      ->capture_default_str();
+  command->footer(
+      "Examples:\n"
+      "  hone experiment exact-optimum\n"
+      "  hone experiment kl-placement --output kl.json\n"
+      "The exit code is 1 when a pass line fails.");
+  command->callback([arguments] {
+    experiments::ExperimentResult result;
+    if (arguments->name == "exact-optimum") {
+      result = experiments::exact_optimum(arguments->options);
+    } else if (arguments->name == "kl-placement") {
+      result = experiments::kl_placement(arguments->options);
+    } else {
+      throw data::InputError("hone experiment", "name", "exact-optimum or kl-placement",
+                             "'" + arguments->name + "'");
+    }
+    std::cout << result.table();
+    if (!arguments->output.empty()) {
+      data::write_file_atomically(arguments->output, result.json().dump(1) + "\n");
+    }
+    if (!result.passed()) throw data::Error(result.name + ": a pass line failed");
+  });
+}
+
+}  // namespace hone::engine
