@@ -73,18 +73,23 @@ void drop_superseded(std::vector<Record>& records) {
 
 }  // namespace
 
-Store Store::open(const std::filesystem::path& directory, bool create) {
+Store Store::open_unchecked(const std::filesystem::path& directory) {
   std::error_code error;
   if (!std::filesystem::exists(description_path(directory), error)) {
-    if (!create) {
-      const bool exists = std::filesystem::exists(directory, error);
-      throw InputError(directory.string(), "open store", "a directory with store.json",
-                       exists ? "none in it" : "no such directory");
-    }
-    create_store(directory);
+    const bool exists = std::filesystem::exists(directory, error);
+    throw InputError(directory.string(), "open store", "a directory with store.json",
+                     exists ? "none in it" : "no such directory");
   }
   check_description(description_path(directory));
-  const Store store(directory);
+  return Store(directory);
+}
+
+Store Store::open(const std::filesystem::path& directory, bool create) {
+  std::error_code error;
+  if (create && !std::filesystem::exists(description_path(directory), error)) {
+    create_store(directory);
+  }
+  Store store = open_unchecked(directory);
   store.segments();  // their headers must be readable
   return store;
 }

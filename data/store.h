@@ -47,6 +47,9 @@ class Store {
   /// something else, CorruptError when a segment's header cannot be read.
   static Store open(const std::filesystem::path& directory, bool create = false);
 
+  /// The same without looking at the segments, so that verify() can say what is wrong with them.
+  static Store open_unchecked(const std::filesystem::path& directory);
+
   const std::filesystem::path& directory() const { return directory_; }
   std::vector<SegmentInfo> segments() const;
 

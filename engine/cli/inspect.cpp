@@ -1,0 +1,177 @@
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "data/summary.h"
+#include "engine/cli/command.h"
+#include "engine/runtime/terminal_line.h"
+
+namespace hone::engine {
+namespace {
+
+using data::StoreSummary;
+
+std::string time_text(int64_t microseconds) {
+  if (microseconds == 0) return "unknown";
+  const std::time_t seconds = static_cast<std::time_t>(microseconds / 1000000);
+  std::tm utc{};
+  char text[32] = "";
+  if (gmtime_r(&seconds, &utc) != nullptr) {
+    std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S UTC", &utc);
+  }
+  return text;
+}
+
+std::string bytes_text(uint64_t bytes) {
+  const char* const units[] = {"B", "kB", "MB", "GB", "TB"};
+  auto size = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  for (; size >= 1000 && unit + 1 < std::size(units); ++unit) size /= 1000;
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", size, units[unit]);
+  return text;
+}
+
+void print_row(const std::string& label, const std::string& value) {
+  std::printf("%-16s %s\n", label.c_str(), value.c_str());
+}
+
+std::string share_text(uint64_t part, uint64_t whole) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%llu (%.1f %%)", static_cast<unsigned long long>(part),
+                whole == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole));
+  return text;
+}
+
+/// "train 80, test 20"; the largest eight.
+template <class Key>
+std::string counts_text(const std::map<Key, uint64_t>& counts) {
+  constexpr std::size_t kShown = 8;
+  std::vector<std::pair<uint64_t, std::string>> sorted;
+  for (const auto& [key, count] : counts) {
+    std::string name;
+    if constexpr (std::is_same_v<Key, std::string>) {
+      name = key.empty() ? "(none)" : printable(key);
+    } else {
+      name = std::to_string(key);
+    }
+    sorted.emplace_back(count, std::move(name));
+  }
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::string text;
+  for (std::size_t i = 0; i < std::min(sorted.size(), kShown); ++i) {
+    text += (i ? ", " : "") + sorted[i].second + " " + std::to_string(sorted[i].first);
+  }
+  if (sorted.size() > kShown) text += ", " + std::to_string(sorted.size() - kShown) + " more";
+  return text.empty() ? "none" : text;
+}
+
+void print_table(const std::string& directory, const StoreSummary& summary) {
+  print_row("store", directory);
+  print_row("hash", summary.hash);
+  print_row("segments", std::to_string(summary.segments.size()) + ", " + bytes_text(summary.bytes));
+  print_row("items", std::to_string(summary.items));
+  print_row("  by split", counts_text(summary.items_by_split));
+  print_row("  by source", counts_text(summary.items_by_source));
+  print_row("groups", std::to_string(summary.groups));
+  print_row("comparisons", std::to_string(summary.comparisons));
+  if (summary.comparisons > 0) {
+    print_row("  with ties", share_text(summary.with_ties, summary.comparisons));
+    print_row("  both bad", share_text(summary.both_bad, summary.comparisons));
+    print_row("  skipped", share_text(summary.skipped, summary.comparisons));
+    print_row("  no rater", share_text(summary.without_rater, summary.comparisons));
+    print_row("  by kind", counts_text(summary.comparisons_by_kind));
+    print_row("  by size", counts_text(summary.comparisons_by_size));
+  }
+  print_row("ratings", std::to_string(summary.ratings));
+  print_row("demonstrations", std::to_string(summary.demonstrations));
+  if (summary.demonstrations > 0) {
+    print_row("  by split", counts_text(summary.demonstrations_by_split));
+  }
+  print_row("raters", std::to_string(summary.raters));
+  print_row("answers from", counts_text(summary.answers_by_source));
+  print_row("first answer", time_text(summary.first_answer_us));
+  print_row("last answer", time_text(summary.last_answer_us));
+  if (summary.segments.empty()) return;
+  std::printf("\n%-18s %10s %9s %9s %11s %14s  %s\n", "segment", "size", "items", "ratings",
+              "comparisons", "demonstrations", "sealed");
+  for (const data::SegmentInfo& segment : summary.segments) {
+    std::printf("%-18s %10s %9llu %9llu %11llu %14llu  %s\n", segment.name.c_str(),
+                bytes_text(segment.bytes).c_str(), static_cast<unsigned long long>(segment.items),
+                static_cast<unsigned long long>(segment.ratings),
+                static_cast<unsigned long long>(segment.comparisons),
+                static_cast<unsigned long long>(segment.demonstrations),
+                printable(segment.created).c_str());
+  }
+}
+
+nlohmann::ordered_json to_json(const StoreSummary& summary) {
+  nlohmann::ordered_json json = {{"hash", summary.hash},
+                                 {"bytes", summary.bytes},
+                                 {"items", summary.items},
+                                 {"ratings", summary.ratings},
+                                 {"comparisons", summary.comparisons},
+                                 {"demonstrations", summary.demonstrations},
+                                 {"groups", summary.groups},
+                                 {"raters", summary.raters},
+                                 {"comparisons_without_rater", summary.without_rater},
+                                 {"strict", summary.strict},
+                                 {"with_ties", summary.with_ties},
+                                 {"both_bad", summary.both_bad},
+                                 {"skipped", summary.skipped},
+                                 {"items_by_split", summary.items_by_split},
+                                 {"items_by_source", summary.items_by_source},
+                                 {"demonstrations_by_split", summary.demonstrations_by_split},
+                                 {"comparisons_by_kind", summary.comparisons_by_kind},
+                                 {"answers_by_source", summary.answers_by_source},
+                                 {"first_answer_us", summary.first_answer_us},
+                                 {"last_answer_us", summary.last_answer_us}};
+  auto& sizes = json["comparisons_by_size"] = nlohmann::ordered_json::object();
+  for (const auto& [size, count] : summary.comparisons_by_size) {
+    sizes[std::to_string(size)] = count;
+  }
+  auto& segments = json["segments"] = nlohmann::ordered_json::array();
+  for (const data::SegmentInfo& segment : summary.segments) {
+    segments.push_back({{"name", segment.name},
+                        {"bytes", segment.bytes},
+                        {"items", segment.items},
+                        {"ratings", segment.ratings},
+                        {"comparisons", segment.comparisons},
+                        {"demonstrations", segment.demonstrations},
+                        {"sha256", segment.sha256},
+                        {"created", segment.created}});
+  }
+  return json;
+}
+
+struct InspectArguments {
+  std::string store;
+  bool json = false;
+};
+
+void run_inspect(const InspectArguments& arguments) {
+  const StoreSummary summary = data::summarize(data::Store::open(arguments.store));
+  if (!arguments.json) return print_table(arguments.store, summary);
+  std::cout << to_json(summary).dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
+            << "\n";
+}
+
+}  // namespace
+
+void add_inspect_command(CLI::App& app) {
+  auto arguments = std::make_shared<InspectArguments>();
+  auto* command = app.add_subcommand("inspect", "Say what is in a store");
+  command->add_option("store", arguments->store, "Directory of the store")->required();
+  command->add_flag("--json", arguments->json, "As one JSON object");
+  command->footer(
+      "Examples:\n"
+      "  hone inspect feedback\n"
+      "  hone inspect feedback --json | jq .raters");
+  command->callback([arguments] { run_inspect(*arguments); });
+}
+
+}  // namespace hone::engine
