@@ -20,10 +20,16 @@ namespace fs = std::filesystem;
 constexpr uintmax_t kLargestFile = 64u << 20;  // bytes of a JSON or TOML file
 constexpr size_t kLongestLine = 4u << 20;      // bytes of a JSONL line
 
+// Absent when it is no number, or beyond what arithmetic on it (ranges, sums, squares) can bear.
+std::optional<double> number_of(const Json& value) {
+  if (!value.is_number()) return std::nullopt;
+  const auto number = value.get<double>();
+  return std::abs(number) < 1e100 ? std::optional(number) : std::nullopt;
+}
+
 std::optional<double> number_in(const Json& object, const char* key) {
   const auto found = object.find(key);
-  if (found == object.end() || !found->is_number()) return std::nullopt;
-  return found->get<double>();
+  return found == object.end() ? std::nullopt : number_of(*found);
 }
 
 std::string text_in(const Json& object, const char* key) {
@@ -41,7 +47,7 @@ void flatten(const Json& value, const std::string& key, Figures& out) {
   } else if (value.is_string()) {
     out.set({key, value.get<std::string>(), std::nullopt});
   } else if (value.is_number()) {
-    out.set({key, value.dump(), value.get<double>()});
+    out.set({key, value.dump(), number_of(value)});
   } else if (value.is_boolean()) {
     out.set({key, value.get<bool>() ? "yes" : "no", std::nullopt});
   }
@@ -123,8 +129,7 @@ void take_metrics(const Json& object, RunFiles& out) {
       series.value.pop_back();
     }
     series.step.push_back(*step);
-    series.value.push_back(value.is_null() ? std::numeric_limits<double>::quiet_NaN()
-                                           : value.get<double>());
+    series.value.push_back(number_of(value).value_or(std::numeric_limits<double>::quiet_NaN()));
   }
 }
 
