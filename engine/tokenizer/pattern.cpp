@@ -1,5 +1,7 @@
 #include "engine/tokenizer/pattern.h"
 
+#include "engine/tokenizer/regex_syntax.h"
+
 namespace hone::engine {
 
 Regex parse_pattern(const JsonField& field) {

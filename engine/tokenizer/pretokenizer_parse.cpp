@@ -2,6 +2,7 @@
 
 #include "engine/tokenizer/pattern.h"
 #include "engine/tokenizer/pretokenizer.h"
+#include "engine/tokenizer/regex_syntax.h"
 
 namespace hone::engine {
 

@@ -6,19 +6,13 @@
 #include <cstdint>
 
 #include "data/error.h"
+#include "engine/tokenizer/regex_syntax.h"
 #include "engine/tokenizer/utf8.h"
 
 namespace hone::engine {
 namespace {
 
 using data::InputError;
-
-// What Oniguruma means in UTF-8, for the inside of a class.
-constexpr std::string_view kSpace = "\\t-\\r \\x{85}\\p{Z}";
-constexpr std::string_view kWord =
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"
-    "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
-constexpr std::string_view kDigit = "\\p{Nd}";
 
 std::string error_text(int code) {
   PCRE2_UCHAR message[256] = {};
@@ -49,78 +43,6 @@ struct MatchSpace {
 };
 
 }  // namespace
-
-std::string to_pcre2_syntax(std::string_view pattern, const std::string& where) {
-  std::string result;
-  bool in_class = false;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    if (c == '[' && !in_class) {
-      in_class = true;
-      result += c;
-      if (i + 1 < pattern.size() && pattern[i + 1] == '^') result += pattern[++i];
-      if (i + 1 < pattern.size() && pattern[i + 1] == ']') (result += '\\') += pattern[++i];
-      continue;
-    }
-    if (c == '[' && in_class && pattern.substr(i, 2) != "[:") {
-      throw InputError(where, "pattern", "no class inside a class", std::string(pattern));
-    }
-    if (c == '&' && in_class && pattern.substr(i, 2) == "&&") {
-      throw InputError(where, "pattern", "no intersection of classes", std::string(pattern));
-    }
-    if (c == '[' && in_class) {  // [:alpha:]
-      const size_t end = pattern.find(":]", i);
-      if (end != std::string_view::npos) {
-        result += pattern.substr(i, end + 2 - i);
-        i = end + 1;
-        continue;
-      }
-    }
-    if (c == ']') in_class = false;
-    if (c != '\\' || i + 1 == pattern.size()) {
-      result += c;
-      continue;
-    }
-    const char letter = pattern[++i];
-    const std::string_view set = letter == 's' || letter == 'S'   ? kSpace
-                                 : letter == 'w' || letter == 'W' ? kWord
-                                 : letter == 'd' || letter == 'D' ? kDigit
-                                                                  : std::string_view();
-    const bool complement = letter == 'S' || letter == 'W' || letter == 'D';
-    if (letter == 'h' || letter == 'H' || letter == 'R' || letter == 'X' || letter == 'K' ||
-        letter == 'Q' || (complement && in_class && letter != 'D')) {
-      // \h is a hexadecimal digit there and a blank here; a complement inside a class cannot be
-      // spelled out.
-      throw InputError(where, "pattern", "escapes that both regex dialects share",
-                       std::string("\\") + letter);
-    }
-    if (set.empty() || (complement && in_class)) {
-      (result += c) += letter;
-    } else if (in_class) {
-      result += set;
-    } else {
-      ((result += complement ? "[^" : "[") += set) += "]";
-    }
-  }
-  return result;
-}
-
-std::string escaped_pattern(std::string_view text) {
-  std::string pattern;
-  for (const char c : text) {
-    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                       static_cast<unsigned char>(c) >= 0x80;
-    if (!plain) {
-      constexpr char kHex[] = "0123456789abcdef";
-      const unsigned char byte = static_cast<unsigned char>(c);
-      ((pattern += "\\x{") += kHex[byte >> 4]) += kHex[byte & 15];
-      pattern += "}";
-    } else {
-      pattern += c;
-    }
-  }
-  return pattern;
-}
 
 struct Regex::Code {
   pcre2_code* code = nullptr;

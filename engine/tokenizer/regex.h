@@ -9,13 +9,6 @@
 
 namespace hone::engine {
 
-/// Rewrites the shorthands whose meaning differs (\s, \w, \d and their complements) to explicit
-/// classes. Throws data::InputError for a shorthand that PCRE2 reads as something else (\h).
-std::string to_pcre2_syntax(std::string_view pattern, const std::string& where);
-
-/// A pattern that matches `text` literally.
-std::string escaped_pattern(std::string_view text);
-
 class Regex {
  public:
   struct Match {
