@@ -24,7 +24,7 @@ struct PpoVariant {
 };
 
 at::Tensor shifted_by_one(const at::Tensor& logprobs, int64_t texts) {
-  return logprobs.view({texts, -1}).roll(1, 1).reshape({-1});
+  return logprobs.view({texts, -1}).roll(-1, 1).reshape({-1});
 }
 
 kernels::Advantages ppo_advantages(const MarkovTask& task, const MarkovRollout& rollout,

@@ -231,7 +231,7 @@ std::string expand_placeholders(const std::string& text, const fs::path& recipe_
   if (result.find("{cache}") != std::string::npos) {
     std::string cache = from_environment("HONE_CACHE");
     if (cache.empty()) {
-      const fs::path root = find_upwards(recipe_dir, "CMakeLists.txt");
+      const fs::path root = find_upwards(recipe_dir, "requirements.txt");
       cache = (root.empty() ? fs::path(".cache") : root.parent_path() / ".cache").string();
     }
     replace_all(result, "{cache}", cache);

@@ -149,7 +149,8 @@ void PpoTrainer::score(Rollout& rollout, const std::vector<Minibatch>& minibatch
                      no_entropy);
       });
       if (has_critic()) {
-        tasks.emplace_back([&] { score_values(*problem_.critic, pack, rollout.values); });
+        tasks.emplace_back(
+            [&] { score_values(*problem_.critic, problem_.value_offset, pack, rollout.values); });
       }
     }
   }
@@ -174,7 +175,8 @@ void PpoTrainer::step(const Rollout& rollout, const Minibatch& minibatch, Update
   });
   if (critic_optimizer_) {
     tasks.emplace_back([&] {
-      value = accumulate_value_gradients(*problem_.critic, rollout, minibatch, options_.value_clip);
+      value = accumulate_value_gradients(*problem_.critic, problem_.value_offset, rollout,
+                                         minibatch, options_.value_clip);
       critic_norm = critic_optimizer_->step();
     });
   }
@@ -209,6 +211,7 @@ PpoResult PpoTrainer::run(Metrics& metrics) {
   metrics.begin_stage("ppo", options_.iterations);
   for (int64_t iteration = 0; iteration < options_.iterations; ++iteration) {
     check_interrupted();
+    if (problem_.before_iteration) problem_.before_iteration(iteration);
     Lap lap;
     auto rollout = sample(iteration);
     const double rollout_seconds = lap();

@@ -23,10 +23,11 @@ void score_policy(CausalLM& policy, const Pack& pack, double temperature, at::Te
   if (entropy.defined()) entropy.index_copy_(0, pack.entries, scored.entropy);
 }
 
-void score_values(CausalLM& critic, const Pack& pack, at::Tensor& values) {
+void score_values(CausalLM& critic, double offset, const Pack& pack, at::Tensor& values) {
   const at::NoGradGuard no_grad;
   const auto hidden = hidden_at(critic, pack.input, pack.states);
-  values.index_copy_(0, pack.state_entries, hidden.mv(critic.scalar_head().select(0, 0)));
+  values.index_copy_(0, pack.state_entries,
+                     hidden.mv(critic.scalar_head().select(0, 0)).add(offset));
 }
 
 PolicyUpdate accumulate_policy_gradients(CausalLM& actor, const Rollout& rollout,
@@ -61,13 +62,14 @@ PolicyUpdate accumulate_policy_gradients(CausalLM& actor, const Rollout& rollout
   return update;
 }
 
-double accumulate_value_gradients(CausalLM& critic, const Rollout& rollout,
+double accumulate_value_gradients(CausalLM& critic, double offset, const Rollout& rollout,
                                   const Minibatch& minibatch, double clip) {
   double loss = 0;
   for (const auto& pack : minibatch) {
     const auto of_pack = [&](const at::Tensor& x) { return x.index_select(0, pack.state_entries); };
-    const auto values =
-        hidden_at(critic, pack.input, pack.states).mv(critic.scalar_head().select(0, 0));
+    const auto values = hidden_at(critic, pack.input, pack.states)
+                            .mv(critic.scalar_head().select(0, 0))
+                            .add(offset);
     const auto result = kernels::value_loss(values, of_pack(rollout.values),
                                             of_pack(rollout.returns), pack.value_weights, clip);
     result.loss.backward();

@@ -19,8 +19,8 @@ namespace hone::engine {
 void score_policy(CausalLM& policy, const Pack& pack, double temperature, at::Tensor& logprobs,
                   at::Tensor& entropy);
 
-/// Writes the critic's values of the pack's states into `values` [E].
-void score_values(CausalLM& critic, const Pack& pack, at::Tensor& values);
+/// Writes the critic's values of the pack's states, `offset` added, into `values` [E].
+void score_values(CausalLM& critic, double offset, const Pack& pack, at::Tensor& values);
 
 struct PolicyObjective {
   double temperature = 1.0;
@@ -41,7 +41,7 @@ PolicyUpdate accumulate_policy_gradients(CausalLM& actor, const Rollout& rollout
                                          const PolicyObjective& objective);
 
 /// Adds the gradient of a minibatch's value loss to the critic's arena. Returns the loss.
-double accumulate_value_gradients(CausalLM& critic, const Rollout& rollout,
+double accumulate_value_gradients(CausalLM& critic, double offset, const Rollout& rollout,
                                   const Minibatch& minibatch, double clip);
 
 }  // namespace hone::engine
