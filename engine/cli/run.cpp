@@ -45,8 +45,11 @@ void print_result(const std::filesystem::path& out) {
   }
   if (summary.contains("reward.pair_accuracy")) {
     std::cout << "reward model: " << number("reward.pair_accuracy", "%.3f")
-              << " of unseen judgements right (people " << number("reward.human_ceiling", "%.3f")
-              << ", bag of words " << number("reward.bow_accuracy", "%.3f") << ")\n";
+              << " of unseen judgements right ("
+              << (summary.contains("reward.human_ceiling")
+                      ? "people " + number("reward.human_ceiling", "%.3f") + ", "
+                      : "")
+              << "bag of words " << number("reward.bow_accuracy", "%.3f") << ")\n";
   }
   std::cout << "took " << number("seconds.total", "%.0f") << " s; figures in "
             << (out / "summary.json").string() << "\n";
