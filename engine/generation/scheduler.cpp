@@ -13,6 +13,10 @@ Scheduler::Scheduler(const std::vector<std::vector<int32_t>>& prompts, int64_t n
     : prompts_(prompts), n_(n), samples_(samples), limits_(limits), pool_(blocks_needed(limits)) {}
 
 Scheduler::Admission Scheduler::admit() {
+  // Only now, because the admission before has been carried out: a block that is still to be copied
+  // from must not be given to a prompt that is prefilled first.
+  for (const int32_t block : retired_prompt_blocks_) pool_.release(block);
+  retired_prompt_blocks_.clear();
   Admission admission;
   const auto requests = static_cast<int64_t>(samples_.size());
   while (static_cast<int64_t>(rows_.size()) < limits_.rows && next_request_ < requests) {
@@ -38,7 +42,8 @@ Scheduler::Admission Scheduler::admit() {
       }
     }
     if (request % n_ == n_ - 1) {
-      for (const int32_t block : prompt_blocks_) pool_.release(block);
+      retired_prompt_blocks_.insert(retired_prompt_blocks_.end(), prompt_blocks_.begin(),
+                                    prompt_blocks_.end());
       prompt_blocks_.clear();
     }
     rows_.push_back(std::move(row));

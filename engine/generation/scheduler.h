@@ -58,6 +58,7 @@ class Scheduler {
   // Blocks of the prompt admitted last, while samples of it wait: full ones are shared, a part
   // filled one at the end is copied (its owner writes behind the prompt's tokens only).
   std::vector<int32_t> prompt_blocks_;
+  std::vector<int32_t> retired_prompt_blocks_;  // of prompts without waiting samples
 };
 
 }  // namespace hone::engine
