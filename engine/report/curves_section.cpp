@@ -92,15 +92,22 @@ std::string distance_panel(const RunFiles& run) {
   if (const auto people = run.summary.number("judge.people")) {
     judge.levels.push_back({*people, "people's own texts"});
   }
-  std::string out =
+  const auto cost = [](const char* title, const char* unit) {
+    return LineChart{.title = title, .unit = unit, .from_zero = true};
+  };
+  const std::string out =
       against_distance(run, "proxy", "proxy", {.title = "Proxy", .unit = "reward-model score"}) +
       against_distance(run, "judge", "judge", judge) +
-      against_distance(run, "distinct_bigrams", "diversity",
-                       {.title = "Distinct bigrams", .unit = "share", .from_zero = true});
+      against_distance(run, "other", "other",
+                       {.title = "Bag of words, other raters", .unit = "its score"}) +
+      against_distance(run, "distinct_bigrams", "diversity", cost("Distinct bigrams", "share")) +
+      against_distance(run, "copied_six_grams", "copied", cost("Copied 6-grams", "share")) +
+      against_distance(run, "length", "length", cost("Length", "new tokens"));
   if (out.empty()) return "";
-  return "<h3>Proxy against judge, by distance from the reference</h3><p class=\"lead\">Where the "
-         "proxy rises while the judge falls or the texts lose variety, the policy exploits the "
-         "reward model.</p><div class=\"charts\">" +
+  return "<h3>Proxy against judges, by distance from the reference</h3><p class=\"lead\">Where the "
+         "proxy rises while a judge falls or the texts lose variety, the policy exploits the "
+         "reward "
+         "model.</p><div class=\"charts\">" +
          out + "</div>";
 }
 

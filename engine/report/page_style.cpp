@@ -130,7 +130,7 @@ th:first-child { text-align: left; }
 thead th { font-weight: 600; color: var(--muted); font-size: .84rem; vertical-align: bottom; }
 tbody th { font-weight: 500; } tbody th small { display: block; font-weight: 400; }
 td small { font-weight: 400; }
-.facts td, .facts th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+.facts td, .facts th { text-align: left; white-space: pre-line; overflow-wrap: anywhere; }
 .facts th { min-width: 9rem; width: 22%; }
 table.narrow { max-width: 460px; margin-top: 8px; }
 pre { margin: 0; padding: 14px 18px; background: var(--card); border: 1px solid var(--line);
@@ -160,7 +160,7 @@ footer { margin-top: 44px; padding-bottom: 40px; color: var(--muted); font-size:
   :root { --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --line: #ccc; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   nav { display: none; } body { font-size: 11pt; }
-  .charts { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+  .charts { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .verdict, .card, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 )css";
 

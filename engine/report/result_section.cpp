@@ -35,6 +35,10 @@ std::string judge_card(const Figures& summary, Severity about) {
     std::snprintf(text, sizeof text, "%.1f", std::abs(*errors));
     detail += "; " + signed_figure(*after - *before) + " is " + text + " combined standard errors";
   }
+  const auto gain = summary.number("judge.gain"), gain_error = summary.number("judge.stderr_gain");
+  if (gain && gain_error) {
+    detail += "; prompt by prompt " + signed_figure(*gain) + " ± " + figure(gain_error);
+  }
   return card("Independent judge", change_value(before, *after), detail, about);
 }
 

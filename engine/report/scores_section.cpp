@@ -18,6 +18,7 @@ constexpr std::array kScores = {
     Known{"diversity", "Distinct bigrams",
           "variety over all texts; low = one text for every prompt"},
     Known{"copied", "Copied 6-grams", "share found word for word in the training texts"},
+    Known{"real_words", "Real words", "share of words that people wrote in the training texts"},
     Known{"length", "New tokens", "mean length of what was written"},
     Known{"eos", "Ended by itself", "share that reached the end-of-text token"},
 };

@@ -18,9 +18,9 @@ std::string with_error(double value, Number error) {
 // " on 400 held-out prompts, at a KL of 2.9 nats a text"
 std::string circumstances(const RunFiles& run) {
   std::string out;
-  if (!run.samples.empty()) {
-    out += " on " + figure(static_cast<double>(run.samples.size())) + " held-out prompts";
-  }
+  const double prompts =
+      run.summary.number("evaluate.prompts").value_or(static_cast<double>(run.samples.size()));
+  if (prompts > 0) out += " on " + figure(prompts) + " held-out prompts";
   if (const Number kl = run.summary.number("policy.kl")) {
     out += ", at a KL of " + figure(kl) + " nats a text";
   }

@@ -51,6 +51,8 @@ def metric_lines(random_, collapsed):
         if i % 10 == 0 or i == 1:
             lines.append(json.dumps({"stage": "ppo_eval", "step": i, "ppo_eval/kl": kl,
                                      "ppo_eval/judge": 0.32 + (0.65 if collapsed else 0.27) * rise,
+                                     "ppo_eval/other": 0.7 + 1.0 * rise, "ppo_eval/length": 22.6 - 6.5 * rise,
+                                     "ppo_eval/copied_six_grams": 0.001 + (0.23 if collapsed else 0.03) * rise,
                                      "ppo_eval/proxy": 0.04 + (3.6 if collapsed else 1.1) * rise,
                                      "ppo_eval/distinct_bigrams": 0.7 - (0.61 if collapsed else 0.14) * rise}))
     return lines
@@ -72,13 +74,15 @@ def summary(collapsed):
         "reward.judgements": 84120,
         "judge.base": 0.217, "judge.people": 0.410, "judge.before": 0.317, "judge.stderr_before": 0.0204,
         "judge.after": 0.971 if collapsed else 0.604, "judge.stderr_after": 0.0041 if collapsed else 0.0197,
+        "judge.gain": 0.654 if collapsed else 0.287, "judge.stderr_gain": 0.0243,
         "judge.name": "VADER compound, whole text",
         "proxy.before": 0.043, "proxy.after": 3.68 if collapsed else 1.191,
         "other.before": 0.70, "other.after": 2.28 if collapsed else 1.68,
         "diversity.before": 0.70, "diversity.after": 0.0893 if collapsed else 0.566,
         "copied.before": 0.001, "copied.after": 0.2312 if collapsed else 0.0321,
         "length.before": 22.6, "length.after": 28.2 if collapsed else 16.1,
-        "eos.before": 0.80, "eos.after": 0.99, "policy.kl": 68.2 if collapsed else 2.97,
+        "eos.before": 0.80, "eos.after": 0.99, "evaluate.prompts": 400, "real_words.before": 0.916, "real_words.after": 0.958,
+        "policy.kl": 68.2 if collapsed else 2.97,
         "seconds.import": 1.9, "seconds.pretrain": 43.2, "seconds.sft": 5.1, "seconds.reward": 26.4,
         "seconds.train": 22.9, "seconds.evaluate": 8.3, "seconds.total": 107.8,
         "versions.torch": "2.11.0", "versions.hone": "0.1.0",
