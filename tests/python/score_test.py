@@ -114,7 +114,7 @@ def test_output_file_and_no_reward_json(model, tmp_path):
 ])
 def test_bad_lines_are_named(model, line, expected):
     result = score(model, line)
-    message = result.stderr.decode()
+    message = result.stderr.decode(errors="replace")
     assert result.returncode == 2, message
     assert expected in message and message.count("\n") == 1
 
