@@ -58,8 +58,8 @@ ExactFigures run_ppo(const MarkovTask& task, const PpoVariant& variant,
   std::mt19937_64 random(experiment.seed + 17);
   const double temperature = variant.bug == Bug::kTemperature ? 0.7 : 1.0;
   for (int64_t update = 0; update < updates; ++update) {
-    const auto rollout =
-        policy.sample(kTexts, static_cast<int64_t>(experiment.seed) * 1000003 + update, temperature);
+    const auto rollout = policy.sample(
+        kTexts, static_cast<int64_t>(experiment.seed) * 1000003 + update, temperature);
     at::Tensor old, values;
     {
       const at::NoGradGuard no_grad;
@@ -67,9 +67,9 @@ ExactFigures run_ppo(const MarkovTask& task, const PpoVariant& variant,
       values = critic.values(rollout.states);
     }
     const auto estimate = ppo_advantages(task, rollout, old, values, variant);
-    const auto advantages =
-        variant.whiten ? kernels::whiten(estimate.advantages, estimate.stats, true, true)
-                       : estimate.advantages;
+    const auto advantages = variant.whiten
+                                ? kernels::whiten(estimate.advantages, estimate.stats, true, true)
+                                : estimate.advantages;
     for (int64_t epoch = 0; epoch < kEpochs; ++epoch) {
       std::vector<int64_t> order(static_cast<size_t>(kTexts));
       for (int64_t i = 0; i < kTexts; ++i) order[static_cast<size_t>(i)] = i;
@@ -82,11 +82,11 @@ ExactFigures run_ppo(const MarkovTask& task, const PpoVariant& variant,
         const auto weights =
             at::full({tokens.numel()}, 1.0 / static_cast<double>(tokens.numel()), at::kFloat);
         const auto logprobs = policy.logprobs(states, pick(rollout.actions));
-        policy.step(kernels::policy_loss(logprobs, pick(old), pick(advantages), std::nullopt,
-                                         weights, {})
-                        .loss);
-        critic.step(kernels::value_loss(critic.values(states), pick(values),
-                                        pick(estimate.returns), weights, 0.0)
+        policy.step(
+            kernels::policy_loss(logprobs, pick(old), pick(advantages), std::nullopt, weights, {})
+                .loss);
+        critic.step(kernels::value_loss(critic.values(states), pick(values), pick(estimate.returns),
+                                        weights, 0.0)
                         .loss);
       }
     }
@@ -127,7 +127,9 @@ ExperimentResult exact_optimum(const ExperimentOptions& options) {
   const auto add = [&](const std::string& name, const ExactFigures& figures, double low,
                        double high, const std::string& expected) {
     const double gap = 100.0 * (best - figures.objective(kBeta)) / best;
-    result.rows.push_back({name, {figures.kl, figures.reward, gap}, expected,
+    result.rows.push_back({name,
+                           {figures.kl, figures.reward, gap},
+                           expected,
                            expected.empty() || (gap >= low && gap <= high)});
   };
   const auto right = [&](const std::string& name, const ExactFigures& figures) {

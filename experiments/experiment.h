@@ -17,8 +17,8 @@ struct ExperimentRow {
 
 struct ExperimentResult {
   std::string name;
-  std::string reading;                // what the table says, in a sentence
-  std::vector<std::string> columns;   // after "variant"
+  std::string reading;               // what the table says, in a sentence
+  std::vector<std::string> columns;  // after "variant"
   std::vector<ExperimentRow> rows;
   bool passed() const;
   std::string table() const;

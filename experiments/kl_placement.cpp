@@ -66,9 +66,9 @@ at::Tensor loss_of(const Variant& variant, const MarkovRollout& rollout, const a
     options.kl_coef = kBeta;
     options.kl_estimator = variant.estimator;
   }
-  auto loss = kernels::policy_loss(logprobs, old, advantages.reshape({-1}), reference, weights,
-                                   options)
-                  .loss;
+  auto loss =
+      kernels::policy_loss(logprobs, old, advantages.reshape({-1}), reference, weights, options)
+          .loss;
   if (variant.place == Place::kLossSequence) {
     loss = loss + kBeta * by_text(logprobs - reference).sum(1).square().mean() / 2;
   }
@@ -82,8 +82,8 @@ ExactFigures run(const MarkovTask& task, const Variant& variant, const Experimen
     const auto rollout =
         policy.sample(kTexts, static_cast<int64_t>(options.seed) * 1000003 + update, 1.0);
     const auto reference = reference_logprobs(task, rollout.states, rollout.actions);
-    policy.step(loss_of(variant, rollout, policy.logprobs(rollout.states, rollout.actions),
-                        reference));
+    policy.step(
+        loss_of(variant, rollout, policy.logprobs(rollout.states, rollout.actions), reference));
   }
   return task.evaluate(policy.log_table());
 }

@@ -22,7 +22,9 @@ MarkovTask::MarkovTask(int64_t vocabulary, int64_t length, double beta, uint64_t
   optimum_ = at::empty_like(reference_);
   at::Tensor next = at::zeros({vocabulary_}, at::kDouble);
   for (int64_t t = length_ - 1; t >= 0; --t) {
-    const auto rows = [&](const at::Tensor& x) { return x.narrow(0, t * vocabulary_, vocabulary_); };
+    const auto rows = [&](const at::Tensor& x) {
+      return x.narrow(0, t * vocabulary_, vocabulary_);
+    };
     const auto tilted = rows(reference_) + (rows(rewards_) + next.unsqueeze(0)) / beta_;
     next = beta_ * tilted.logsumexp(-1);
     rows(optimum_).copy_(tilted.log_softmax(-1));
@@ -37,7 +39,9 @@ ExactFigures MarkovTask::evaluate(const at::Tensor& log_policy) const {
   at::Tensor previous = at::zeros({vocabulary_}, at::kDouble);
   previous[0] = 1.0;
   for (int64_t t = 0; t < length_; ++t) {
-    const auto rows = [&](const at::Tensor& x) { return x.narrow(0, t * vocabulary_, vocabulary_); };
+    const auto rows = [&](const at::Tensor& x) {
+      return x.narrow(0, t * vocabulary_, vocabulary_);
+    };
     const auto joint = previous.unsqueeze(1) * rows(log_policy).exp();  // [previous, a]
     figures.reward += (joint * rows(rewards_)).sum().item<double>();
     figures.kl += (joint * (rows(log_policy) - rows(reference_))).sum().item<double>();

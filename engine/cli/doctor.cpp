@@ -23,7 +23,8 @@ bool cpu_has(const std::string& flag) {
   std::ifstream cpuinfo("/proc/cpuinfo");
   std::string line;
   while (std::getline(cpuinfo, line)) {
-    if (line.rfind("flags", 0) == 0) return (line + " ").find(" " + flag + " ") != std::string::npos;
+    if (line.rfind("flags", 0) == 0)
+      return (line + " ").find(" " + flag + " ") != std::string::npos;
   }
   return false;
 }
@@ -68,16 +69,20 @@ std::string load() {
 void run_doctor() {
   std::cout << version_text() << "\n\n" << std::flush;
   row("processor", machine());
-  row("vector code", std::string(cpu_has("avx512f") ? "AVX-512" : cpu_has("avx2") ? "AVX2" : "baseline") +
-                         (cpu_has("amx_bf16") ? ", AMX bf16" : ", no AMX (bf16 would be slower than float32)"));
+  row("vector code",
+      std::string(cpu_has("avx512f") ? "AVX-512"
+                  : cpu_has("avx2")  ? "AVX2"
+                                     : "baseline") +
+          (cpu_has("amx_bf16") ? ", AMX bf16" : ", no AMX (bf16 would be slower than float32)"));
   row("threads", std::to_string(at::get_num_threads()));
   row("load", load());
   row("memory", gigabytes(static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
                           static_cast<double>(sysconf(_SC_PAGE_SIZE))));
   struct statvfs disk {};
   if (statvfs(".", &disk) == 0) {
-    row("disk here", gigabytes(static_cast<double>(disk.f_bavail) *
-                               static_cast<double>(disk.f_frsize)) + " free");
+    row("disk here",
+        gigabytes(static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize)) +
+            " free");
   }
   row("GPUs", gpus());
 }

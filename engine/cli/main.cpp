@@ -14,8 +14,9 @@ constexpr int kFailed = 1, kBadInput = 2;
 
 int run(int argc, char** argv) {
   using namespace hone::engine;
-  CLI::App app{"Hone: reinforcement learning from human feedback, from people's answers to a better policy.",
-               "hone"};
+  CLI::App app{
+      "Hone: reinforcement learning from human feedback, from people's answers to a better policy.",
+      "hone"};
   app.require_subcommand(1);
   app.set_version_flag("--version", version_text());
   app.footer(

@@ -1,3 +1,5 @@
+#include "engine/run/run.h"
+
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -6,7 +8,6 @@
 #include "data/error.h"
 #include "engine/cli/command.h"
 #include "engine/config/toml_printer.h"
-#include "engine/run/run.h"
 #include "engine/run/stages.h"
 
 namespace hone::engine {
@@ -54,16 +55,16 @@ void print_result(const std::filesystem::path& out) {
   std::cout << "took " << number("seconds.total", "%.0f") << " s; figures in "
             << (out / "summary.json").string() << "\n";
   if (std::filesystem::exists(out / "report.html")) {
-    std::cout << "report: " << std::filesystem::absolute(out / "report.html").lexically_normal().string()
-              << "\n";
+    std::cout << "report: "
+              << std::filesystem::absolute(out / "report.html").lexically_normal().string() << "\n";
   }
 }
 
 void execute(const RunArguments& arguments) {
   RunOptions options = arguments.options;
   if (arguments.print_recipe) {
-    const Recipe recipe = options.recipe.empty() ? Recipe{}
-                                                 : read_recipe(options.recipe, options.overrides);
+    const Recipe recipe =
+        options.recipe.empty() ? Recipe{} : read_recipe(options.recipe, options.overrides);
     std::cout << to_toml(recipe, true);
     return;
   }
@@ -82,8 +83,9 @@ void add_verb(CLI::App& app, const std::string& verb, const std::string& what,
   arguments->options.only = stage;
   auto* command = app.add_subcommand(verb, what);
   command->add_option("recipe", arguments->options.recipe, "Recipe (TOML)");
-  command->add_option("--set", arguments->options.overrides,
-                      "Override one option, e.g. --set train.ppo.kl_coef=0.1 (repeatable)")
+  command
+      ->add_option("--set", arguments->options.overrides,
+                   "Override one option, e.g. --set train.ppo.kl_coef=0.1 (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--out", arguments->options.out, "Run folder (default runs/<recipe's name>)");
   command->add_flag("--force", arguments->options.force, "Run again what is already done");

@@ -48,7 +48,7 @@ void tokenize_lines(const Tokenizer& tokenizer, bool add_special, std::istream& 
     nlohmann::ordered_json result;
     result["tokens"] = ids;
     result["text_decoded"] = tokenizer.decode(ids, /*skip_special=*/true);
-    output << result.dump() << '\n';
+    output << json_line(result);
     if (!output) throw IoError("tokenize: writing failed (disk full, or the reader has gone)");
   }
   if (!output.flush()) throw IoError("tokenize: writing failed (disk full, or no reader)");

@@ -37,9 +37,8 @@ std::vector<Question> make_questions(Workspace& workspace, int64_t count, int64_
   options.seed = 1000 + seed;
   std::vector<Sample> samples[2];
   for (const bool trained : {false, true}) {
-    const auto model =
-        load_model(trained ? workspace.run().policy() : workspace.run().sft(),
-                   HeadKind::kLanguageModel);
+    const auto model = load_model(trained ? workspace.run().policy() : workspace.run().sft(),
+                                  HeadKind::kLanguageModel);
     options.stop_ids = model->config().eos_ids;
     samples[trained] = generate(*model, prompts, 1, options);
   }

@@ -223,7 +223,8 @@ void Session::update_reward_model() {
   train_reward(*model, reward::PreferenceData(mine, {}), tokens, training, workspace_.seed(),
                silent);
   const auto after = score_sequences(*model, tokens);
-  std::cout << "\nThe reward model's probability that A is better, before and after your answers:\n";
+  std::cout
+      << "\nThe reward model's probability that A is better, before and after your answers:\n";
   for (size_t p = 0; p < used.size(); ++p) {
     const auto& ranks = mine.comparisons[p].ranks;
     const char* yours = ranks[0] < ranks[1] ? "A" : ranks[0] > ranks[1] ? "B" : "tie";

@@ -114,7 +114,8 @@ void check_model(const Checker& check, const ModelOptions& model, const std::str
 void check_ppo(const Checker& check, const PpoOptions& ppo) {
   check.one_of("train.ppo.algorithm", ppo.algorithm, {"ppo", "rloo", "grpo", "dr_grpo"});
   check.at_least("train.ppo.iterations", static_cast<double>(ppo.iterations), 1);
-  check.at_least("train.ppo.prompts_per_iteration", static_cast<double>(ppo.prompts_per_iteration), 1);
+  check.at_least("train.ppo.prompts_per_iteration", static_cast<double>(ppo.prompts_per_iteration),
+                 1);
   check.at_least("train.ppo.samples_per_prompt", static_cast<double>(ppo.samples_per_prompt),
                  ppo.algorithm == "ppo" ? 1 : 2);
   check.at_least("train.ppo.epochs", static_cast<double>(ppo.epochs), 1);
@@ -139,7 +140,7 @@ void check_ppo(const Checker& check, const PpoOptions& ppo) {
 }
 
 fs::path find_upwards(const fs::path& from, const fs::path& what) {
-  for (fs::path at = fs::absolute(from); ; at = at.parent_path()) {
+  for (fs::path at = fs::absolute(from);; at = at.parent_path()) {
     if (fs::exists(at / what)) return at / what;
     if (at == at.parent_path()) return {};
   }
@@ -163,14 +164,15 @@ void validate_recipe(const Recipe& recipe, const std::string& where) {
   }
   check.at_least("data.max_tokens", static_cast<double>(recipe.data.max_tokens), 2);
   check.at_least("data.prompt_words", static_cast<double>(recipe.data.prompt_words), 0);
-  check.within("tokenizer.vocab_size", static_cast<double>(recipe.tokenizer.vocab_size), 259, 1 << 20);
+  check.within("tokenizer.vocab_size", static_cast<double>(recipe.tokenizer.vocab_size), 259,
+               1 << 20);
   if (recipe.model.path.empty()) {
     check_model(check, recipe.model, where);
     if (recipe.data.max_tokens > recipe.model.max_positions) {
-      throw data::InputError(where, "data.max_tokens",
-                             "at most model.max_positions (" +
-                                 std::to_string(recipe.model.max_positions) + ")",
-                             std::to_string(recipe.data.max_tokens));
+      throw data::InputError(
+          where, "data.max_tokens",
+          "at most model.max_positions (" + std::to_string(recipe.model.max_positions) + ")",
+          std::to_string(recipe.data.max_tokens));
     }
   }
   check.lm("pretrain", recipe.pretrain);
@@ -185,7 +187,8 @@ void validate_recipe(const Recipe& recipe, const std::string& where) {
   if (reward.loss == "rao_kupper") check.at_least("reward.training.tie", reward.tie, 1);
   check.within("reward.training.lapse", reward.lapse, 0, 0.5);
   check.within("reward.training.dropout", reward.dropout, 0, 0.99);
-  check.at_least("reward.training.groups_per_batch", static_cast<double>(reward.groups_per_batch), 1);
+  check.at_least("reward.training.groups_per_batch", static_cast<double>(reward.groups_per_batch),
+                 1);
   check.at_least("reward.training.items_per_batch", static_cast<double>(reward.items_per_batch), 2);
   check.optimizer("reward.training.optimizer", reward.optimizer);
   check.one_of("train.normalization", recipe.train.normalization,

@@ -38,8 +38,10 @@ struct DataOptions {
   void visit(V&& v) {
     v("prepare", prepare, "external command that writes the files to import; empty = none");
     v("imports", imports, "files to import, in order: [{ format = .., input = .. }]");
-    v("max_tokens", max_tokens, "longest text in tokens; prompts lose their beginning, answers their end");
-    v("prompt_words", prompt_words, "first words of a text that serve as its prompt, 0 = stored prompts");
+    v("max_tokens", max_tokens,
+      "longest text in tokens; prompts lose their beginning, answers their end");
+    v("prompt_words", prompt_words,
+      "first words of a text that serve as its prompt, 0 = stored prompts");
   }
 };
 
@@ -48,7 +50,8 @@ struct TokenizerOptions {
 
   template <class V>
   void visit(V&& v) {
-    v("vocab_size", vocab_size, "byte-level BPE entries, the 256 bytes and 3 special ones included");
+    v("vocab_size", vocab_size,
+      "byte-level BPE entries, the 256 bytes and 3 special ones included");
   }
 };
 
@@ -89,7 +92,8 @@ struct RewardStageOptions {
     v("judgements", judgements, "auto (ratings when there are any) | ratings | comparisons | all");
     v("votes", votes, "held-out single judgements of each kind that measure it");
     v("baseline_votes", baseline_votes, "judgements of the other raters for the bag of words");
-    v("baseline_same_person", baseline_same_person, "share of those that one person gave in one group");
+    v("baseline_same_person", baseline_same_person,
+      "share of those that one person gave in one group");
     v("training", training, "");
   }
 };
@@ -106,7 +110,8 @@ struct TrainStageOptions {
     v("normalization", normalization, "policy | demonstrations | none: what score 0 (and 1) mean");
     v("normalization_samples", normalization_samples, "samples of the starting policy for it");
     v("reward_command", reward_command, "external program as reward instead of the reward model");
-    v("evaluate_every", evaluate_every, "iterations between looks at the judge, 0 = only at the end");
+    v("evaluate_every", evaluate_every,
+      "iterations between looks at the judge, 0 = only at the end");
     v("ppo", ppo, "");
   }
 };
@@ -121,7 +126,8 @@ struct EvaluateOptions {
   void visit(V&& v) {
     v("prompts", prompts, "held-out prompts");
     v("seed", seed, "of the samples that are judged");
-    v("judge", judge, "external command: JSONL {text, prompt, response} in, {score} out; empty = none");
+    v("judge", judge,
+      "external command: JSONL {text, prompt, response} in, {score} out; empty = none");
     v("judge_name", judge_name, "how the report calls it");
   }
 };
@@ -130,7 +136,7 @@ struct Recipe {
   std::string name = "run";
   int64_t seed = 0;
   int64_t threads = 0;
-  std::vector<std::string> stages = {"import", "pretrain", "sft",     "reward",
+  std::vector<std::string> stages = {"import", "pretrain", "sft",   "reward",
                                      "train",  "evaluate", "report"};
   DataOptions data;
   TokenizerOptions tokenizer;

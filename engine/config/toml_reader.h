@@ -3,9 +3,10 @@
 // A visitor that fills a struct from TOML. Unknown keys and wrong types are InputErrors that name
 // file, line and path; an unknown key's message carries the nearest known one.
 
+#include <toml++/toml.h>
+
 #include <cstdint>
 #include <string>
-#include <toml++/toml.h>
 #include <type_traits>
 #include <vector>
 
@@ -15,7 +16,9 @@
 namespace hone::engine {
 
 template <class T, class V>
-concept Visited = requires(T& value, V& visitor) { value.visit(visitor); };
+concept Visited = requires(T& value, V& visitor) {
+  value.visit(visitor);
+};
 
 class TomlReader {
  public:
@@ -43,7 +46,9 @@ class TomlReader {
   }
 
  private:
-  std::string full(const std::string& name) const { return path_.empty() ? name : path_ + "." + name; }
+  std::string full(const std::string& name) const {
+    return path_.empty() ? name : path_ + "." + name;
+  }
   std::string at(const toml::node& node) const {
     const auto line = node.source().begin.line;
     return line ? where_ + ":" + std::to_string(line) : where_;

@@ -126,8 +126,8 @@ reward::Normalization training_normalization(Workspace& workspace, CausalLM& pol
     return read_reward_file(workspace.run().reward()).normalization;
   }
   std::vector<TokenIds> prompts;
-  for (const auto& prompt : evenly_spaced(workspace.prompts(data::Split::kTrain),
-                                          options.normalization_samples)) {
+  for (const auto& prompt :
+       evenly_spaced(workspace.prompts(data::Split::kTrain), options.normalization_samples)) {
     prompts.push_back(prompt.tokens);
   }
   auto generation = generation_options(workspace, kNormalizationSeed);

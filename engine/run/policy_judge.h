@@ -20,11 +20,11 @@ Estimate estimate(const std::vector<double>& values);
 
 struct JudgedPolicy {
   std::vector<std::string> responses;
-  std::vector<double> judge;  // the external judge, empty when the recipe has none
-  std::vector<double> proxy;  // the reward model that training used, normalised
-  std::vector<double> other;  // bag of words of the raters that training did not use
-  std::vector<double> kl;     // to the reference, nats a text
-  std::vector<double> length; // new tokens, the end token included
+  std::vector<double> judge;   // the external judge, empty when the recipe has none
+  std::vector<double> proxy;   // the reward model that training used, normalised
+  std::vector<double> other;   // bag of words of the raters that training did not use
+  std::vector<double> kl;      // to the reference, nats a text
+  std::vector<double> length;  // new tokens, the end token included
   TextStatistics statistics;
   double eos_rate = 0;
 };

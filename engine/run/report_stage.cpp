@@ -18,18 +18,14 @@ std::string report_inputs(Workspace& workspace) {
 
 StageOutcome report_stage(Workspace& workspace) {
   const auto& recipe = workspace.recipe();
-  nlohmann::json provenance = {{"recipe", recipe.name},
-                               {"seed", recipe.seed},
-                               {"hone", version()},
-                               {"commit", commit()},
-                               {"build", version_text()},
-                               {"machine", machine()},
+  nlohmann::json provenance = {{"recipe", recipe.name},   {"seed", recipe.seed},
+                               {"hone", version()},       {"commit", commit()},
+                               {"build", version_text()}, {"machine", machine()},
                                {"finished", iso_time()}};
   for (const auto& spec : recipe.data.imports) {
     const std::string line = spec.format + " " + workspace.expand(spec.input);
-    provenance["data"] = provenance.contains("data")
-                             ? provenance["data"].get<std::string>() + "\n" + line
-                             : line;
+    provenance["data"] =
+        provenance.contains("data") ? provenance["data"].get<std::string>() + "\n" + line : line;
   }
   const auto imported = read_stage_record(workspace.run(), "import");
   if (imported) {

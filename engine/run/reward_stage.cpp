@@ -44,8 +44,7 @@ PreferenceData judgements(Workspace& workspace, data::Split split, RaterFold fol
   options.across_weight = recipe.training.across_weight;
   const bool rated = !workspace.records().ratings.empty();
   options.judgements = recipe.judgements == "all" ? reward::Judgements::kAll
-                       : recipe.judgements == "ratings" ||
-                               (recipe.judgements == "auto" && rated)
+                       : recipe.judgements == "ratings" || (recipe.judgements == "auto" && rated)
                            ? reward::Judgements::kRatings
                            : reward::Judgements::kComparisons;
   return PreferenceData(workspace.records(), options);
@@ -146,8 +145,8 @@ void measure(Workspace& workspace, CausalLM& model, const reward::BagOfWords& ba
   }
   // Explicit comparisons by single people have no across-people kind: the one there is counts.
   if (!outcome.summary.contains("reward.pair_accuracy")) {
-    for (const char* key : {"pair_accuracy", "bow_accuracy", "human_ceiling", "ece", "ece_raw",
-                            "temperature"}) {
+    for (const char* key :
+         {"pair_accuracy", "bow_accuracy", "human_ceiling", "ece", "ece_raw", "temperature"}) {
       const std::string name = std::string("reward.") + key;
       if (outcome.summary.contains(name + "_within")) {
         outcome.summary[name] = outcome.summary[name + "_within"];

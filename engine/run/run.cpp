@@ -112,14 +112,23 @@ void warn_when_loaded(Metrics& metrics) {
 const std::vector<Stage>& all_stages() {
   static const std::vector<Stage> stages = {
       {"import", "people's judgements into the feedback store", {}, import_inputs, import_stage},
-      {"pretrain", "a small policy from scratch, or model.path", {"import"}, pretrain_inputs,
+      {"pretrain",
+       "a small policy from scratch, or model.path",
+       {"import"},
+       pretrain_inputs,
        pretrain_stage},
       {"sft", "imitate the demonstrations", {"import", "pretrain"}, sft_inputs, sft_stage},
       {"reward", "learn what people prefer", {"import", "sft"}, reward_inputs, reward_stage},
-      {"train", "improve the policy by the reward model", {"sft", "reward"}, train_inputs,
+      {"train",
+       "improve the policy by the reward model",
+       {"sft", "reward"},
+       train_inputs,
        train_stage},
-      {"evaluate", "judge the policy before and after", {"sft", "reward", "train"},
-       evaluate_inputs, evaluate_stage},
+      {"evaluate",
+       "judge the policy before and after",
+       {"sft", "reward", "train"},
+       evaluate_inputs,
+       evaluate_stage},
       {"report", "one page that shows the run", {}, report_inputs, report_stage}};
   return stages;
 }
@@ -128,10 +137,12 @@ void run_recipe(const RunOptions& options) {
   const bool from_run = options.recipe.empty();
   const fs::path recipe_path = from_run ? options.out / "config.toml" : options.recipe;
   Recipe recipe = read_recipe(recipe_path, options.overrides);
-  fs::path recipe_dir = fs::absolute(options.recipe).parent_path();
+  fs::path recipe_dir;
   if (from_run) {
     const auto saved = data::read_file(options.out / "recipe_dir");
     recipe_dir = saved.substr(0, saved.find('\n'));
+  } else {
+    recipe_dir = fs::absolute(options.recipe).parent_path();
   }
   std::error_code error;
   fs::create_directories(options.out, error);
@@ -146,8 +157,7 @@ void run_recipe(const RunOptions& options) {
   Metrics metrics(options.out, options.quiet);
   warn_when_loaded(metrics);
   Workspace workspace(recipe, recipe_dir, RunDirectory{options.out}, metrics);
-  const auto stages =
-      options.only.empty() ? recipe.stages : std::vector<std::string>{options.only};
+  const auto stages = options.only.empty() ? recipe.stages : std::vector<std::string>{options.only};
   for (const auto& name : stages) run_stage(stage_named(name), workspace, options.force);
 }
 

@@ -10,8 +10,8 @@ struct RunOptions {
   std::filesystem::path recipe;  // empty: the run folder's own config.toml
   std::vector<std::string> overrides;
   std::filesystem::path out;
-  std::string only;     // one stage by name; empty = all of the recipe
-  bool force = false;   // run stages again that are done
+  std::string only;    // one stage by name; empty = all of the recipe
+  bool force = false;  // run stages again that are done
   bool quiet = false;
 };
 

@@ -12,8 +12,8 @@ using nlohmann::json;
 
 namespace {
 // Order of the keys' stages in summary.json.
-constexpr std::array kStages = {"import", "pretrain", "sft", "reward", "train", "evaluate",
-                                "report"};
+constexpr std::array kStages = {"import", "pretrain", "sft",   "reward",
+                                "train",  "evaluate", "report"};
 }  // namespace
 
 std::optional<StageRecord> read_stage_record(const RunDirectory& run, const std::string& stage) {

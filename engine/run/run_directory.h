@@ -28,7 +28,7 @@ struct StageRecord {
   std::string stage;
   std::string hash;  // of everything the stage depends on
   double seconds = 0;
-  std::string started;                               // ISO 8601
+  std::string started;                                // ISO 8601
   nlohmann::json figures = nlohmann::json::object();  // whatever the stage measured
   nlohmann::json summary = nlohmann::json::object();  // dotted names for summary.json
 };

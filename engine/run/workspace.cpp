@@ -80,8 +80,7 @@ std::vector<Workspace::Prompt> Workspace::prompts(data::Split split) {
   if (found.empty()) {
     for (const auto& demonstration : records().demonstrations) {
       if (demonstration.split != split) continue;
-      add(demonstration.group,
-          prompt_text(demonstration.prompt, demonstration.prompt_is_messages));
+      add(demonstration.group, prompt_text(demonstration.prompt, demonstration.prompt_is_messages));
     }
   }
   if (found.empty()) {

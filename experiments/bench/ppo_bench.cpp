@@ -1,9 +1,11 @@
-// One PPO iteration of a given policy on fixed sizes: what experiments/bench/peers/trl_ppo.py compares.
+// One PPO iteration of a given policy on fixed sizes: what experiments/bench/peers/trl_ppo.py
+// compares.
 //
 //   HONE_BENCH_MODEL=../shared/data/stories260k/hf ppo_bench
 //
-// 64 prompts x (16 + 64) tokens, 4 epochs, one minibatch an epoch (HONE_BENCH_{PROMPTS,PROMPT_TOKENS,
-// NEW_TOKENS,EPOCHS,MINIBATCHES} change them). Counters: seconds of rollout, scoring and update.
+// 64 prompts x (16 + 64) tokens, 4 epochs, one minibatch an epoch
+// (HONE_BENCH_{PROMPTS,PROMPT_TOKENS, NEW_TOKENS,EPOCHS,MINIBATCHES} change them). Counters:
+// seconds of rollout, scoring and update.
 
 #include <benchmark/benchmark.h>
 
@@ -45,8 +47,8 @@ void BM_ppo_iteration(benchmark::State& state) {
   for (int64_t p = 0; p < size_of("PROMPTS", 64); ++p) {
     TokenIds prompt;
     for (int64_t t = 0; t < size_of("PROMPT_TOKENS", 16); ++t) {
-      prompt.push_back(static_cast<int32_t>(3 + random() % static_cast<uint64_t>(
-                                                            actor->config().vocab_size - 3)));
+      prompt.push_back(static_cast<int32_t>(
+          3 + random() % static_cast<uint64_t>(actor->config().vocab_size - 3)));
     }
     problem.prompts.push_back(std::move(prompt));
   }

@@ -45,11 +45,15 @@ function(hone_library room)
   target_link_libraries(hone_${room} PUBLIC hone_options ${ARG_LINK})
 endfunction()
 
-# hone_test(<path>_test.cpp LINK ... [LABELS ...]): one binary and one CTest entry a file.
+# hone_test(<path>_test.cpp [VARIANT name] LINK ... [LABELS ...]): one binary and one CTest entry a
+# file.
 function(hone_test source)
-  cmake_parse_arguments(ARG "" "" "LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "VARIANT" "LINK;LABELS" ${ARGN})
   string(REPLACE "/" "_" name ${source})
   string(REGEX REPLACE "\\.cpp$" "" name ${name})
+  if(ARG_VARIANT)
+    string(APPEND name "_" ${ARG_VARIANT})
+  endif()
   add_executable(${name} ${CMAKE_CURRENT_SOURCE_DIR}/${source})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE hone_options ${ARG_LINK} GTest::gtest GTest::gtest_main)

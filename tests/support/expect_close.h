@@ -10,7 +10,8 @@ inline void expect_close(const at::Tensor& got, const at::Tensor& want, double a
                          double rtol = 0.0, const std::string& what = "") {
   ASSERT_EQ(got.sizes(), want.sizes()) << what;
   if (want.numel() == 0) return;
-  const auto g = got.detach().to(at::kCPU, at::kDouble), w = want.detach().to(at::kCPU, at::kDouble);
+  const auto g = got.detach().to(at::kCPU, at::kDouble),
+             w = want.detach().to(at::kCPU, at::kDouble);
   const auto error = (g - w).abs();
   const auto excess = (error - (w.abs() * rtol + atol)).max().item<double>();
   EXPECT_LE(excess, 0.0) << what << ": largest difference " << error.max().item<double>();

@@ -1,0 +1,37 @@
+"""Where the binary, its libraries and the shared data are; what slow and gpu mean."""
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(os.environ.get("HONE_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
+BUILD = pathlib.Path(os.environ.get("HONE_BINARY_DIR", ROOT / "build"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: minutes; only with scripts/test --slow")
+    config.addinivalue_line("markers", "gpu: needs a GPU")
+
+
+@pytest.fixture(scope="session")
+def hone():
+    """Runs the binary: hone("verb", ..., code=0) -> CompletedProcess; checks the exit code."""
+    binary = BUILD / "bin" / "hone"
+
+    def run(*arguments, code=0, timeout=300, **options):
+        done = subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True,
+                              timeout=timeout, cwd=options.pop("cwd", ROOT), **options)
+        assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    run.binary = binary
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared():
+    path = ROOT.parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(f"no shared data at {path}")
+    return path

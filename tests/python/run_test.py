@@ -1,0 +1,274 @@
+"""`hone run` from a stranger's side: a small recipe on made-up ratings, end to end."""
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import ROOT
+
+GOOD = "wonderful moving brilliant warm funny clever".split()
+BAD = "dull clumsy boring tired flat noisy".split()
+PLAIN = "the film has a story and actors in every scene with music of its time".split()
+
+RECIPE = """
+name = "small"
+seed = 3
+[data]
+imports = [
+  {{ format = "texts-jsonl", input = "{folder}/texts.jsonl" }},
+  {{ format = "ratings-tsv", input = "{folder}/ratings.tsv" }},
+  {{ format = "demonstrations-jsonl", input = "{folder}/demonstrations.jsonl" }},
+]
+max_tokens = 32
+prompt_words = 2
+[tokenizer]
+vocab_size = 300
+[model]
+hidden_size = 32
+layers = 1
+heads = 2
+kv_heads = 2
+intermediate_size = 64
+max_positions = 64
+[pretrain]
+steps = 20
+batch_tokens = 256
+[sft]
+epochs = 1
+batch_tokens = 256
+[reward]
+votes = 200
+baseline_votes = 500
+[reward.training]
+epochs = 2
+dropout = 0.0
+[train]
+evaluate_every = 2
+normalization_samples = 16
+[train.ppo]
+iterations = {iterations}
+prompts_per_iteration = 16
+minibatches = 2
+max_new_tokens = 12
+[evaluate]
+prompts = 20
+judge = ["{python}", "{folder}/judge.py"]
+judge_name = "good words"
+"""
+
+JUDGE = """
+import json, sys
+good = set({good!r}.split())
+for line in sys.stdin:
+    words = json.loads(line)["text"].split()
+    print(json.dumps({{"score": sum(w in good for w in words) / max(1, len(words))}}))
+"""
+
+
+def make_data(folder):
+    rng = random.Random(0)
+    with open(folder / "texts.jsonl", "w") as texts, open(folder / "ratings.tsv", "w") as ratings, \
+            open(folder / "demonstrations.jsonl", "w") as demonstrations:
+        for block in range(20):
+            split = "test" if block >= 17 else "validation" if block >= 15 else "train"
+            for i in range(10):
+                words = rng.choices(PLAIN, k=6) + rng.choices(GOOD if rng.random() < 0.5 else BAD, k=2)
+                rng.shuffle(words)
+                score = sum(w in GOOD for w in words) - sum(w in BAD for w in words)
+                key = f"t{block}-{i}"
+                text = " ".join(words)
+                texts.write(json.dumps({"id": key, "text": text, "group": f"b{block}", "split": split}) + "\n")
+                for rater in range(6):
+                    ratings.write(f"{key}\tb{block}/r{rater}\t{round(score + rng.gauss(0, 0.7))}\n")
+                if score > 0:
+                    demonstrations.write(json.dumps({"id": "d" + key, "prompt": " ".join(words[:2]), "split": split,
+                                                     "group": f"b{block}", "completion": " " + " ".join(words[2:])}) + "\n")
+    (folder / "judge.py").write_text(JUDGE.format(good=" ".join(GOOD)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    make_data(folder)
+    return folder
+
+
+def write_recipe(folder, iterations=4, name="recipe.toml"):
+    path = folder / name
+    path.write_text(RECIPE.format(folder=folder, iterations=iterations, python="{python}"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(folder, hone):
+    out = folder / "first"
+    hone("run", write_recipe(folder), "--out", out)
+    return out
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_summary_has_the_promised_names(finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    for name in ("reward.pair_accuracy", "reward.human_ceiling", "reward.bow_accuracy", "reward.ece", "policy.kl",
+                 "judge.before", "judge.after", "judge.stderr_before", "judge.stderr_after", "proxy.before",
+                 "proxy.after", "seconds.total", "seconds.import", "seconds.pretrain", "seconds.sft",
+                 "seconds.reward", "seconds.train", "seconds.evaluate", "reward.pair_accuracy_within"):
+        assert isinstance(summary[name], (int, float)), name
+    assert 0.5 < summary["reward.human_ceiling"] <= 1
+    assert summary["train.first_ratio_error"] == 0 and summary["train.first_approx_kl"] == 0
+
+
+def test_the_run_folder_is_whole(finished):
+    for name in ("config.toml", "metrics.jsonl", "report.html", "policy/model.safetensors", "policy/tokenizer.json",
+                 "reward/model.safetensors", "reward/reward.json", "feedback/store.json", "evaluation/samples.jsonl"):
+        assert (finished / name).stat().st_size > 0, name
+    stages = {json.loads(line)["stage"] for line in (finished / "metrics.jsonl").read_text().splitlines()}
+    assert {"pretrain", "sft", "reward", "ppo", "ppo_eval"} <= stages
+    samples = [json.loads(line) for line in (finished / "evaluation/samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 20 and all(s["before"] is not None for s in samples)
+
+
+def test_a_second_run_skips_everything(finished, folder, hone):
+    before = digest(finished / "policy/model.safetensors")
+    start = time.time()
+    said = hone("run", folder / "recipe.toml", "--out", finished)
+    assert (said.stdout + said.stderr).count("already done") >= 6
+    assert time.time() - start < 10
+    assert digest(finished / "policy/model.safetensors") == before
+
+
+def test_a_changed_option_reruns_its_stage_and_what_follows(finished, folder, hone, tmp_path):
+    out = tmp_path / "copy"
+    subprocess.run(["cp", "-r", finished, out], check=True)
+    said = hone("run", folder / "recipe.toml", "--out", out, "--set", "train.ppo.kl_coef=0.1")
+    text = said.stdout + said.stderr
+    assert "[reward] already done" in text and "[train] done" in text and "[evaluate] done" in text
+
+
+def test_same_seed_same_bytes_and_another_seed_not(finished, folder, hone, tmp_path):
+    hone("run", folder / "recipe.toml", "--out", tmp_path / "again")
+    hone("run", folder / "recipe.toml", "--out", tmp_path / "other", "--set", "seed=4")
+    for name in ("pretrain", "sft", "reward", "policy"):
+        file = f"{name}/model.safetensors"
+        assert digest(finished / file) == digest(tmp_path / "again" / file), name
+        assert digest(finished / file) != digest(tmp_path / "other" / file), name
+
+
+def test_transformers_gives_the_same_logprobs(finished, hone, tmp_path):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    model = transformers.AutoModelForCausalLM.from_pretrained(finished / "policy", dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(finished / "policy")
+    ids = tokenizer("the film has a wonderful story")["input_ids"]
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text(json.dumps({"tokens": ids}) + "\n")
+    hone("logprobs", "--model", finished / "policy", "--input", source, "--output", output)
+    ours = torch.tensor(json.loads(output.read_text())["logprobs"])
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+    theirs = logits.gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+    assert (ours - theirs).abs().max() < 1e-4
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(folder, hone, tmp_path):
+    recipe = write_recipe(folder, iterations=2000, name="long.toml")
+    out = tmp_path / "stopped"
+    process = subprocess.Popen([str(hone.binary), "run", str(recipe), "--out", str(out)], cwd=ROOT,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    metrics = out / "metrics.jsonl"
+    while time.time() < deadline and not (metrics.exists() and '"ppo"' in metrics.read_text()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    for line in metrics.read_text().splitlines():
+        json.loads(line)
+    assert not (out / "stages/train.json").exists()
+    said = hone("run", "--resume", "--out", out, "--set", "train.ppo.iterations=2")
+    assert "[reward] already done" in said.stdout + said.stderr
+    assert (out / "stages/train.json").exists()
+
+
+@pytest.mark.parametrize("setting, expected", [
+    ("train.ppo.kl_coeff=0.1", "kl_coef"),
+    ("train.ppo.clip='wide'", "number"),
+    ("model.heads=5", "model.hidden_size"),
+    ("stages=['import','fly']", "stages"),
+    ("evaluate.prompts=0", "evaluate.prompts"),
+    ("data.imports=[{format='texts-jsonl', input='/nowhere.jsonl'}]", "/nowhere.jsonl"),
+    ("model.path=/nowhere", "/nowhere"),
+])
+def test_a_bad_option_is_one_clear_line(folder, hone, tmp_path, setting, expected):
+    recipe = write_recipe(folder)
+    done = hone("run", recipe, "--out", tmp_path / "bad", "--set", setting, code=2)
+    assert expected in done.stderr and len(done.stderr.strip().splitlines()) <= 3, done.stderr
+
+
+def test_bad_recipes(hone, tmp_path):
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[data\n")
+    assert "broken.toml:1" in hone("run", broken, "--out", tmp_path / "x", code=2).stderr
+    assert "nothing.toml" in hone("run", tmp_path / "nothing.toml", "--out", tmp_path / "x", code=2).stderr
+    hone("run", code=2)
+    hone("fly", code=2)
+    assert "stage" in hone("sft", write_recipe_into(tmp_path), "--out", tmp_path / "empty", code=2).stderr
+
+
+def write_recipe_into(folder):
+    make_data(folder)
+    return write_recipe(folder)
+
+
+def test_a_judge_that_fails_is_named(folder, finished, hone, tmp_path):
+    out = tmp_path / "copy"
+    subprocess.run(["cp", "-r", finished, out], check=True)
+    done = hone("evaluate", folder / "recipe.toml", "--out", out, "--set", "evaluate.judge=['false']", code=1)
+    assert "false" in done.stderr and "exit code 1" in done.stderr
+
+
+def test_one_run_at_a_time(folder, finished, hone):
+    import fcntl
+    with open(finished / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "other run" in hone("run", folder / "recipe.toml", "--out", finished, code=2).stderr
+
+
+def test_disk_full_is_one_line_and_the_last_model_stays(folder, finished, hone, tmp_path):
+    out = tmp_path / "copy"
+    subprocess.run(["cp", "-r", finished, out], check=True)
+    before = digest(out / "policy/model.safetensors")
+    limited = f"ulimit -f 20; trap '' XFSZ; exec {hone.binary} train {folder / 'recipe.toml'} --out {out} --force --quiet"
+    done = subprocess.run(["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert digest(out / "policy/model.safetensors") == before
+
+
+def test_collect_in_the_terminal(finished, hone):
+    done = hone("collect", "--terminal", "--run", finished, "--pairs", "4", input="1\n4\nu\n2\n=\ns\n")
+    assert "you put the trained policy first" in done.stdout
+    assert "Updated reward model" in done.stdout
+    assert '"collect"' in json.dumps(json.loads(hone("inspect", finished / "feedback", "--json").stdout))
+    assert (finished / "reward-mine/model.safetensors").exists()
+    hone("verify", finished / "feedback")
+
+
+def test_help_version_and_completion(hone):
+    for verb in ("run", "generate", "logprobs", "tokenize", "score", "import", "export", "inspect", "verify", "collect",
+                 "experiment", "report", "doctor", "completion"):
+        assert "Example" in hone(verb, "--help").stdout, verb
+    assert hone("--version").stdout.startswith("hone 0.")
+    script = hone("completion", "bash").stdout
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    assert "cores" in hone("doctor").stdout
+    assert os.linesep.join(["[train.ppo]"]) in hone("run", "--print-recipe").stdout
