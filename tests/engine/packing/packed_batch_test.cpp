@@ -68,7 +68,9 @@ TEST(TokenBatches, EveryIndexOnceWithinTheLimit) {
     std::vector<int64_t> seen;
     for (const auto& batch : batches) {
       ASSERT_FALSE(batch.empty());
-      if (batch.size() > 1) EXPECT_LE(tokens_of(batch, lengths), limit);
+      if (batch.size() > 1) {
+        EXPECT_LE(tokens_of(batch, lengths), limit);
+      }
       seen.insert(seen.end(), batch.begin(), batch.end());
     }
     std::sort(seen.begin(), seen.end());
