@@ -14,6 +14,7 @@ struct Lanes::Workers {
   explicit Workers(int threads_each) {
     for (auto& thread : threads) {
       thread = std::thread([this, threads_each] {
+        at::get_num_threads();  // a thread's first look at its setting resets it: look, then set
         at::set_num_threads(threads_each);
         work();
       });
