@@ -97,7 +97,7 @@ Store Store::open(const std::filesystem::path& directory, bool create) {
 std::vector<SegmentInfo> Store::segments() const {
   std::vector<SegmentInfo> infos;
   for (const auto& path : segment_paths(directory_)) {
-    infos.push_back(segment_info(path, hdf5::read_segment_header(path)));
+    infos.push_back(segment_info(path, hdf5::read_preamble(path)));
   }
   return infos;
 }

@@ -111,7 +111,7 @@ Records read_all_segments(const std::filesystem::path& store) {
 SegmentInfo segment_info(const std::filesystem::path& path, const hdf5::SegmentHeader& header) {
   SegmentInfo info;
   info.name = path.filename().string();
-  info.bytes = std::filesystem::file_size(path);
+  info.bytes = header.bytes;
   info.items = static_cast<uint64_t>(header.items);
   info.ratings = static_cast<uint64_t>(header.ratings);
   info.comparisons = static_cast<uint64_t>(header.comparisons);

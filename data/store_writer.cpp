@@ -152,7 +152,7 @@ SegmentInfo StoreWriter::seal() {
   write_file_atomically(path, hdf5::encode_segment(pending, impl_->items_before, now_text()));
   impl_->items_before = impl_->item_count();
   impl_->pending = {};
-  return segment_info(path, hdf5::read_segment_header(path));
+  return segment_info(path, hdf5::read_preamble(path));
 }
 
 }  // namespace hone::data

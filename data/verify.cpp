@@ -85,7 +85,7 @@ std::vector<VerifyProblem> Store::verify() const {
     hdf5::verify_segment(path, records, problems);
     hdf5::SegmentHeader header;
     try {
-      header = hdf5::read_segment_header(path);
+      header = hdf5::read_preamble(path);
     } catch (const CorruptError&) {  // verify_segment has said why
       items_so_far = -1;
       continue;

@@ -30,6 +30,12 @@ class ColumnError : public CorruptError {
   std::string column_, finding_;
 };
 
+/// Where a column's bytes lie in the file, and their SHA-256.
+struct ColumnExtent {
+  uint64_t offset = 0, bytes = 0;
+  std::string sha256;
+};
+
 /// A new file in memory. T is uint8_t, int8_t, int64_t or double.
 class ColumnFileWriter {
  public:
@@ -43,8 +49,8 @@ class ColumnFileWriter {
   void add_column(const std::string& path, const std::vector<T>& values);
   void add_attribute(const std::string& name, const std::string& value);
   void add_attribute(const std::string& name, int64_t value);
-  /// SHA-256 of each column so far, by path.
-  const std::map<std::string, std::string>& digests() const { return digests_; }
+  /// The columns so far, by path.
+  const std::map<std::string, ColumnExtent>& columns() const { return columns_; }
   /// The whole file, `reserved` zero bytes first. Ends the writer.
   std::string finish();
 
@@ -55,7 +61,7 @@ class ColumnFileWriter {
   LibraryLock lock_;
   std::unique_ptr<Image> image_;
   File file_;
-  std::map<std::string, std::string> digests_;
+  std::map<std::string, ColumnExtent> columns_;
 };
 
 /// An existing file. Everything throws CorruptError, about a column ColumnError.

@@ -96,7 +96,9 @@ void ColumnFileWriter::write(const std::string& path, hid_t type, const void* va
   }
   const std::string digest = sha256_hex({static_cast<const char*>(values), bytes});
   write_text_attribute(dataset.get(), "sha256", digest);
-  digests_[path] = digest;
+  const haddr_t offset = count > 0 ? H5Dget_offset(dataset.get()) : 0;  // counts reserved bytes
+  require(offset != HADDR_UNDEF, path);
+  columns_[path] = {offset, bytes, digest};
 }
 
 template <class T>

@@ -4,48 +4,140 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <sstream>
 
+#include "data/atomic_file.h"
 #include "data/error.h"
 #include "data/file_descriptor.h"
 #include "data/hdf5/schema.h"
 #include "data/sha256.h"
 
 namespace hone::data::hdf5 {
+namespace {
 
-void write_preamble(std::string& image) {
+constexpr const char* kSealWord = "preamble ";   // before the SHA-256 of the lines before it
+constexpr int64_t kMostRows = int64_t{1} << 48;  // sums of counts never overflow
+
+std::string describe(const SegmentHeader& header) {
   std::ostringstream text;
-  text << kSegmentFormat << " " << kSegmentVersion << "\nbytes " << image.size() << "\nsha256 "
-       << sha256_hex(std::string_view(image).substr(kPreambleBytes)) << "\n";
-  image.replace(0, text.str().size(), text.str());
+  text << kSegmentFormat << " " << kSegmentVersion << "\n";
+  text << "bytes " << header.bytes << "\n";
+  text << "created " << header.created << "\n";
+  for (const auto& [name, count] : header_counts()) text << name << " " << header.*count << "\n";
+  text << "digest " << header.digest << "\n";
+  text << "columns_at " << header.list_offset << "\n";
+  text << "sha256 " << header.sha256 << "\n";
+  return text.str();
 }
 
-std::string read_preamble(const std::filesystem::path& path) {
-  const FileDescriptor file = open_file(path, O_RDONLY);
-  std::string text(kPreambleBytes, '\0');
-  const std::size_t got = read_some(file, text.data(), text.size(), path);
-  const std::string expected = std::string("the preamble of a ") + kSegmentFormat;
-  if (got != kPreambleBytes) {
-    throw CorruptError(path.string(), "preamble", expected, std::to_string(got) + " bytes");
+/// Reads "<name> <value>" or marks the stream bad.
+template <class Value>
+void expect_line(std::istringstream& lines, const char* name, Value& value) {
+  std::string word;
+  lines >> word >> value;
+  if (word != name) lines.setstate(std::ios::failbit);
+}
+
+void check_version(const std::filesystem::path& path, const std::string& text) {
+  std::istringstream words(text);
+  std::string format;
+  int64_t version = 0;
+  words >> format >> version;
+  if (!words || format != kSegmentFormat) {
+    throw CorruptError(path.string(), "preamble", std::string("that of a ") + kSegmentFormat,
+                       "other bytes");
   }
-  std::istringstream words(text.substr(0, text.find('\0')));
-  std::string format, bytes_word, digest_word, digest;
-  int64_t version = 0, bytes = 0;
-  words >> format >> version >> bytes_word >> bytes >> digest_word >> digest;
-  if (!words || format != kSegmentFormat || bytes_word != "bytes" || digest_word != "sha256") {
-    throw CorruptError(path.string(), "preamble", expected, "other bytes");
-  }
-  if (version < 1 || version > kSegmentVersion) {
+  if (version != kSegmentVersion) {
     throw CorruptError(path.string(), "format version", std::to_string(kSegmentVersion),
                        std::to_string(version));
   }
+}
+
+/// The lines before the seal, which must be right; nothing but zeros may follow it.
+std::string unseal(const std::filesystem::path& path, const std::string& text) {
+  const std::size_t seal = text.find(std::string("\n") + kSealWord);
+  if (seal != std::string::npos) {
+    std::string lines = text.substr(0, seal + 1);
+    std::string whole = lines + kSealWord + sha256_hex(lines) + "\n";
+    whole.resize(kPreambleBytes, '\0');
+    if (whole == text) return lines;
+  }
+  throw CorruptError(path.string(), "preamble", "the SHA-256 at its end", "damage");
+}
+
+SegmentHeader parse(const std::filesystem::path& path, const std::string& text) {
+  std::istringstream lines(text);
+  std::string format;
+  int64_t version = 0;
+  SegmentHeader header;
+  lines >> format >> version;
+  expect_line(lines, "bytes", header.bytes);
+  expect_line(lines, "created", header.created);
+  for (const auto& [name, count] : header_counts()) expect_line(lines, name, header.*count);
+  expect_line(lines, "digest", header.digest);
+  expect_line(lines, "columns_at", header.list_offset);
+  expect_line(lines, "sha256", header.sha256);
+  if (lines.fail() || header.list_offset < kPreambleBytes || header.list_offset > header.bytes) {
+    throw CorruptError(path.string(), "preamble", "the lines of a segment", "others");
+  }
+  for (const auto& [name, count] : header_counts()) {
+    if (header.*count < 0 || header.*count > kMostRows) {
+      throw CorruptError(path.string(), std::string("preamble, ") + name, "a number of rows",
+                         std::to_string(header.*count));
+    }
+  }
+  return header;
+}
+
+}  // namespace
+
+std::vector<std::pair<const char*, int64_t SegmentHeader::*>> header_counts() {
+  return {{"items_before", &SegmentHeader::items_before},
+          {"items", &SegmentHeader::items},
+          {"ratings", &SegmentHeader::ratings},
+          {"comparisons", &SegmentHeader::comparisons},
+          {"demonstrations", &SegmentHeader::demonstrations}};
+}
+
+std::string digest_of_columns(const std::map<std::string, ColumnExtent>& columns) {
+  Sha256 digest;
+  for (const auto& [path, column] : columns) digest.update(path + " " + column.sha256 + "\n");
+  return digest.hex();
+}
+
+void wrap_segment(std::string& image, SegmentHeader header,
+                  const std::map<std::string, ColumnExtent>& columns) {
+  header.list_offset = image.size();
+  for (const auto& [path, column] : columns) {
+    image += path + " " + std::to_string(column.offset) + " " + std::to_string(column.bytes) + " " +
+             column.sha256 + "\n";
+  }
+  header.bytes = image.size();
+  header.digest = digest_of_columns(columns);
+  header.sha256 = sha256_hex(std::string_view(image).substr(kPreambleBytes));
+  const std::string lines = describe(header);
+  const std::string text = lines + kSealWord + sha256_hex(lines) + "\n";
+  if (text.size() > kPreambleBytes) {
+    throw Error("segment", "preamble", std::to_string(kPreambleBytes) + " bytes",
+                std::to_string(text.size()));
+  }
+  image.replace(0, text.size(), text);
+}
+
+SegmentHeader read_preamble(const std::filesystem::path& path) {
+  const FileDescriptor file = open_file(path, O_RDONLY);
+  std::string text(kPreambleBytes, '\0');
+  text.resize(read_some(file, text.data(), text.size(), path));
+  check_version(path, text);
+  const SegmentHeader header = parse(path, unseal(path, text));
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) throw_errno(path, "fstat");
-  if (status.st_size != bytes) {
-    throw CorruptError(path.string(), "length", std::to_string(bytes) + " bytes",
+  if (static_cast<uint64_t>(status.st_size) != header.bytes) {
+    throw CorruptError(path.string(), "length", std::to_string(header.bytes) + " bytes",
                        std::to_string(status.st_size));
   }
-  return digest;
+  return header;
 }
 
 std::string digest_after_preamble(const std::filesystem::path& path) {
@@ -57,6 +149,24 @@ std::string digest_after_preamble(const std::filesystem::path& path) {
     digest.update(buffer.data(), got);
   }
   return digest.hex();
+}
+
+std::vector<std::pair<std::string, std::string>> damaged_columns(const std::filesystem::path& path,
+                                                                 const SegmentHeader& header) {
+  const std::string content = read_file(path);
+  std::vector<std::pair<std::string, std::string>> damaged;
+  std::istringstream list(content.substr(std::min<uint64_t>(header.list_offset, content.size())));
+  std::string column;
+  ColumnExtent extent;
+  while (list >> column >> extent.offset >> extent.bytes >> extent.sha256) {
+    if (extent.offset > content.size() || extent.bytes > content.size() - extent.offset) continue;
+    const std::string digest =
+        sha256_hex(std::string_view(content).substr(extent.offset, extent.bytes));
+    if (digest != extent.sha256) {
+      damaged.emplace_back(column, "expected SHA-256 " + extent.sha256 + ", got " + digest);
+    }
+  }
+  return damaged;
 }
 
 }  // namespace hone::data::hdf5

@@ -1,25 +1,56 @@
 #pragma once
 
-// The plain text before the HDF5 data of a segment (its HDF5 "user block", which every HDF5 reader
-// skips): format, length and SHA-256 of the rest, so that damage is seen before HDF5 parses it.
+// What stands in plain text around the HDF5 data of a segment: before it the preamble (HDF5 calls
+// it a user block and skips it), after it a list of the columns' places. Both are there because
+// HDF5's library does not survive every damaged file: damage is found, and put down to a column,
+// before it parses anything.
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
+#include <utility>
+#include <vector>
+
+#include "data/hdf5/io.h"
 
 namespace hone::data::hdf5 {
 
-/// The smallest user block that HDF5 allows.
-constexpr uint64_t kPreambleBytes = 512;
+/// A user block is a power of two from 512 up.
+constexpr uint64_t kPreambleBytes = 1024;
 
-/// Fills in the first kPreambleBytes of a segment's bytes.
-void write_preamble(std::string& image);
+struct SegmentHeader {
+  int64_t items = 0, ratings = 0, comparisons = 0, demonstrations = 0;
+  int64_t items_before = 0;  // items in all earlier segments: what item indices count from
+  std::string created;       // ISO 8601
+  std::string digest;        // over the columns' digests
+  // Of the file:
+  uint64_t bytes = 0;
+  uint64_t list_offset = 0;  // of the list of columns
+  std::string sha256;        // of all bytes after the preamble
+};
 
-/// The SHA-256 that the preamble gives for the bytes after it. Throws CorruptError when this is no
-/// segment, one of a newer version, or one of another length than it says.
-std::string read_preamble(const std::filesystem::path& path);
+/// The counts, by their names in the file.
+std::vector<std::pair<const char*, int64_t SegmentHeader::*>> header_counts();
+
+/// Digest over columns: SHA-256 of "<path> <sha256>\n" in order of path.
+std::string digest_of_columns(const std::map<std::string, ColumnExtent>& columns);
+
+/// Appends the list of columns and fills in the preamble: of `header`, the counts and `created`
+/// are used. `image` begins with kPreambleBytes to be filled.
+void wrap_segment(std::string& image, SegmentHeader header,
+                  const std::map<std::string, ColumnExtent>& columns);
+
+/// The preamble, which has a SHA-256 of its own. Throws CorruptError when this is no segment, one
+/// of another version, damaged here, or of another length than it says.
+SegmentHeader read_preamble(const std::filesystem::path& path);
 
 /// The SHA-256 of the bytes after the preamble. Throws IoError.
 std::string digest_after_preamble(const std::filesystem::path& path);
+
+/// The columns of a file with a sound preamble whose bytes are not those of their SHA-256: path and
+/// what was expected and came. Empty when the damage lies between them, or in the list itself.
+std::vector<std::pair<std::string, std::string>> damaged_columns(const std::filesystem::path& path,
+                                                                 const SegmentHeader& header);
 
 }  // namespace hone::data::hdf5

@@ -1,38 +1,27 @@
-#include <sstream>
 #include <type_traits>
 
 #include "data/hdf5/io.h"
-#include "data/hdf5/preamble.h"
 #include "data/hdf5/schema.h"
 #include "data/hdf5/segment.h"
 
 namespace hone::data::hdf5 {
 namespace {
 
-SegmentHeader read_header(const ColumnFileReader& file) {
-  const auto require = [&](const char* name, const auto& expected, const auto& got) {
+/// HDF5's own copy of the header must say what the preamble says.
+void check_header(const ColumnFileReader& file, const SegmentHeader& header) {
+  const auto require = [&](const char* name, const std::string& expected, const std::string& got) {
     if (expected != got) {
-      std::ostringstream wanted, came;
-      wanted << expected;
-      came << got;
-      throw CorruptError(file.name(), std::string("attribute ") + name, wanted.str(), came.str());
+      throw CorruptError(file.name(), std::string("attribute ") + name, expected, got);
     }
   };
-  require("format", std::string(kSegmentFormat), file.text_attribute("format"));
-  require("version", kSegmentVersion, file.integer_attribute("version"));
-  SegmentHeader header;
-  header.created = file.text_attribute("created");
-  header.digest = file.text_attribute("sha256");
-  constexpr int64_t kMost = int64_t{1} << 48;  // sums of counts never overflow
-  for (auto [name, count] : {std::pair{"items_before", &header.items_before},
-                             {"items", &header.items},
-                             {"ratings", &header.ratings},
-                             {"comparisons", &header.comparisons},
-                             {"demonstrations", &header.demonstrations}}) {
-    *count = file.integer_attribute(name);
-    if (*count < 0 || *count > kMost) require(name, std::string("a count"), std::to_string(*count));
+  require("format", kSegmentFormat, file.text_attribute("format"));
+  require("version", std::to_string(kSegmentVersion),
+          std::to_string(file.integer_attribute("version")));
+  require("created", header.created, file.text_attribute("created"));
+  require("sha256", header.digest, file.text_attribute("sha256"));
+  for (const auto& [name, count] : header_counts()) {
+    require(name, std::to_string(header.*count), std::to_string(file.integer_attribute(name)));
   }
-  return header;
 }
 
 /// Schema visitor: the least number of bytes a row takes in the file.
@@ -51,7 +40,7 @@ template <class Record>
 class RowReader {
  public:
   RowReader(const ColumnFileReader& file, Record* rows, std::size_t count,
-            std::vector<VerifyProblem>* problems, std::map<std::string, std::string>& digests)
+            std::vector<VerifyProblem>* problems, std::map<std::string, ColumnExtent>& digests)
       : file_(file), rows_(rows), count_(count), problems_(problems), digests_(digests) {}
 
   template <class Access>
@@ -82,7 +71,7 @@ class RowReader {
     std::vector<Stored> values = file_.read<Stored>(path);
     if (problems_ != nullptr) {
       const std::string digest = column_digest(values);
-      digests_[path] = digest;
+      digests_[path].sha256 = digest;
       const std::string stored = file_.stored_digest(path);
       if (digest != stored) {
         problems_->push_back({"", path, "expected SHA-256 " + stored + ", got " + digest});
@@ -142,12 +131,12 @@ class RowReader {
   Record* rows_;
   std::size_t count_;
   std::vector<VerifyProblem>* problems_;
-  std::map<std::string, std::string>& digests_;
+  std::map<std::string, ColumnExtent>& digests_;
 };
 
 template <class Record>
 void read_rows(const ColumnFileReader& file, int64_t count, std::vector<Record>& rows,
-               std::vector<VerifyProblem>* problems, std::map<std::string, std::string>& digests) {
+               std::vector<VerifyProblem>* problems, std::map<std::string, ColumnExtent>& digests) {
   if (count == 0) return;
   uint64_t width = 0;
   const Record blank{};
@@ -163,70 +152,64 @@ void read_rows(const ColumnFileReader& file, int64_t count, std::vector<Record>&
                                           static_cast<std::size_t>(count), problems, digests));
 }
 
-SegmentHeader read_all(const std::filesystem::path& path, Records& records,
-                       std::vector<VerifyProblem>* problems) {
+void read_all(const std::filesystem::path& path, const SegmentHeader& header, Records& records,
+              std::vector<VerifyProblem>* problems) {
   const ColumnFileReader file(path);
-  const SegmentHeader header = read_header(file);
-  std::map<std::string, std::string> digests;
+  check_header(file, header);
+  std::map<std::string, ColumnExtent> digests;
   read_rows(file, header.items, records.items, problems, digests);
   read_rows(file, header.ratings, records.ratings, problems, digests);
   read_rows(file, header.comparisons, records.comparisons, problems, digests);
   read_rows(file, header.demonstrations, records.demonstrations, problems, digests);
-  if (problems == nullptr) return header;
+  if (problems == nullptr) return;
   for (const std::string& leaf : file.leaves()) {
     if (digests.count(leaf) == 0) {
-      problems->push_back(
-          {"", leaf, "expected a readable column of the schema, got something else"});
+      problems->push_back({"", leaf, "expected a readable column of the schema, got another"});
     }
   }
   if (const std::string digest = digest_of_columns(digests); digest != header.digest) {
     problems->push_back(
         {"", "", "digest over the columns: expected " + header.digest + ", got " + digest});
   }
-  return header;
+}
+
+void verify(const std::filesystem::path& path, Records& records,
+            std::vector<VerifyProblem>& problems) {
+  const SegmentHeader header = read_preamble(path);
+  const std::string digest = digest_after_preamble(path);
+  if (digest == header.sha256) return read_all(path, header, records, &problems);
+  for (const auto& [column, finding] : damaged_columns(path, header)) {
+    problems.push_back({"", column, finding});
+  }
+  throw CorruptError(path.string(), "SHA-256 of the file", header.sha256, digest);
 }
 
 }  // namespace
 
-SegmentHeader read_segment_header(const std::filesystem::path& path) {
-  read_preamble(path);
-  return read_header(ColumnFileReader(path));
-}
-
 SegmentHeader read_segment(const std::filesystem::path& path, Records& records) {
-  const std::string expected = read_preamble(path);
-  // Before HDF5 parses anything: its library does not survive every damaged file.
+  const SegmentHeader header = read_preamble(path);
   const std::string digest = digest_after_preamble(path);
-  if (digest == expected) return read_all(path, records, nullptr);
-  std::vector<VerifyProblem> problems;
-  Records discarded;
-  verify_segment(path, discarded, problems);
-  for (const VerifyProblem& problem : problems) {
-    if (!problem.column.empty()) {
-      throw CorruptError(path.string() + ": " + problem.column + ": " + problem.message);
-    }
+  if (digest == header.sha256) {
+    read_all(path, header, records, nullptr);
+    return header;
   }
-  throw CorruptError(path.string(), "SHA-256 of the file", expected, digest);
+  for (const auto& [column, finding] : damaged_columns(path, header)) {
+    throw CorruptError(path.string() + ": " + column + ": " + finding);
+  }
+  throw CorruptError(path.string(), "SHA-256 of the file", header.sha256, digest);
 }
 
 void verify_segment(const std::filesystem::path& path, Records& records,
                     std::vector<VerifyProblem>& problems) {
   const std::size_t first = problems.size();
-  const auto attempt = [&](auto&& step) {
-    try {
-      step();
-    } catch (const Error& error) {
-      problems.push_back({"", "", error.what()});
-    }
-  };
-  attempt([&] {
-    const std::string expected = read_preamble(path);
-    const std::string digest = digest_after_preamble(path);
-    if (digest != expected) {
-      throw CorruptError(path.string(), "SHA-256 of the file", expected, digest);
-    }
-  });
-  attempt([&] { read_all(path, records, &problems); });
+  try {
+    verify(path, records, problems);
+  } catch (const Error& error) {
+    std::string message = error.what();
+    const std::string prefix = path.string() + ": ";  // the segment is named beside the message
+    if (message.starts_with(prefix)) message.erase(0, prefix.size());
+    problems.push_back({"", "", message});
+  }
   for (std::size_t i = first; i < problems.size(); ++i) {
     problems[i].segment = path.filename().string();
   }

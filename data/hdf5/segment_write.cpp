@@ -4,7 +4,6 @@
 #include "data/hdf5/preamble.h"
 #include "data/hdf5/schema.h"
 #include "data/hdf5/segment.h"
-#include "data/sha256.h"
 
 namespace hone::data::hdf5 {
 namespace {
@@ -61,7 +60,6 @@ class RowWriter {
 
 template <class Record>
 void write_rows(ColumnFileWriter& file, const std::vector<Record>& rows) {
-  file.add_attribute(Schema<Record>::kGroup, static_cast<int64_t>(rows.size()));
   if (rows.empty()) return;
   file.add_group(std::string("/") + Schema<Record>::kGroup);
   Schema<Record>::visit(RowWriter<Record>(file, rows));
@@ -69,27 +67,33 @@ void write_rows(ColumnFileWriter& file, const std::vector<Record>& rows) {
 
 }  // namespace
 
-std::string digest_of_columns(const std::map<std::string, std::string>& digests) {
-  Sha256 digest;
-  for (const auto& [path, value] : digests) digest.update(path + " " + value + "\n");
-  return digest.hex();
+std::string finish_segment(ColumnFileWriter& file, const SegmentHeader& header) {
+  file.add_attribute("format", kSegmentFormat);
+  file.add_attribute("version", kSegmentVersion);
+  file.add_attribute("created", header.created);
+  for (const auto& [name, count] : header_counts()) file.add_attribute(name, header.*count);
+  const std::map<std::string, ColumnExtent> columns = file.columns();
+  file.add_attribute("sha256", digest_of_columns(columns));
+  std::string image = file.finish();
+  wrap_segment(image, header, columns);
+  return image;
 }
 
 std::string encode_segment(const Records& records, int64_t items_before,
                            const std::string& created) {
   ColumnFileWriter file(kPreambleBytes);
-  file.add_attribute("format", kSegmentFormat);
-  file.add_attribute("version", kSegmentVersion);
-  file.add_attribute("created", created);
-  file.add_attribute("items_before", items_before);
   write_rows(file, records.items);
   write_rows(file, records.ratings);
   write_rows(file, records.comparisons);
   write_rows(file, records.demonstrations);
-  file.add_attribute("sha256", digest_of_columns(file.digests()));
-  std::string image = file.finish();
-  write_preamble(image);
-  return image;
+  SegmentHeader header;
+  header.items = static_cast<int64_t>(records.items.size());
+  header.ratings = static_cast<int64_t>(records.ratings.size());
+  header.comparisons = static_cast<int64_t>(records.comparisons.size());
+  header.demonstrations = static_cast<int64_t>(records.demonstrations.size());
+  header.items_before = items_before;
+  header.created = created;
+  return finish_segment(file, header);
 }
 
 }  // namespace hone::data::hdf5
