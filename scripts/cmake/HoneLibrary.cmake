@@ -57,6 +57,8 @@ function(hone_test source)
   add_executable(${name} ${CMAKE_CURRENT_SOURCE_DIR}/${source})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE hone_options ${ARG_LINK} GTest::gtest GTest::gtest_main)
+  # Tests are compiled once and run once: little optimisation. For -Wno-restrict see engine/.
+  target_compile_options(${name} PRIVATE -O1 $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
   set_property(TEST ${name} PROPERTY ENVIRONMENT

@@ -12,8 +12,8 @@ namespace {
 
 // Every text of a task small enough to list: an oracle that shares nothing with the recursions.
 struct Enumerated {
-  double log_partition = 0;  // beta log sum_y ref(y) exp(r(y) / beta)
-  double reward = 0, kl = 0; // of the tilted distribution
+  double log_partition = 0;   // beta log sum_y ref(y) exp(r(y) / beta)
+  double reward = 0, kl = 0;  // of the tilted distribution
 };
 
 Enumerated enumerate(const MarkovTask& task) {
