@@ -22,7 +22,8 @@ step() {
   if ! "$@" >"$log" 2>&1; then
     printf -- '---- last lines of %s\n' "$log" >&2
     tail -n 25 "$log" >&2
-    die "$name failed; the whole log is $log"
+    die "$name failed; the whole log is $log${HINT:+
+      $HINT}"
   fi
   say "$name: done in $((SECONDS - started)) s"
 }
@@ -57,7 +58,8 @@ install_packages() {
     sudo -v || die "packages: sudo refused; ask an administrator to run: apt-get install ${missing[*]}"
   fi
   say "Debian packages missing: ${missing[*]}"
-  step "apt-get update" "${sudo[@]}" apt-get update || true
+  local HINT="The first set-up needs the network: Debian's packages and PyPI."
+  step "apt-get update" "${sudo[@]}" apt-get update
   step "apt-get install" "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 }
 
@@ -78,6 +80,7 @@ pip_install() {
   local file="$1" mark
   mark="$VENV/.installed-$(basename "$file")-$(sha256sum "$file" | cut -c1-16)"
   [ -f "$mark" ] && return 0
+  local HINT="The first set-up needs the network: PyPI (or a mirror that pip is set up for)."
   step "pip install -r $(basename "$file")" "$VENV/bin/python" -m pip install --disable-pip-version-check --retries 3 -r "$file"
   touch "$mark"
 }
