@@ -1,5 +1,6 @@
 #include "engine/io/json.h"
 
+#include <utility>
 #include <vector>
 
 #include "data/error.h"
@@ -16,6 +17,16 @@ std::string shown_json(const json& value) {
            std::to_string(value.size());
   }
   std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
+  if (text.size() > kLimit) text.replace(kLimit, std::string::npos, "...");
+  return text;
+}
+
+std::string shown_error(const json::exception& error) {
+  std::string text = error.what();
+  for (char& c : text) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  constexpr size_t kLimit = 300;
   if (text.size() > kLimit) text.replace(kLimit, std::string::npos, "...");
   return text;
 }
@@ -39,8 +50,28 @@ json parse_json(std::string_view text, const std::string& where) {
   try {
     return json::parse(text.begin(), text.end(), check);
   } catch (const json::exception& error) {
-    throw InputError(where, "content", "valid JSON", error.what());
+    throw InputError(where, "content", "valid JSON", shown_error(error));
   }
+}
+
+std::string json_line(const nlohmann::ordered_json& value) {
+  const std::string text =
+      value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  constexpr std::pair<std::string_view, std::string_view> kLineEnds[] = {
+      {"\xC2\x85", "\\u0085"}, {"\xE2\x80\xA8", "\\u2028"}, {"\xE2\x80\xA9", "\\u2029"}};
+  std::string line;
+  line.reserve(text.size() + 1);
+  for (size_t at = 0; at < text.size();) {
+    size_t size = 0;
+    for (const auto& [character, escape] : kLineEnds) {
+      if (text.compare(at, character.size(), character) != 0) continue;
+      line += escape;
+      size = character.size();
+    }
+    if (size == 0) line += text[at++];
+    at += size;
+  }
+  return line += '\n';
 }
 
 bool JsonField::has(const std::string& key) const {

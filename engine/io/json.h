@@ -12,9 +12,16 @@ namespace hone::engine {
 /// A value as an error message shows it: one line of ASCII, cut after 100 characters.
 std::string shown_json(const nlohmann::json& value);
 
+/// The parser's complaint, which quotes what it read, as one line of ASCII.
+std::string shown_error(const nlohmann::json::exception& error);
+
 /// Throws data::InputError naming `where` when the text is not JSON, is nested deeper than 64, or
 /// has an object with the same key twice.
 nlohmann::json parse_json(std::string_view text, const std::string& where);
+
+/// One line of JSONL, with its end. U+0085, U+2028 and U+2029 are escaped, because readers that
+/// split text into lines (Python's splitlines) would split there. Invalid UTF-8 becomes U+FFFD.
+std::string json_line(const nlohmann::ordered_json& value);
 
 /// A value with its place, for readers that check every field. It refers to the document, which
 /// must outlive it. Everything throws data::InputError with file and path of the field.

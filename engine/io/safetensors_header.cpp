@@ -64,7 +64,7 @@ json parse_strictly(std::string_view header, const std::string& file) {
   try {
     return json::parse(header.begin(), header.end(), check);
   } catch (const json::exception& error) {
-    throw InputError(file, "safetensors header", "valid JSON", error.what());
+    throw InputError(file, "safetensors header", "valid JSON", shown_error(error));
   }
 }
 

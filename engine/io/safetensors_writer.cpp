@@ -10,6 +10,7 @@
 
 #include "data/atomic_file.h"
 #include "data/error.h"
+#include "engine/io/json.h"
 #include "engine/io/safetensors.h"
 #include "engine/io/safetensors_header.h"
 
@@ -90,7 +91,7 @@ std::string header_of(const std::vector<TensorToStore>& tensors,
     text.append((8 - text.size() % 8) % 8, ' ');  // tensor data starts at a multiple of 8
     return text;
   } catch (const nlohmann::json::exception& error) {
-    throw InputError(where, "tensor names and metadata", "valid UTF-8", error.what());
+    throw InputError(where, "tensor names and metadata", "valid UTF-8", shown_error(error));
   }
 }
 
