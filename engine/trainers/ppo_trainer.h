@@ -29,6 +29,8 @@ struct PpoOptions {
   int64_t max_new_tokens = 40;
   double temperature = 0.7;  // part of the policy: sampling, old, new and reference alike
   double kl_coef = 0.2;
+  /// In the reward (ppo, rloo): k1 is the exact one. In the loss (grpo, dr_grpo): k2 or k3; k1 is
+  /// refused there, its expected gradient is zero (ALGORITHMS 0.6).
   std::string kl_estimator = "k1";
   /// "fixed" or "adaptive" (towards kl_target nats a text within kl_horizon episodes).
   std::string kl_controller = "fixed";
@@ -41,14 +43,16 @@ struct PpoOptions {
   double value_clip = 0.0;  // 0 = off
   /// "last" (at EOS) or "after_last".
   std::string placement = "last";
-  /// Texts without EOS: "keep"; "replace" score by eos_penalty (OAI, sfd); "subtract" it (TRL);
-  /// "cap" = min(score, 0) + eos_penalty.
+  /// Normalised score of a text without EOS: "keep" it; "replace" it by eos_penalty (OAI, sfd);
+  /// "subtract" eos_penalty >= 0 (TRL); "cap" = min(score, 0) + eos_penalty, eos_penalty <= 0.
   std::string missing_eos = "cap";
   double eos_penalty = -1.0;
+  /// Whitening is ppo's; the group algorithms have their own baselines.
   bool whiten_advantages = true;
   bool whiten_unbiased = true;
   bool whiten_rewards = false;
-  /// "recompute" old log-probabilities in the update's packing, or take the "rollout"'s.
+  /// "recompute" old log-probabilities in the update's packing (first ratio exactly 1), or take the
+  /// "rollout"'s: one forward pass less, the ratio starts off by the sampler's rounding.
   std::string old_logprobs = "recompute";
   /// "token_mean", "seq_mean_token_mean", "constant" (over max_new_tokens).
   std::string aggregation = "token_mean";
@@ -98,7 +102,7 @@ struct PpoProblem {
   std::function<std::vector<float>(const std::vector<TokenIds>&)> score;
   reward::Normalization normalization;
   std::vector<TokenIds> prompts;
-  int64_t eos_id = -1;
+  int64_t eos_id = -1;  // -1: texts have no end, and none misses it
   uint64_t seed = 0;
   /// Added to every value of the critic (not trained): the scalar head has no bias, and a critic
   /// that starts as the reward model needs -mean/std of the normalisation.
@@ -109,15 +113,19 @@ struct PpoProblem {
 };
 
 struct PpoResult {
-  int64_t iterations = 0, tokens = 0;
+  int64_t iterations = 0, tokens = 0;  // response tokens
   double seconds = 0, seconds_rollout = 0, seconds_scoring = 0, seconds_update = 0;
   /// Largest |ratio - 1| and approximate KL of the first minibatch over all updates (0 exactly).
   double first_ratio_error = 0, first_approx_kl = 0;
 };
 
+/// Trains actor and critic in place; one metrics step an iteration, stage "ppo". Throws
+/// data::InputError for options that cannot be, data::Error for scores or gradients that are not
+/// finite, Interrupted between minibatches (and inside the rollout) when asked to stop.
 PpoResult train_ppo(PpoProblem& problem, const PpoOptions& options, Metrics& metrics);
 
-/// Sum over response tokens of log pi - log ref, nats a text, for given responses.
+/// Sum over response tokens of log pi - log ref, nats a text, for given responses (0 for an empty
+/// one). Averaged over samples of `policy`, it estimates KL(policy || reference).
 std::vector<double> sequence_kl(CausalLM& policy, CausalLM& reference,
                                 const std::vector<TokenIds>& prompts,
                                 const std::vector<TokenIds>& responses, double temperature);

@@ -176,6 +176,16 @@ TEST_P(PpoUpdateTest, ValueGradientEqualsAutograd) {
   test::expect_close(got, critic_->parameters().grad(), 1e-11);
 }
 
+TEST_P(PpoUpdateTest, TheOffsetIsPartOfEveryValue) {
+  auto shifted = at::zeros_like(rollout_.values);
+  for (const auto& pack : whole(0)) score_values(*critic_, -0.75, pack, shifted);
+  test::expect_close(shifted, rollout_.values - 0.75, 1e-14);
+  // Returns moved along with it, the loss is the same.
+  const double loss = accumulate_value_gradients(*critic_, 0.0, rollout_, whole(0), 0.0);
+  rollout_.returns = rollout_.returns - 0.75;
+  EXPECT_NEAR(accumulate_value_gradients(*critic_, -0.75, rollout_, whole(0), 0.0), loss, 1e-12);
+}
+
 TEST_P(PpoUpdateTest, NothingDependsOnPackingOrderOrMicroBatches) {
   PolicyObjective objective;
   objective.temperature = kTemperature;
