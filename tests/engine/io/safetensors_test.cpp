@@ -29,6 +29,7 @@ class SafetensorsTest : public ::testing::Test {
   ~SafetensorsTest() override { fs::remove_all(directory_); }
 
   fs::path write(const std::string& name, const std::string& content) const {
+    fs::remove(directory_ / name);  // truncating an old file would wait for the disk
     std::ofstream(directory_ / name, std::ios::binary) << content;
     return directory_ / name;
   }
