@@ -1,8 +1,9 @@
 #include "data/invariants.h"
 
 #include <algorithm>
+#include <bitset>
 #include <cmath>
-#include <vector>
+#include <iterator>
 
 namespace hone::data {
 namespace {
@@ -26,13 +27,11 @@ std::string provenance_problem(const Provenance& provenance) {
 std::string shown_problem(const Comparison& comparison) {
   const std::size_t k = comparison.items.size();
   if (comparison.shown.empty()) return "";
-  std::vector<bool> seen(k, false);
+  std::bitset<256> seen;
   if (comparison.shown.size() == k) {
-    for (const uint8_t index : comparison.shown) {
-      if (index < k) seen[index] = true;
-    }
+    for (const uint8_t index : comparison.shown) seen.set(index);
+    if (seen.count() == k && (seen >> k).none()) return "";
   }
-  if (std::find(seen.begin(), seen.end(), false) == seen.end()) return "";
   return field_problem("shown", "nothing, or each of " + std::to_string(k) + " positions once",
                        "something else");
 }
@@ -74,10 +73,10 @@ std::string problem_of(const Comparison& comparison, int64_t items) {
   for (const int64_t item : comparison.items) {
     if (auto problem = index_problem("items", item, items); !problem.empty()) return problem;
   }
-  std::vector<int64_t> sorted = comparison.items;
-  std::sort(sorted.begin(), sorted.end());
-  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
-    return field_problem("items", "different items", "one of them twice");
+  for (auto item = comparison.items.begin(); item != comparison.items.end(); ++item) {
+    if (std::find(std::next(item), comparison.items.end(), *item) != comparison.items.end()) {
+      return field_problem("items", "different items", "one of them twice");
+    }
   }
   if (auto problem = ranks_problem(comparison); !problem.empty()) return problem;
   if (auto problem = shown_problem(comparison); !problem.empty()) return problem;

@@ -13,6 +13,13 @@ namespace {
 
 EVP_MD_CTX* as_context(void* context) { return static_cast<EVP_MD_CTX*>(context); }
 
+/// Looked up once: EVP_sha256() would be looked up for every digest, which costs more than hashing
+/// a short text.
+const EVP_MD* sha256_algorithm() {
+  static const EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  return algorithm;
+}
+
 void require(bool ok, const char* operation) {
   if (!ok) throw Error("sha256", operation, "success", "failure of libcrypto");
 }
@@ -21,7 +28,7 @@ void require(bool ok, const char* operation) {
 
 Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
   require(context_ != nullptr, "EVP_MD_CTX_new");
-  if (EVP_DigestInit_ex(as_context(context_), EVP_sha256(), nullptr) != 1) {
+  if (EVP_DigestInit_ex(as_context(context_), sha256_algorithm(), nullptr) != 1) {
     EVP_MD_CTX_free(as_context(context_));
     require(false, "EVP_DigestInit_ex");
   }

@@ -1,5 +1,6 @@
 #include "data/store.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 
@@ -60,15 +61,21 @@ void check_description(const std::filesystem::path& path) {
   }
 }
 
-/// Drops the records of one kind whose id another one of them supersedes.
+/// Drops the records of one kind that a later one supersedes.
 template <class Record>
 void drop_superseded(std::vector<Record>& records) {
-  std::unordered_set<std::string> superseded;
-  for (const Record& record : records) {
-    if (!record.provenance.supersedes.empty()) superseded.insert(record.provenance.supersedes);
+  const auto supersedes = [](const Record& record) {
+    return !record.provenance.supersedes.empty();
+  };
+  if (std::none_of(records.begin(), records.end(), supersedes)) return;
+  std::unordered_set<std::string> superseded;  // by records after the one at hand
+  std::vector<bool> dropped(records.size(), false);
+  for (std::size_t i = records.size(); i-- > 0;) {
+    dropped[i] = superseded.count(records[i].id) != 0;
+    superseded.insert(records[i].provenance.supersedes);
   }
-  if (superseded.empty()) return;
-  std::erase_if(records, [&](const Record& record) { return superseded.count(record.id) != 0; });
+  std::size_t at = 0;
+  std::erase_if(records, [&](const Record&) { return dropped[at++]; });
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ class Store {
   std::vector<SegmentInfo> segments() const;
 
   /// Reads and checks every column it reads; throws CorruptError naming segment and column.
-  /// Comparisons superseded by a later one are left out.
+  /// Comparisons and demonstrations superseded by a later one are left out.
   Records read() const;
 
   /// Every checksum and invariant (offsets rising, indices in range, ranks per item, unique ids).

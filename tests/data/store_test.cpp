@@ -156,10 +156,14 @@ TEST(Store, SupersededAnswersAreLeftOut) {
   Comparison again = full_comparison({1, 0}, 9);
   again.provenance.supersedes = "comparison 1";
   EXPECT_TRUE(writer.add_comparison(again));
+  Comparison odd = full_comparison({2, 0}, 12);  // nothing earlier has this id
+  odd.provenance.supersedes = "comparison 12";
+  EXPECT_TRUE(writer.add_comparison(odd));
   writer.seal();
   std::set<std::string> ids;
   for (const Comparison& comparison : store.read().comparisons) ids.insert(comparison.id);
-  EXPECT_EQ(ids, (std::set<std::string>{"comparison 0", "comparison 3", "comparison 9"}));
+  EXPECT_EQ(ids, (std::set<std::string>{"comparison 0", "comparison 3", "comparison 9",
+                                        "comparison 12"}));
   EXPECT_FALSE(writer.add_comparison(full_comparison({1, 2, 3}, 1)));  // still known
   EXPECT_TRUE(store.verify().empty());
 }
