@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "data/summary.h"
 #include "engine/cli/command.h"
+#include "engine/cli/line_output.h"
 #include "engine/runtime/terminal_line.h"
 
 namespace hone::engine {
@@ -35,8 +35,11 @@ std::string bytes_text(uint64_t bytes) {
   return text;
 }
 
-void print_row(const std::string& label, const std::string& value) {
-  std::printf("%-16s %s\n", label.c_str(), value.c_str());
+std::string row(const std::string& label, const std::string& value) {
+  constexpr std::size_t kLabelColumns = 17;
+  std::string text = label;
+  text.resize(std::max(kLabelColumns, label.size() + 1), ' ');
+  return text + value + "\n";
 }
 
 std::string share_text(uint64_t part, uint64_t whole) {
@@ -70,43 +73,50 @@ std::string counts_text(const std::map<Key, uint64_t>& counts) {
   return text.empty() ? "none" : text;
 }
 
-void print_table(const std::string& directory, const StoreSummary& summary) {
-  print_row("store", directory);
-  print_row("hash", summary.hash);
-  print_row("segments", std::to_string(summary.segments.size()) + ", " + bytes_text(summary.bytes));
-  print_row("items", std::to_string(summary.items));
-  print_row("  by split", counts_text(summary.items_by_split));
-  print_row("  by source", counts_text(summary.items_by_source));
-  print_row("groups", std::to_string(summary.groups));
-  print_row("comparisons", std::to_string(summary.comparisons));
+std::string table_text(const std::string& directory, const StoreSummary& summary) {
+  std::string text;
+  text += row("store", directory);
+  text += row("hash", summary.hash);
+  text +=
+      row("segments", std::to_string(summary.segments.size()) + ", " + bytes_text(summary.bytes));
+  text += row("items", std::to_string(summary.items));
+  text += row("  by split", counts_text(summary.items_by_split));
+  text += row("  by source", counts_text(summary.items_by_source));
+  text += row("groups", std::to_string(summary.groups));
+  text += row("comparisons", std::to_string(summary.comparisons));
   if (summary.comparisons > 0) {
-    print_row("  with ties", share_text(summary.with_ties, summary.comparisons));
-    print_row("  both bad", share_text(summary.both_bad, summary.comparisons));
-    print_row("  skipped", share_text(summary.skipped, summary.comparisons));
-    print_row("  no rater", share_text(summary.without_rater, summary.comparisons));
-    print_row("  by kind", counts_text(summary.comparisons_by_kind));
-    print_row("  by size", counts_text(summary.comparisons_by_size));
+    text += row("  with ties", share_text(summary.with_ties, summary.comparisons));
+    text += row("  both bad", share_text(summary.both_bad, summary.comparisons));
+    text += row("  skipped", share_text(summary.skipped, summary.comparisons));
+    text += row("  no rater", share_text(summary.without_rater, summary.comparisons));
+    text += row("  by kind", counts_text(summary.comparisons_by_kind));
+    text += row("  by size", counts_text(summary.comparisons_by_size));
   }
-  print_row("ratings", std::to_string(summary.ratings));
-  print_row("demonstrations", std::to_string(summary.demonstrations));
+  text += row("ratings", std::to_string(summary.ratings));
+  text += row("demonstrations", std::to_string(summary.demonstrations));
   if (summary.demonstrations > 0) {
-    print_row("  by split", counts_text(summary.demonstrations_by_split));
+    text += row("  by split", counts_text(summary.demonstrations_by_split));
   }
-  print_row("raters", std::to_string(summary.raters));
-  print_row("answers from", counts_text(summary.answers_by_source));
-  print_row("first answer", time_text(summary.first_answer_us));
-  print_row("last answer", time_text(summary.last_answer_us));
-  if (summary.segments.empty()) return;
-  std::printf("\n%-18s %10s %9s %9s %11s %14s  %s\n", "segment", "size", "items", "ratings",
+  text += row("raters", std::to_string(summary.raters));
+  text += row("answers from", counts_text(summary.answers_by_source));
+  text += row("first answer", time_text(summary.first_answer_us));
+  text += row("last answer", time_text(summary.last_answer_us));
+  if (summary.segments.empty()) return text;
+  const auto segment_row = [&text](const char* format, const auto&... cells) {
+    char line[256];
+    std::snprintf(line, sizeof line, format, cells...);
+    text += line;
+  };
+  segment_row("\n%-18s %10s %9s %9s %11s %14s  %s\n", "segment", "size", "items", "ratings",
               "comparisons", "demonstrations", "sealed");
   for (const data::SegmentInfo& segment : summary.segments) {
-    std::printf("%-18s %10s %9llu %9llu %11llu %14llu  %s\n", segment.name.c_str(),
-                bytes_text(segment.bytes).c_str(), static_cast<unsigned long long>(segment.items),
-                static_cast<unsigned long long>(segment.ratings),
-                static_cast<unsigned long long>(segment.comparisons),
-                static_cast<unsigned long long>(segment.demonstrations),
+    using Count = unsigned long long;
+    segment_row("%-18s %10s %9llu %9llu %11llu %14llu  %s\n", segment.name.c_str(),
+                bytes_text(segment.bytes).c_str(), Count{segment.items}, Count{segment.ratings},
+                Count{segment.comparisons}, Count{segment.demonstrations},
                 printable(segment.created).c_str());
   }
+  return text;
 }
 
 nlohmann::ordered_json to_json(const StoreSummary& summary) {
@@ -155,9 +165,12 @@ struct InspectArguments {
 
 void run_inspect(const InspectArguments& arguments) {
   const StoreSummary summary = data::summarize(data::Store::open(arguments.store));
-  if (!arguments.json) return print_table(arguments.store, summary);
-  std::cout << to_json(summary).dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
-            << "\n";
+  std::string text = table_text(arguments.store, summary);
+  if (arguments.json) {
+    text = to_json(summary).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  }
+  text.pop_back();  // write() ends the line
+  LineOutput("-").write(text);
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
-#include <iostream>
 #include <memory>
 
 #include "data/error.h"
 #include "data/store.h"
 #include "engine/cli/command.h"
+#include "engine/cli/line_output.h"
+#include "engine/runtime/terminal_line.h"
 
 namespace hone::engine {
 namespace {
@@ -12,12 +13,12 @@ namespace {
 void run_verify(const std::string& directory) {
   const data::Store store = data::Store::open_unchecked(directory);
   const std::vector<data::VerifyProblem> problems = store.verify();
+  LineOutput output("-");
   for (const data::VerifyProblem& problem : problems) {
-    std::cout << (problem.segment.empty() ? directory : problem.segment);
-    if (!problem.column.empty()) std::cout << ":" << problem.column;
-    std::cout << ": " << problem.message << "\n";
+    std::string line = problem.segment.empty() ? directory : problem.segment;
+    if (!problem.column.empty()) line += ":" + problem.column;
+    output.write(printable(line + ": " + problem.message));
   }
-  std::cout.flush();
   if (!problems.empty()) {
     throw data::CorruptError(
         directory, "verify", "a whole store",
@@ -31,9 +32,10 @@ void run_verify(const std::string& directory) {
     sum.comparisons += segment.comparisons;
     sum.demonstrations += segment.demonstrations;
   }
-  std::cout << "ok: " << segments.size() << " segments, " << sum.items << " items, " << sum.ratings
-            << " ratings, " << sum.comparisons << " comparisons, " << sum.demonstrations
-            << " demonstrations\n";
+  output.write("ok: " + std::to_string(segments.size()) + " segments, " +
+               std::to_string(sum.items) + " items, " + std::to_string(sum.ratings) + " ratings, " +
+               std::to_string(sum.comparisons) + " comparisons, " +
+               std::to_string(sum.demonstrations) + " demonstrations");
 }
 
 }  // namespace

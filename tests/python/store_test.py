@@ -250,6 +250,18 @@ def test_help_shows_every_format():
         assert "Examples:" in hone(verb, "--help")[0]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_is_said(tmp_path):
+    store = tmp_path / "store"
+    hone("import", "--format", "preference-jsonl", "--input", "-", "--store", store,
+         stdin=json.dumps(PLAIN[0]).encode())
+    for arguments in (["inspect", store], ["inspect", store, "--json"], ["verify", store],
+                      ["export", store, "--format", "trl-preference"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([HONE, *map(str, arguments)], stdout=full, stderr=subprocess.PIPE, timeout=60)
+        assert done.returncode == 1 and done.stderr.count(b"\n") == 1, (arguments, done.stderr)
+
+
 def test_text_view_is_readable(tmp_path):
     store = tmp_path / "store"
     rows = "".join(json.dumps(row) + "\n" for row in PLAIN).encode()
