@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "kernels/autograd/differentiable_once.h"
 #include "kernels/find_op.h"
 
 namespace hone::kernels {
@@ -32,7 +33,8 @@ void save_gradients(AutogradContext* ctx, In d_hidden, In d_weight, bool need_hi
 }
 
 /// d hidden and d weight times the upstream scalar, followed by `rest` undefined gradients.
-variable_list scaled_gradients(AutogradContext* ctx, In upstream, size_t rest) {
+variable_list scaled_gradients(AutogradContext* ctx, const char* op, In upstream, size_t rest) {
+  refuse_second_derivative(op);
   variable_list out(2 + rest);
   if (!upstream.defined()) return out;
   const auto saved = ctx->get_saved_variables();
@@ -60,7 +62,7 @@ struct HeadNllFunction : torch::autograd::Function<HeadNllFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    return scaled_gradients(ctx, grads[0], 5);
+    return scaled_gradients(ctx, "head_nll", grads[0], 5);
   }
 };
 
@@ -90,7 +92,7 @@ struct HeadPolicyLossFunction : torch::autograd::Function<HeadPolicyLossFunction
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    return scaled_gradients(ctx, grads[0], 13);
+    return scaled_gradients(ctx, "head_policy_loss", grads[0], 13);
   }
 };
 

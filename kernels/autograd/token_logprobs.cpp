@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "kernels/autograd/differentiable_once.h"
 #include "kernels/find_op.h"
 
 namespace hone::kernels {
@@ -44,6 +45,7 @@ struct TokenLogprobsFunction : torch::autograd::Function<TokenLogprobsFunction> 
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    refuse_second_derivative("token_logprobs");
     if (!grads[0].defined()) return {Tensor(), Tensor(), Tensor(), Tensor()};
     const auto saved = ctx->get_saved_variables();
     const bool need_hidden = ctx->needs_input_grad(0), need_weight = ctx->needs_input_grad(1);

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "kernels/autograd/differentiable_once.h"
 #include "kernels/find_op.h"
 
 namespace hone::kernels {
@@ -25,6 +26,7 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    refuse_second_derivative("rms_norm");
     static const auto op =
         find_op<std::tuple<Tensor, Tensor>(In, In, In, double)>("hone::_rms_norm_backward");
     at::AutoDispatchBelowADInplaceOrView below;
@@ -47,6 +49,7 @@ struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    refuse_second_derivative("swiglu");
     static const auto op = find_op<Tensor(In, In)>("hone::_swiglu_backward");
     at::AutoDispatchBelowADInplaceOrView below;
     return {op.call(grads[0], ctx->get_saved_variables()[0])};
@@ -70,6 +73,7 @@ struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    refuse_second_derivative("dropout");
     return {dropout_below_autograd(grads[0], ctx->saved_data["p"].toDouble(),
                                    ctx->saved_data["seed"].toInt()),
             Tensor(), Tensor()};
@@ -94,6 +98,7 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    refuse_second_derivative("attention");
     static const auto op =
         find_op<Tensor(In, In, In, In, In, In, In, int64_t, int64_t, int64_t, double, int64_t)>(
             "hone::_attention_backward");

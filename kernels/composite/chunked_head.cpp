@@ -1,5 +1,7 @@
 #include "kernels/composite/chunked_head.h"
 
+#include <ATen/Parallel.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -14,25 +16,57 @@
 namespace hone::kernels {
 namespace {
 
-// 2^20 logits (4 MB in float32) stay in the second-level caches of two cores between the GEMM that
-// writes them and the passes that read them; below 128 rows the GEMMs get thin.
-constexpr int64_t kChunkLogits = 1 << 20;
-constexpr int64_t kMinRows = 128;
+// A chunk is what one GEMM of the weight gradient sums over: 2^21 logits (8 MB in float32), at
+// least 128 rows, below which that GEMM gets thin.
+constexpr int64_t kChunkLogits = 1 << 21;
+constexpr int64_t kMinChunkRows = 128;
+// A block is what one thread takes from logits to d hidden: 2^18 logits (1 MB in float32) stay in
+// its second-level cache on the way.
+constexpr int64_t kBlockLogits = 1 << 18;
+constexpr int64_t kMinBlockRows = 32, kMaxBlockRows = 128;
+// Rows of the weight gradient that one thread sums.
+constexpr int64_t kWeightRows = 256;
 constexpr int64_t kRowMultiple = 16;
+
+/// ceil(size / pieces), rounded up to whole vectors.
+int64_t balanced(int64_t size, int64_t most) {
+  const int64_t pieces = std::max<int64_t>(1, (size + most - 1) / most);
+  const int64_t rows = (size + pieces - 1) / pieces;
+  return std::max(kRowMultiple, (rows + kRowMultiple - 1) / kRowMultiple * kRowMultiple);
+}
+
+int64_t head_block_rows(int64_t chunk_rows, int64_t vocabulary) {
+  const int64_t fit = std::clamp(kBlockLogits / vocabulary, kMinBlockRows, kMaxBlockRows);
+  // A small batch still makes four blocks, for as many threads.
+  return balanced(chunk_rows, std::clamp(chunk_rows / 4, kMinBlockRows, fit));
+}
+
+/// visit(begin, count) over blocks of [0, size). On the CPU the blocks run in parallel with one
+/// thread each, always inside a parallel region: there the GEMM library does not split a sum over
+/// threads, so that results do not depend on their number.
+template <typename Visit>
+void for_blocks(bool parallel, int64_t size, int64_t block, const Visit& visit) {
+  if (!parallel) return visit(int64_t{0}, size);
+  const int64_t blocks = (size + block - 1) / block;
+  at::parallel_for(0, std::max<int64_t>(blocks, 2), 1, [&](int64_t first, int64_t last) {
+    at::AutoDispatchBelowADInplaceOrView below;  // worker threads do not inherit it
+    for (int64_t b = first; b < std::min(last, blocks); ++b) {
+      visit(b * block, std::min(block, size - b * block));
+    }
+  });
+}
 
 }  // namespace
 
 int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary) {
-  const int64_t most = std::max(kMinRows, kChunkLogits / std::max<int64_t>(vocabulary, 1));
-  const int64_t chunks = std::max<int64_t>(1, (tokens + most - 1) / most);
-  const int64_t rows = (tokens + chunks - 1) / chunks;
-  return std::max(kRowMultiple, (rows + kRowMultiple - 1) / kRowMultiple * kRowMultiple);
+  return balanced(tokens, std::max(kMinChunkRows, kChunkLogits / std::max<int64_t>(vocabulary, 1)));
 }
 
 HeadGradients for_each_head_chunk(
     const at::Tensor& hidden, const at::Tensor& weight, bool need_hidden, bool need_weight,
     c10::function_ref<void(const at::Tensor& logits, int64_t begin)> rows) {
   const int64_t tokens = hidden.size(0), vocabulary = weight.size(0);
+  const bool parallel = hidden.is_cpu();
   HeadGradients gradients{at::empty({0}, hidden.options()), at::empty({0}, weight.options())};
   if (need_hidden) gradients.hidden = at::empty_like(hidden, at::MemoryFormat::Contiguous);
   if (need_weight) {
@@ -40,24 +74,29 @@ HeadGradients for_each_head_chunk(
                                    : at::empty_like(weight, at::MemoryFormat::Contiguous);
   }
   const int64_t chunk = head_chunk_rows(tokens, vocabulary);
-  at::Tensor workspace = at::empty({std::min(chunk, tokens), vocabulary}, hidden.options());
+  const at::Tensor workspace = at::empty({std::min(chunk, tokens), vocabulary}, hidden.options());
   for (int64_t begin = 0; begin < tokens; begin += chunk) {
     const int64_t n = std::min(chunk, tokens - begin);
-    const at::Tensor h = hidden.narrow(0, begin, n);
-    at::Tensor logits = workspace.narrow(0, 0, n);
-    at::mm_out(logits, h, weight.t());
-    rows(logits, begin);
-    if (need_hidden) {
-      at::Tensor d_hidden = gradients.hidden.narrow(0, begin, n);
-      at::mm_out(d_hidden, logits, weight);
-    }
-    if (need_weight) {
-      if (begin == 0) {
-        at::mm_out(gradients.weight, logits.t(), h);
-      } else {
-        at::addmm_out(gradients.weight, gradients.weight, logits.t(), h);
+    for_blocks(parallel, n, head_block_rows(chunk, vocabulary), [&](int64_t first, int64_t count) {
+      at::Tensor logits = workspace.narrow(0, first, count);
+      at::mm_out(logits, hidden.narrow(0, begin + first, count), weight.t());
+      rows(logits, begin + first);
+      if (need_hidden) {
+        at::Tensor d_hidden = gradients.hidden.narrow(0, begin + first, count);
+        at::mm_out(d_hidden, logits, weight);
       }
-    }
+    });
+    if (!need_weight) continue;
+    const at::Tensor d_logits = workspace.narrow(0, 0, n).t(), h = hidden.narrow(0, begin, n);
+    for_blocks(parallel, vocabulary, kWeightRows, [&](int64_t first, int64_t count) {
+      at::Tensor d_weight = gradients.weight.narrow(0, first, count);
+      const at::Tensor part = d_logits.narrow(0, first, count);
+      if (begin == 0) {
+        at::mm_out(d_weight, part, h);
+      } else {
+        at::addmm_out(d_weight, d_weight, part, h);
+      }
+    });
   }
   return gradients;
 }

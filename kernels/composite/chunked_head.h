@@ -1,9 +1,9 @@
 #pragma once
 
 // The chunk loop of every op that ends in the language-model head. The [N,V] logits never exist
-// whole: a chunk of rows is computed into one reused workspace, a callback turns its logits into
-// whatever the op wants (and, when gradients are needed, into d loss / d logits in place), and
-// the gradient GEMMs follow while the chunk is still in cache. CPU and CUDA share this loop.
+// whole: rows of logits are computed into one reused workspace, a callback turns them into whatever
+// the op wants (and, when gradients are needed, into d loss / d logits in place), and the gradient
+// GEMMs follow while they are in cache. CPU and CUDA share this loop.
 
 #include <ATen/core/Tensor.h>
 #include <c10/util/FunctionRef.h>
@@ -17,11 +17,13 @@ struct HeadGradients {
   at::Tensor weight;  // [V,H], or [0] when not asked for
 };
 
-/// Rows of one chunk. Depends on the two sizes alone (never on threads or device), so that every
-/// op that sees the same hidden states runs the same GEMMs and gets the same bits.
+/// Rows of logits that exist at a time. Depends on the two sizes alone (never on threads or
+/// device), so that every op that sees the same hidden states runs the same GEMMs and gets the same
+/// bits.
 int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary);
 
-/// `rows(logits, begin)`: raw logits [n,V] (no temperature) of tokens begin .. begin+n-1.
+/// `rows(logits, begin)`: raw logits [n,V] (no temperature) of tokens begin .. begin+n-1. On the
+/// CPU it is called from several threads at once, for different tokens.
 HeadGradients for_each_head_chunk(
     const at::Tensor& hidden, const at::Tensor& weight, bool need_hidden, bool need_weight,
     c10::function_ref<void(const at::Tensor& logits, int64_t begin)> rows);

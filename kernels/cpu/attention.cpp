@@ -3,12 +3,9 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
-#include <string>
-
-#include "kernels/attention_shape.h"
-#include "kernels/checks.h"
 #include "kernels/cpu/attention_item.h"
 #include "kernels/cpu/parallel_items.h"
+#include "kernels/model_inputs.h"
 
 namespace hone::kernels {
 namespace {
@@ -21,21 +18,12 @@ struct Inputs {
 
   Inputs(const Tensor& qkv_in, const Tensor& cu_seqlens, const Tensor& cos_in, const Tensor& sin_in,
          int64_t heads, int64_t kv_heads, int64_t head_dim, double scale, int64_t window)
-      : shape(attention_shape("attention", qkv_in, cos_in, sin_in, heads, kv_heads, head_dim, scale,
+      : shape(check_attention(qkv_in, cu_seqlens, cos_in, sin_in, heads, kv_heads, head_dim, scale,
                               window)),
         qkv(qkv_in.contiguous()),
         cu(cu_seqlens.contiguous()),
         cos(cos_in.contiguous()),
-        sin(sin_in.contiguous()) {
-    check::cu_seqlens("attention", cu, qkv.size(0));
-    const int64_t* bounds = cu.const_data_ptr<int64_t>();
-    for (int64_t b = 0; b < sequences(); ++b) {
-      HONE_CHECK(
-          bounds[b + 1] - bounds[b] <= cos.size(0), "attention", "cu_seqlens",
-          "sequences of at most P = " + std::to_string(cos.size(0)) + " tokens (rows of cos)",
-          bounds[b + 1] - bounds[b], " tokens in sequence ", b);
-    }
-  }
+        sin(sin_in.contiguous()) {}
 
   int64_t sequences() const { return cu.size(0) - 1; }
   int64_t items() const { return sequences() * shape.kv_heads; }

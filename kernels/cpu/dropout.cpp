@@ -83,8 +83,8 @@ HWY_AFTER_NAMESPACE();
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
-#include "kernels/checks.h"
 #include "kernels/cpu/float_dispatch.h"
+#include "kernels/model_inputs.h"
 
 namespace hone::kernels {
 
@@ -98,8 +98,7 @@ using at::Tensor;
 constexpr int64_t kTask = 8192;
 
 Tensor dropout_cpu(const Tensor& x, double p, int64_t seed) {
-  check::floating("dropout", "x", x);
-  HONE_CHECK(p >= 0 && p < 1, "dropout", "p", "a number in [0, 1)", p);
+  check_dropout(x, p);
   const Tensor in = x.contiguous();
   Tensor out = at::empty(x.sizes(), x.options());
   const int64_t size = x.numel();

@@ -115,8 +115,8 @@ HWY_AFTER_NAMESPACE();
 #include <algorithm>
 #include <vector>
 
-#include "kernels/checks.h"
 #include "kernels/cpu/float_dispatch.h"
+#include "kernels/model_inputs.h"
 
 namespace hone::kernels {
 
@@ -130,15 +130,6 @@ using at::Tensor;
 // Rows whose share of d weight is summed before it is added to the rest. A fixed number, so that
 // the sum does not depend on threads.
 constexpr int64_t kBlockRows = 128;
-
-void check_rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  check::rank("rms_norm", "x", x, 2);
-  check::floating("rms_norm", "x", x);
-  check::sizes("rms_norm", "weight", weight, {x.size(1)}, "[H]");
-  check::dtype("rms_norm", "weight", weight, x.scalar_type());
-  check::same_device("rms_norm", "weight", weight, "x", x);
-  HONE_CHECK(std::isfinite(eps) && eps >= 0, "rms_norm", "eps", "a finite number >= 0", eps);
-}
 
 Tensor rms_norm_cpu(const Tensor& x, const Tensor& weight, double eps) {
   check_rms_norm(x, weight, eps);

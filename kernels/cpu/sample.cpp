@@ -4,11 +4,10 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
-#include <cmath>
-
 #include "kernels/checks.h"
 #include "kernels/cpu/sample_row.h"
 #include "kernels/math/philox.h"
+#include "kernels/model_inputs.h"
 
 namespace hone::kernels {
 namespace {
@@ -18,32 +17,16 @@ using at::Tensor;
 std::tuple<Tensor, Tensor, Tensor, Tensor> sample_cpu(const Tensor& logits, const Tensor& keys,
                                                       int64_t seed, double temperature,
                                                       int64_t top_k, double top_p, double min_p) {
-  constexpr const char* kOp = "sample";
-  check::rank(kOp, "logits", logits, 2);
-  check::floating(kOp, "logits", logits);
+  check_sample(logits, keys, temperature, top_k, top_p, min_p);
   const int64_t rows = logits.size(0), size = logits.size(1);
-  HONE_CHECK(size > 0 || rows == 0, kOp, "logits", "[R,V] with V >= 1", check::describe(logits));
-  check::dtype(kOp, "keys", keys, at::kLong);
-  check::sizes(kOp, "keys", keys, {rows, 3}, "[R,3]");
-  HONE_CHECK(std::isfinite(temperature) && temperature >= 0, kOp, "temperature",
-             "a finite number >= 0", temperature);
-  HONE_CHECK(top_k >= 0, kOp, "top_k", "at least 1, or 0 for off", top_k);
-  HONE_CHECK(top_p > 0 && top_p <= 1, kOp, "top_p", "a number in (0, 1]", top_p);
-  HONE_CHECK(min_p >= 0 && min_p <= 1, kOp, "min_p", "a number in [0, 1]", min_p);
   const Tensor in = logits.contiguous(), key = keys.contiguous();
   const int64_t* k = key.const_data_ptr<int64_t>();
-  for (int64_t r = 0; r < rows; ++r) {
-    HONE_CHECK(k[3 * r] >= 0 && k[3 * r + 1] >= 0 && k[3 * r + 1] <= UINT32_MAX &&
-                   k[3 * r + 2] >= 0 && k[3 * r + 2] <= UINT32_MAX,
-               kOp, "keys", "prompt >= 0, sample and position in [0, 2^32)", k[3 * r], ", ",
-               k[3 * r + 1], ", ", k[3 * r + 2], " in row ", r);
-  }
   Tensor tokens = at::empty({rows}, keys.options());
   Tensor logprobs = at::empty({rows}, logits.options());
   Tensor raw_logprobs = at::empty({rows}, logits.options());
   Tensor entropy = at::empty({rows}, logits.options());
   const SamplingRule rule{temperature, top_k, top_p, min_p};
-  AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), kOp, [&] {
+  AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "sample", [&] {
     at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
       SampleScratch<scalar_t> scratch;
       for (int64_t r = begin; r < end; ++r) {
@@ -51,7 +34,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> sample_cpu(const Tensor& logits, cons
         const double uniform = math::sample_uniform(seed, key_row[0], key_row[1], key_row[2]);
         const SampledRow drawn =
             sample_row(in.const_data_ptr<scalar_t>() + r * size, size, uniform, rule, scratch);
-        HONE_CHECK(drawn.valid, kOp, "logits", "numbers or -inf, at least one finite",
+        HONE_CHECK(drawn.valid, "sample", "logits", "numbers or -inf, at least one finite",
                    "NaN, +inf or nothing finite in row ", r);
         tokens.data_ptr<int64_t>()[r] = drawn.token;
         logprobs.data_ptr<scalar_t>()[r] = static_cast<scalar_t>(drawn.logprob);

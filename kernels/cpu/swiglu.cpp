@@ -79,8 +79,8 @@ HWY_AFTER_NAMESPACE();
 
 #include <algorithm>
 
-#include "kernels/checks.h"
 #include "kernels/cpu/float_dispatch.h"
+#include "kernels/model_inputs.h"
 
 namespace hone::kernels {
 
@@ -96,9 +96,7 @@ int64_t rows_per_task(int64_t width) {
 }
 
 Tensor swiglu_cpu(const Tensor& x) {
-  check::rank("swiglu", "x", x, 2);
-  check::floating("swiglu", "x", x);
-  HONE_CHECK(x.size(1) % 2 == 0, "swiglu", "x", "[N,2F]", check::describe(x));
+  check_swiglu(x);
   const Tensor in = x.contiguous();
   const int64_t size = x.size(1) / 2;
   Tensor out = at::empty({x.size(0), size}, x.options());

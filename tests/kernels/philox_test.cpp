@@ -49,7 +49,7 @@ TEST(Philox, UniformsFillTheUnitInterval) {
 TEST(Dropout, MaskIsTheFunctionOfSeedAndElement) {
   for (const auto type : {at::kFloat, at::kDouble}) {
     for (const int64_t size : {0, 1, 3, 127, 128, 129, 8191, 20000}) {
-      const Tensor out = dropout(at::ones({size}, type), 0.3, -5);
+      const Tensor out = kernels::dropout(at::ones({size}, type), 0.3, -5);
       for (int64_t i = 0; i<size; i += size> 1000 ? 97 : 1) {
         const uint32_t draw = math::dropout_block(-5, i / 4).word[i % 4];
         const double want = draw / 4294967296.0 < 0.3 ? 0.0 : 1 / 0.7;
@@ -60,32 +60,32 @@ TEST(Dropout, MaskIsTheFunctionOfSeedAndElement) {
 }
 
 TEST(Dropout, DropsTheAskedShareAndKeepsTheMean) {
-  const Tensor out = dropout(at::ones({400, 1000}, at::kFloat), 0.1, 3);
+  const Tensor out = kernels::dropout(at::ones({400, 1000}, at::kFloat), 0.1, 3);
   EXPECT_NEAR((out == 0).to(at::kDouble).mean().item<double>(), 0.1, 5 * std::sqrt(0.09 / 4e5));
-  EXPECT_FALSE(at::equal(out, dropout(at::ones({400, 1000}, at::kFloat), 0.1, 4)));
+  EXPECT_FALSE(at::equal(out, kernels::dropout(at::ones({400, 1000}, at::kFloat), 0.1, 4)));
 }
 
 TEST(Dropout, GradientUsesTheSameMask) {
   const Tensor x = at::randn({33, 7}, at::kDouble).requires_grad_(true);
   const Tensor upstream = at::randn({33, 7}, at::kDouble);
-  const Tensor out = dropout(x, 0.5, 8);
+  const Tensor out = kernels::dropout(x, 0.5, 8);
   (out * upstream).sum().backward();
   test::expect_close(x.grad(), upstream * (out != 0) * 2, 0, 0, "gradient");
 }
 
 TEST(Dropout, ZeroIsIdentityAndBadProbabilitiesAreErrors) {
   const Tensor x = at::randn({5, 4}, at::kFloat);
-  EXPECT_TRUE(at::equal(dropout(x, 0.0, 1), x));
-  test::expect_message([&] { dropout(x, 1.0, 1); },
+  EXPECT_TRUE(at::equal(kernels::dropout(x, 0.0, 1), x));
+  test::expect_message([&] { kernels::dropout(x, 1.0, 1); },
                        "dropout: p: expected a number in [0, 1), got 1");
-  test::expect_message([&] { dropout(x, -0.1, 1); },
+  test::expect_message([&] { kernels::dropout(x, -0.1, 1); },
                        "dropout: p: expected a number in [0, 1), got -0.1");
 }
 
 TEST(Dropout, SameBitsOnAnyThreads) {
   const Tensor x = at::randn({40000}, at::kFloat);
-  test::expect_same_bits_on_any_threads([&] { return std::vector<Tensor>{dropout(x, 0.2, 1)}; },
-                                        "dropout");
+  test::expect_same_bits_on_any_threads(
+      [&] { return std::vector<Tensor>{kernels::dropout(x, 0.2, 1)}; }, "dropout");
 }
 
 }  // namespace

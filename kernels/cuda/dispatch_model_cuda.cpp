@@ -1,0 +1,172 @@
+// The CUDA halves of the model and optimizer ops. The head ops, AdamW and dropout have kernels of
+// their own; the others run in plain ATen operations (kernels/composite).
+
+#include <ATen/Dispatch.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/library.h>
+
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/adamw_arguments.h"
+#include "kernels/composite/sample.h"
+#include "kernels/composite/transformer.h"
+#include "kernels/cuda/model_launchers.h"
+#include "kernels/math/philox.h"
+#include "kernels/model_inputs.h"
+
+namespace hone::kernels::cuda {
+namespace {
+
+using at::Tensor;
+
+/// Host bytes as a tensor on the device of `like`, copied on the current stream.
+template <typename T>
+Tensor to_device(const std::vector<T>& values, const Tensor& like) {
+  const int64_t bytes = static_cast<int64_t>(values.size() * sizeof(T));
+  Tensor host = at::empty({bytes}, at::TensorOptions().dtype(at::kByte));
+  std::memcpy(host.mutable_data_ptr(), values.data(), bytes);
+  return host.to(like.device());
+}
+
+void adamw_step_cuda(const Tensor& param, const Tensor& grad, const Tensor& m, const Tensor& v,
+                     at::IntArrayRef offsets, at::ArrayRef<double> lr,
+                     at::ArrayRef<double> weight_decay, const Tensor& grad_scale, int64_t step,
+                     double beta1, double beta2, double eps, c10::string_view eps_mode) {
+  const auto slices = adamw_slices(param, grad, m, v, offsets, lr, weight_decay, grad_scale, step,
+                                   beta1, beta2, eps, {eps_mode.data(), eps_mode.size()});
+  if (slices.empty()) return;
+  const c10::cuda::CUDAGuard guard(param.device());
+  const Tensor scale = grad_scale.to(param.device(), at::kDouble);
+  const Tensor bounds = to_device(offsets.vec(), param);
+  AT_DISPATCH_FLOATING_TYPES(param.scalar_type(), "adamw_step", [&] {
+    std::vector<math::AdamWCoefficients<scalar_t>> held;
+    for (const AdamWSlice& slice : slices) held.push_back(cast<scalar_t>(slice.coefficients));
+    const Tensor coefficients = to_device(held, param);
+    const AdamWArgs<scalar_t> args{
+        param.mutable_data_ptr<scalar_t>(),
+        grad.const_data_ptr<scalar_t>(),
+        m.mutable_data_ptr<scalar_t>(),
+        v.mutable_data_ptr<scalar_t>(),
+        static_cast<const int64_t*>(bounds.const_data_ptr()),
+        static_cast<const math::AdamWCoefficients<scalar_t>*>(coefficients.const_data_ptr()),
+        static_cast<int64_t>(slices.size()),
+        offsets.front(),
+        offsets.back(),
+        scale.const_data_ptr<double>()};
+    C10_CUDA_CHECK(launch_adamw(args, c10::cuda::getCurrentCUDAStream()));
+  });
+}
+
+Tensor grad_norm_cuda(const Tensor& grad) {
+  const Tensor in = grad.contiguous();
+  const c10::cuda::CUDAGuard guard(in.device());
+  const Tensor norm = at::empty({}, in.options().dtype(at::kDouble));
+  const Tensor workspace =
+      at::empty({static_cast<int64_t>(grad_norm_workspace_bytes())}, in.options().dtype(at::kByte));
+  AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "grad_norm", [&] {
+    C10_CUDA_CHECK(launch_grad_norm(in.const_data_ptr<scalar_t>(), in.numel(),
+                                    norm.mutable_data_ptr<double>(), workspace.mutable_data_ptr(),
+                                    c10::cuda::getCurrentCUDAStream()));
+  });
+  return norm;
+}
+
+Tensor dropout_cuda(const Tensor& x, double p, int64_t seed) {
+  check_dropout(x, p);
+  const Tensor in = x.contiguous();
+  const c10::cuda::CUDAGuard guard(in.device());
+  const Tensor out = at::empty(in.sizes(), in.options());
+  AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "dropout", [&] {
+    const DropoutArgs<scalar_t> args{
+        in.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>(),      in.numel(), seed,
+        math::dropout_threshold(p),    static_cast<scalar_t>(1.0 / (1.0 - p))};
+    C10_CUDA_CHECK(launch_dropout(args, c10::cuda::getCurrentCUDAStream()));
+  });
+  return out;
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> sample_cuda(const Tensor& logits, const Tensor& keys,
+                                                       int64_t seed, double temperature,
+                                                       int64_t top_k, double top_p, double min_p) {
+  check_sample(logits, keys, temperature, top_k, top_p, min_p);
+  const c10::cuda::CUDAGuard guard(logits.device());
+  const Tensor key = keys.contiguous();
+  const Tensor uniforms = at::empty({key.size(0)}, key.options().dtype(at::kDouble));
+  C10_CUDA_CHECK(launch_sample_uniforms(key.const_data_ptr<int64_t>(), key.size(0), seed,
+                                        uniforms.mutable_data_ptr<double>(),
+                                        c10::cuda::getCurrentCUDAStream()));
+  return composite::sample(logits, uniforms, temperature, top_k, top_p, min_p);
+}
+
+Tensor rms_norm_cuda(const Tensor& x, const Tensor& weight, double eps) {
+  check_rms_norm(x, weight, eps);
+  return composite::rms_norm(x, weight, eps);
+}
+
+Tensor swiglu_cuda(const Tensor& x) {
+  check_swiglu(x);
+  return composite::swiglu(x);
+}
+
+std::tuple<Tensor, Tensor> attention_forward_cuda(const Tensor& qkv, const Tensor& cu_seqlens,
+                                                  const Tensor& cos, const Tensor& sin,
+                                                  int64_t heads, int64_t kv_heads, int64_t head_dim,
+                                                  double scale, int64_t window) {
+  const AttentionShape shape =
+      check_attention(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
+  return composite::attention_forward(shape, qkv, cu_seqlens, cos, sin);
+}
+
+Tensor attention_cuda(const Tensor& qkv, const Tensor& cu_seqlens, const Tensor& cos,
+                      const Tensor& sin, int64_t heads, int64_t kv_heads, int64_t head_dim,
+                      double scale, int64_t window) {
+  return std::get<0>(
+      attention_forward_cuda(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window));
+}
+
+Tensor attention_backward_cuda(const Tensor& grad, const Tensor& qkv, const Tensor& cu_seqlens,
+                               const Tensor& cos, const Tensor& sin, const Tensor& out,
+                               const Tensor& lse, int64_t heads, int64_t kv_heads, int64_t head_dim,
+                               double scale, int64_t window) {
+  const AttentionShape shape =
+      check_attention(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
+  return composite::attention_backward(shape, grad, qkv, cu_seqlens, cos, sin, out, lse);
+}
+
+Tensor decode_attention_cuda(const Tensor& qkv, const Tensor& k_cache, const Tensor& v_cache,
+                             const Tensor& block_table, const Tensor& positions, const Tensor& cos,
+                             const Tensor& sin, int64_t heads, int64_t kv_heads, int64_t head_dim,
+                             double scale, int64_t window) {
+  const AttentionShape shape =
+      check_decode_attention(qkv, k_cache, v_cache, block_table, positions, cos, sin, heads,
+                             kv_heads, head_dim, scale, window);
+  return composite::decode_attention(shape, qkv, k_cache, v_cache, block_table, positions, cos,
+                                     sin);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(hone, CUDA, m) {
+  m.impl("adamw_step", &adamw_step_cuda);
+  m.impl("grad_norm", &grad_norm_cuda);
+  m.impl("dropout", &dropout_cuda);
+  m.impl("sample", &sample_cuda);
+  m.impl("rms_norm", &rms_norm_cuda);
+  m.impl("_rms_norm_backward", &composite::rms_norm_backward);
+  m.impl("swiglu", &swiglu_cuda);
+  m.impl("_swiglu_backward", &composite::swiglu_backward);
+  m.impl("attention", &attention_cuda);
+  m.impl("_attention_forward", &attention_forward_cuda);
+  m.impl("_attention_backward", &attention_backward_cuda);
+  m.impl("decode_attention", &decode_attention_cuda);
+}
+
+}  // namespace hone::kernels::cuda

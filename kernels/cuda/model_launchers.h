@@ -1,0 +1,75 @@
+#pragma once
+
+// Host launchers of the model and optimizer kernels: plain pointers on one device, an explicit
+// stream, cudaError_t out, no torch. Asynchronous, no allocation. T is float or double.
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/math/adamw.h"
+
+namespace hone::kernels::cuda {
+
+/// A chunk of raw logits, one row a token.
+template <typename T>
+struct HeadRowArgs {
+  T* logits;               // [rows,vocabulary]
+  const int64_t* targets;  // [rows], in [0, vocabulary)
+  T* logprobs;             // [rows]
+  T* entropy;              // [rows] of softmax(logits/temperature), or null
+  int64_t rows;
+  int64_t vocabulary;
+  double temperature;
+};
+
+/// Writes logprobs and entropy; reads the logits twice.
+template <typename T>
+cudaError_t launch_head_rows_forward(const HeadRowArgs<T>& args, cudaStream_t stream);
+
+/// Reads logprobs and grad [rows] = d loss / d logprob; logits become d loss / d logits.
+template <typename T>
+cudaError_t launch_head_rows_backward(const HeadRowArgs<T>& args, const T* grad,
+                                      cudaStream_t stream);
+
+template <typename T>
+struct AdamWArgs {
+  T* param;                                        // [size of the arena]
+  const T* grad;                                   // likewise
+  T *m, *v;                                        // likewise
+  const int64_t* offsets;                          // [slices+1] on the device, never falling
+  const math::AdamWCoefficients<T>* coefficients;  // [slices] on the device
+  int64_t slices;
+  int64_t begin, end;        // offsets[0] and offsets[slices], known to the host
+  const double* grad_scale;  // one element on the device
+};
+
+template <typename T>
+cudaError_t launch_adamw(const AdamWArgs<T>& args, cudaStream_t stream);
+
+size_t grad_norm_workspace_bytes();
+
+/// norm = sqrt(sum of squares), in double and in a fixed order.
+template <typename T>
+cudaError_t launch_grad_norm(const T* grad, int64_t size, double* norm, void* workspace,
+                             cudaStream_t stream);
+
+template <typename T>
+struct DropoutArgs {
+  const T* x;  // [size]
+  T* y;        // [size]
+  int64_t size;
+  int64_t seed;
+  uint32_t threshold;  // math::dropout_threshold(p)
+  T keep;              // 1/(1-p)
+};
+
+template <typename T>
+cudaError_t launch_dropout(const DropoutArgs<T>& args, cudaStream_t stream);
+
+/// uniforms[r] = math::sample_uniform(seed, keys[r][0], keys[r][1], keys[r][2]).
+cudaError_t launch_sample_uniforms(const int64_t* keys, int64_t rows, int64_t seed,
+                                   double* uniforms, cudaStream_t stream);
+
+}  // namespace hone::kernels::cuda

@@ -1,0 +1,97 @@
+// Row passes over a chunk of raw logits: one block a row, so that a row of 150,000 logits keeps 256
+// threads busy. The reduction order depends on the vocabulary only: same input, same bits.
+
+#include <cmath>
+#include <cub/block/block_reduce.cuh>
+
+#include "kernels/cuda/model_launchers.h"
+
+namespace hone::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+/// Sums over t = (logit - top) / temperature of the logits seen so far; online softmax (Milakov &
+/// Gimelshein 2018) with the entropy's sum carried along.
+template <typename T>
+struct SoftmaxSums {
+  T top;       // largest logit; -inf when empty
+  T sum;       // of e^t
+  T weighted;  // of e^t * t
+};
+
+template <typename T>
+struct MergeSoftmax {
+  T inverse_temperature;
+
+  __device__ SoftmaxSums<T> operator()(const SoftmaxSums<T>& a, const SoftmaxSums<T>& b) const {
+    if (b.sum == T(0)) return a;
+    if (a.sum == T(0)) return b;
+    const bool first = a.top >= b.top;
+    const SoftmaxSums<T>& high = first ? a : b;
+    const SoftmaxSums<T>& low = first ? b : a;
+    const T shift = (low.top - high.top) * inverse_temperature;
+    const T shrink = std::exp(shift);
+    return {high.top, high.sum + low.sum * shrink,
+            high.weighted + shrink * (low.weighted + shift * low.sum)};
+  }
+};
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads) head_rows_forward_kernel(HeadRowArgs<T> a) {
+  using Reduce = cub::BlockReduce<SoftmaxSums<T>, kThreads>;
+  __shared__ typename Reduce::TempStorage storage;
+  const T* row = a.logits + static_cast<int64_t>(blockIdx.x) * a.vocabulary;
+  const MergeSoftmax<T> merge{static_cast<T>(1.0 / a.temperature)};
+  SoftmaxSums<T> mine{-INFINITY, T(0), T(0)};
+  for (int64_t j = threadIdx.x; j < a.vocabulary; j += kThreads) {
+    if (row[j] > -INFINITY || row[j] != row[j]) mine = merge(mine, {row[j], T(1), T(0)});
+  }
+  const SoftmaxSums<T> total = Reduce(storage).Reduce(mine, merge);
+  if (threadIdx.x != 0) return;
+  const T chosen = (row[a.targets[blockIdx.x]] - total.top) * merge.inverse_temperature;
+  const T log_sum = std::log(total.sum);
+  a.logprobs[blockIdx.x] = chosen - log_sum;
+  if (a.entropy != nullptr) a.entropy[blockIdx.x] = log_sum - total.weighted / total.sum;
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    head_rows_backward_kernel(HeadRowArgs<T> a, const T* grad) {
+  T* row = a.logits + static_cast<int64_t>(blockIdx.x) * a.vocabulary;
+  const int64_t target = a.targets[blockIdx.x];
+  const T inverse = static_cast<T>(1.0 / a.temperature);
+  const T g = grad[blockIdx.x] * inverse, logprob = a.logprobs[blockIdx.x], chosen = row[target];
+  __syncthreads();  // every thread has read the target's logit before one overwrites it
+  for (int64_t j = threadIdx.x; j < a.vocabulary; j += kThreads) {
+    const T p = std::exp((row[j] - chosen) * inverse + logprob);
+    // A token that is masked out may have p = inf or NaN; 0 times that must stay 0.
+    row[j] = g == T(0) ? T(0) : g * ((j == target ? T(1) : T(0)) - p);
+  }
+}
+
+}  // namespace
+
+template <typename T>
+cudaError_t launch_head_rows_forward(const HeadRowArgs<T>& args, cudaStream_t stream) {
+  if (args.rows == 0) return cudaSuccess;
+  head_rows_forward_kernel<<<static_cast<unsigned>(args.rows), kThreads, 0, stream>>>(args);
+  return cudaGetLastError();
+}
+
+template <typename T>
+cudaError_t launch_head_rows_backward(const HeadRowArgs<T>& args, const T* grad,
+                                      cudaStream_t stream) {
+  if (args.rows == 0) return cudaSuccess;
+  head_rows_backward_kernel<<<static_cast<unsigned>(args.rows), kThreads, 0, stream>>>(args, grad);
+  return cudaGetLastError();
+}
+
+template cudaError_t launch_head_rows_forward(const HeadRowArgs<float>&, cudaStream_t);
+template cudaError_t launch_head_rows_forward(const HeadRowArgs<double>&, cudaStream_t);
+template cudaError_t launch_head_rows_backward(const HeadRowArgs<float>&, const float*,
+                                               cudaStream_t);
+template cudaError_t launch_head_rows_backward(const HeadRowArgs<double>&, const double*,
+                                               cudaStream_t);
+
+}  // namespace hone::kernels::cuda
