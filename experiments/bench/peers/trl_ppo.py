@@ -9,6 +9,7 @@ critic, all epochs); rollout and scoring are printed beside it. Each round runs 
 are compared. Run it on a quiet machine: a second busy job makes both several times slower.
 """
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -62,7 +63,8 @@ def trl_seconds(model_dir, iterations, threads):
         ppo_trainer.np.random.permutation = stamped
         trainer.log = lambda *_, **__: ends.append(time.perf_counter())
         try:
-            trainer.train()
+            with contextlib.redirect_stdout(sys.stderr):
+                trainer.train()
         finally:
             ppo_trainer.np.random.permutation = permutation
     starts = epochs[::EPOCHS]
