@@ -46,6 +46,7 @@ std::vector<AddedToken> parse_added_tokens(const JsonField& field) {
     const JsonField token = field.at(i);
     AddedToken added;
     added.content = token.at("content").text();
+    added.decoded = added.content;
     added.id = static_cast<int32_t>(token.at("id").integer(0, INT32_MAX));
     added.special = token.boolean_or("special", false);
     added.single_word = token.boolean_or("single_word", false);

@@ -15,6 +15,7 @@ namespace hone::engine {
 
 struct AddedToken {
   std::string content;
+  std::string decoded;  // what the decoder gets: the content as normalized text has it
   int32_t id = 0;
   bool single_word = false;  // only between non-words
   bool lstrip = false;       // takes the white space at its left

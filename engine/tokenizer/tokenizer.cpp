@@ -43,25 +43,29 @@ Tokenizer::Impl::Impl(std::string text, const JsonField& root)
 
 void Tokenizer::Impl::index_added_tokens(const JsonField& field) {
   const Vocabulary& vocabulary = model.vocabulary();
-  // As for the vocabulary: holes are known, a million of them is not.
-  const int64_t limit =
-      vocabulary.size() + 4 * static_cast<int64_t>(added.size()) + (int64_t{1} << 20);
   vocab_size = vocabulary.size();
+  // `tokenizers` numbers new tokens itself, from the size of the vocabulary on in the order of the
+  // file: with any other id in the file, models would have been trained with ids that it never
+  // gave.
+  int64_t next = vocabulary.count();
   for (size_t i = 0; i < added.size(); ++i) {
-    const AddedToken& token = added[i];
+    AddedToken& token = added[i];
+    const JsonField place = field.at(i);
+    if (token.content.empty()) place.at("content").fail("a text");
     const int32_t known = vocabulary.id_of(token.content);
     if (known >= 0 && known != token.id) {
-      field.at(i).at("id").fail("the token's id in the vocabulary, " + std::to_string(known));
+      place.at("id").fail("the token's id in the vocabulary, " + std::to_string(known));
     }
-    if (known < 0 && vocabulary.has(token.id)) {
-      field.at(i).at("id").fail("an id that no other token has");
+    if (known < 0 && (token.id != next++ || vocabulary.has(token.id))) {
+      place.at("id").fail("the first id behind the vocabulary and the tokens before, " +
+                          std::to_string(next - 1));
     }
-    if (token.id >= limit) field.at(i).at("id").fail("at most " + std::to_string(limit - 1));
-    const auto by_id = added_by_id.try_emplace(token.id, token).first;
-    const auto by_content = added_by_content.try_emplace(token.content, token.id).first;
-    if (by_id->second.content != token.content || by_content->second != token.id) {
-      field.at(i).at("id").fail("added tokens and their ids to be unique");
+    // What the decoder has to undo, the normalizer has done.
+    if (token.normalized) token.decoded = normalizer.apply(token.content);
+    if (!added_by_content.try_emplace(token.content, token.id).second) {
+      place.at("content").fail("added tokens to be unique");
     }
+    added_by_id.emplace(token.id, token);
     vocab_size = std::max(vocab_size, int64_t{token.id} + 1);
   }
 }
@@ -69,7 +73,7 @@ void Tokenizer::Impl::index_added_tokens(const JsonField& field) {
 std::string_view Tokenizer::Impl::token_of(int64_t id) const {
   if (id < 0 || id >= vocab_size) return {};
   const auto found = added_by_id.find(static_cast<int32_t>(id));
-  return found != added_by_id.end() ? std::string_view(found->second.content)
+  return found != added_by_id.end() ? std::string_view(found->second.decoded)
                                     : model.vocabulary().token_of(id);
 }
 

@@ -37,7 +37,7 @@ def tokenize(model, texts, *flags):
 WORDS = ("the film isn't 'They'LL we've I'm 12345 3.14 don't naïve Größe ÉTÉ Straße Ωmega привет "
          "мир 你好世界 こんにちは 한국어 שלום مرحبا हिन्दी ไทย ελληνικά x_y __init__ ﬁne ½ Ⅷ ① e\u0301 "
          "A\u030a \u1100\u1161\u11a8 ſ's 'ſ İstanbul <s> </s> <unk> <|endoftext|> <|im_start|> "
-         "[TAG] tag TAG word").split(" ")
+         "[TAG] tag TAG word").split(" ") + ["the film", "TAG word"]
 SPACES = [" ", "  ", "   ", "\n", "\r\n", "\t", "\u00a0", "\u3000", "\u2028", "\u200b", "\u180e",
           "\u0085", "\v", "\u2003", " \n", "\n "]
 EMOJI = ["😀", "👨‍👩‍👧‍👦", "🏳️‍🌈", "🇩🇪", "👍🏽", "❤️", "☃", "🫠"]

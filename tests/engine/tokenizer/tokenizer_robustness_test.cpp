@@ -38,8 +38,9 @@ std::string small_tokenizer() {
       {"type": "Digits", "individual_digits": true},
       {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first"},
       {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]})json");
-  file["added_tokens"].push_back(json::parse(R"({"id": 300, "content": "[TAG]", "lstrip": true,
+  file["added_tokens"].push_back(json::parse(R"({"id": 0, "content": "[TAG]", "lstrip": true,
     "rstrip": true, "single_word": true, "normalized": true, "special": false})"));
+  file["added_tokens"].back()["id"] = file["model"]["vocab"].size();
   return file.dump();
 }
 
