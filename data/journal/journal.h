@@ -32,6 +32,7 @@ struct RaterRef {
   bool expert = false;  // also gets escalated questions
   std::vector<std::string> languages;
   std::string session;  // of the service; session caps count by it
+  std::vector<std::string> held;  // live assignments that the page keeps: next() gives a further one
 };
 
 /// A question as one rater sees it. Nothing in it says who wrote a candidate.
