@@ -132,7 +132,14 @@ void JsonField::require_object() const {
 void JsonField::fail(const std::string& expected) const { fail(expected, shown_json(*value_)); }
 
 void JsonField::fail(const std::string& expected, const std::string& got) const {
-  throw InputError(where_, path_.empty() ? "content" : path_, expected, got);
+  // Keys of the file may be in the path and in what was expected.
+  const auto one_line = [](std::string text) {
+    for (char& c : text) {
+      if (static_cast<unsigned char>(c) < ' ') c = '?';
+    }
+    return text;
+  };
+  throw InputError(where_, path_.empty() ? "content" : one_line(path_), one_line(expected), got);
 }
 
 }  // namespace hone::engine

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "data/error.h"
+#include "engine/io/json.h"
 #include "engine/tokenizer/regex_syntax.h"
 #include "engine/tokenizer/utf8.h"
 
@@ -65,7 +66,7 @@ Regex::Regex(std::string_view pattern, const std::string& where)
                               &error, &offset, nullptr);
   if (code_->code == nullptr) {
     throw InputError(where, "pattern", "a valid regular expression",
-                     error_text(error) + " in " + std::string(pattern));
+                     error_text(error) + " in " + shown_json(std::string(pattern)));
   }
   code_->compiled = pcre2_jit_compile(code_->code, PCRE2_JIT_COMPLETE) == 0;
 }
