@@ -32,7 +32,8 @@ struct RaterRef {
   bool expert = false;  // also gets escalated questions
   std::vector<std::string> languages;
   std::string session;  // of the service; session caps count by it
-  std::vector<std::string> held;  // live assignments that the page keeps: next() gives a further one
+  std::vector<std::string>
+      held;  // live assignments that the page keeps: next() gives a further one
 };
 
 /// A question as one rater sees it. Nothing in it says who wrote a candidate.
@@ -46,12 +47,12 @@ struct Assignment {
   std::vector<std::string> texts;  // candidates in the order shown, known model names scrubbed
   std::string language;
   int64_t served_us = 0, expires_us = 0;
-  int64_t dwell_ms = 0;        // least time between serving and answering
-  bool ask_rationale = false;  // ask for a reason after the choice
-  bool escalated = false;      // an expert decides what raters could not
+  int64_t dwell_ms = 0;             // least time between serving and answering
+  bool ask_rationale = false;       // ask for a reason after the choice
+  bool escalated = false;           // an expert decides what raters could not
   std::vector<std::string> others;  // escalated only: bodies of the raters' answers in this
                                     // order shown, to be revealed after the expert's own answer
-  std::string draft;  // body saved last for this assignment; empty: none
+  std::string draft;                // body saved last for this assignment; empty: none
 };
 
 /// What a rater says. `body` is JSON by kind (service/API.md); positions in it are positions on
@@ -68,6 +69,12 @@ struct Receipt {
   std::string hash;      // audit chain's head after it, hex
   int64_t at_us = 0;
   bool repeated = false;  // the key had been used: this is the receipt of then
+};
+
+/// The assignment is no longer the rater's: unknown, answered, or expired and given to another.
+class LeaseError : public InputError {
+ public:
+  using InputError::InputError;
 };
 
 enum class NoQuestion { kDone, kAllLeased, kSessionCap, kDailyCap, kNotQualified, kLanguage };
@@ -92,14 +99,15 @@ struct JournalAnswer {
   std::string project, question, rater, kind, body, client, idempotency_key;
   std::vector<uint8_t> shown;  // shown[p] = index of the candidate at screen position p
   int64_t served_us = 0, answered_us = 0;
-  int64_t supersedes = 0;      // sequence of the answer that this replaces; 0: none
-  bool undone = false;         // a later row takes it back
+  int64_t supersedes = 0;  // sequence of the answer that this replaces; 0: none
+  bool undone = false;     // a later row takes it back
   bool gold = false, gold_right = false, repeat = false, escalation = false, sealed = false;
   std::string guideline_hash;
 };
 
 struct QueueCounts {
-  int64_t questions = 0, open_slots = 0, leased = 0, complete = 0, escalated = 0, leases_expired = 0;
+  int64_t questions = 0, open_slots = 0, leased = 0, complete = 0, escalated = 0,
+          leases_expired = 0;
   int64_t answers = 0, unsealed = 0;
 };
 
@@ -132,8 +140,8 @@ class Journal {
   bool renew(const RaterRef& rater, const std::string& assignment, int64_t token, int64_t now_us);
   void save_draft(const RaterRef& rater, const std::string& assignment, int64_t token,
                   const std::string& body);
-  /// InputError when the body does not fit the kind, the dwell time has not passed or the lease is
-  /// another's. An expired lease whose slot is still free is honoured.
+  /// InputError when the body does not fit the kind or the dwell time has not passed; LeaseError
+  /// when the lease is lost. An expired lease whose slot is still free is honoured.
   Receipt submit(const RaterRef& rater, const AnswerRequest& answer, int64_t now_us);
   /// Takes back the rater's last answer (a superseding row) and leases its slot to them again, with
   /// the old body as draft. Nothing to undo, or the slot's answer is sealed and past: InputError.

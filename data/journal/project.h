@@ -36,25 +36,25 @@ struct Project {
   std::string guideline;       // Markdown
   std::string guideline_hash;  // SHA-256 of it; filled in by the journal
   std::vector<RatingDimension> dimensions;
-  std::vector<std::string> span_labels;   // kSpans
+  std::vector<std::string> span_labels;  // kSpans
   std::vector<std::string> flags = {"unsafe", "personal-data", "wrong-language", "cannot-judge"};
-  std::vector<std::string> languages;     // codes offered; empty: any
-  std::vector<std::string> scrub;         // further names never to be shown ("model names")
-  int64_t overlap = 1;                    // accepted answers a question
-  double gold_share = 0.0;                // of what a rater sees
-  double repeat_share = 0.05;             // own questions again, sides swapped
-  int64_t dwell_ms = 700;                 // least time before an answer is taken ...
-  int64_t dwell_ms_per_100_chars = 120;   // ... and for each 100 characters of the candidates,
-  int64_t dwell_max_ms = 15000;           // but never longer than this
-  int64_t lease_s = 600;                  // an assignment not answered by then goes to others
-  int64_t session_answers = 0;            // answers a session before a break; 0: no cap
-  int64_t session_minutes = 0;            // 0: no cap
-  int64_t daily_answers = 0;              // a rater a day; 0: no cap
-  int64_t qualification_questions = 0;    // asked first; 0: none
-  double qualification_share = 0.7;       // of them right, to go on
-  double rationale_share = 0.1;           // of answers after which a reason is asked
-  std::string join = "invitation";        // or "open": anyone who reaches the page may rate
-  int64_t seed = 0;                       // keys the left/right order together with a store secret
+  std::vector<std::string> languages;    // codes offered; empty: any
+  std::vector<std::string> scrub;        // further names never to be shown ("model names")
+  int64_t overlap = 1;                   // accepted answers a question
+  double gold_share = 0.0;               // of what a rater sees
+  double repeat_share = 0.05;            // own questions again, sides swapped
+  int64_t dwell_ms = 700;                // least time before an answer is taken ...
+  int64_t dwell_ms_per_100_chars = 120;  // ... and for each 100 characters of the candidates,
+  int64_t dwell_max_ms = 15000;          // but never longer than this
+  int64_t lease_s = 600;                 // an assignment not answered by then goes to others
+  int64_t session_answers = 0;           // answers a session before a break; 0: no cap
+  int64_t session_minutes = 0;           // 0: no cap
+  int64_t daily_answers = 0;             // a rater a day; 0: no cap
+  int64_t qualification_questions = 0;   // asked first; 0: none
+  double qualification_share = 0.7;      // of them right, to go on
+  double rationale_share = 0.1;          // of answers after which a reason is asked
+  std::string join = "invitation";       // or "open": anyone who reaches the page may rate
+  int64_t seed = 0;                      // keys the left/right order together with a store secret
 
   /// Reads project.toml (`guideline_file` is relative to it). InputError names file, line and key.
   static Project load(const std::filesystem::path& file);

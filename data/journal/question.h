@@ -12,7 +12,7 @@
 namespace hone::data {
 
 struct Candidate {
-  std::string id;           // unique in the question; by default made from the content
+  std::string id;  // unique in the question; by default made from the content
   std::string text;
   std::string policy_hash;  // policy that wrote it; empty: people, or unknown
   std::string sampler;      // JSON of the sampler's settings; empty: unknown
