@@ -1,7 +1,6 @@
-#include "data/sqlite/database.h"
-
 #include <gtest/gtest.h>
 
+#include "data/sqlite/database.h"
 #include "tests/data/temporary_directory.h"
 
 namespace hone::data::sqlite {

@@ -22,9 +22,9 @@ struct HeadLimits {
 struct ParsedHead {
   enum class State { kIncomplete, kComplete, kRefused };
   State state = State::kIncomplete;
-  int status = 400;       // kRefused: with this ...
-  std::string message;    // ... and this
-  size_t bytes = 0;       // kComplete: of the head, with the empty line
+  int status = 400;     // kRefused: with this ...
+  std::string message;  // ... and this
+  size_t bytes = 0;     // kComplete: of the head, with the empty line
   uint64_t body_bytes = 0;
   bool keep_alive = true;
   bool expects_continue = false;

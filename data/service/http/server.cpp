@@ -106,9 +106,8 @@ struct HttpServer::Impl {
     }
     if (::listen(listener.get(), 4096) != 0) throw_socket_error(name);
     getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address.storage), &address.size);
-    port = ntohs(family == AF_INET
-                     ? reinterpret_cast<sockaddr_in&>(address.storage).sin_port
-                     : reinterpret_cast<sockaddr_in6&>(address.storage).sin6_port);
+    port = ntohs(family == AF_INET ? reinterpret_cast<sockaddr_in&>(address.storage).sin_port
+                                   : reinterpret_cast<sockaddr_in6&>(address.storage).sin6_port);
     epoll = FileDescriptor(::epoll_create1(EPOLL_CLOEXEC));
     wake = FileDescriptor(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     if (!epoll.is_open() || !wake.is_open()) throw_socket_error("epoll");
@@ -217,8 +216,8 @@ void HttpServer::Impl::accept_all() {
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     const uint64_t id = next_id++;
     try {
-      connections[id] = std::make_unique<Connection>(id, socket, address, tls.get(), options, admit,
-                                                     now_ms());
+      connections[id] =
+          std::make_unique<Connection>(id, socket, address, tls.get(), options, admit, now_ms());
     } catch (const IoError&) {  // no memory for another TLS connection: the others go on
       connections.erase(id);
       continue;

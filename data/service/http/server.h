@@ -18,10 +18,10 @@
 namespace hone::data::service {
 
 struct ServerOptions {
-  std::string address = "127.0.0.1";  // an IPv4 or IPv6 address
-  uint16_t port = 8080;               // 0: any free one
-  int workers = 32;                   // a worker waits for the disk while it answers
-  size_t connections = 16384;         // at most; further ones are hung up on
+  std::string address = "127.0.0.1";   // an IPv4 or IPv6 address
+  uint16_t port = 8080;                // 0: any free one
+  int workers = 32;                    // a worker waits for the disk while it answers
+  size_t connections = 16384;          // at most; further ones are hung up on
   size_t connections_per_address = 0;  // 0: no limit
   int head_ms = 10000, body_ms = 30000, write_ms = 30000, idle_ms = 75000;
   int drain_ms = 10000;  // for requests in progress when the server stops
