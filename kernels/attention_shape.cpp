@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include "kernels/bfloat16.h"
 #include "kernels/checks.h"
 
 namespace hone::kernels {
@@ -20,13 +21,16 @@ AttentionShape attention_shape(const char* op, const at::Tensor& qkv, const at::
   HONE_CHECK(std::isfinite(scale) && scale >= 0, op, "scale", "a finite number, or 0", scale);
   HONE_CHECK(window >= 0, op, "window", "at least 1, or 0 for none", window);
   check::rank(op, "qkv", qkv, 2);
-  check::floating(op, "qkv", qkv);
+  check::model_floating(op, "qkv", qkv);
   const int64_t width = (heads + 2 * kv_heads) * head_dim;
   HONE_CHECK(qkv.size(1) == width, op, "qkv",
              "[N,(heads+2*kv_heads)*head_dim] = [N," + std::to_string(width) + "]",
              check::describe(qkv));
   check::rank(op, "cos", cos, 2);
-  check::dtype(op, "cos", cos, qkv.scalar_type());
+  // Angles of a long text need more than bfloat16's 8 bits: float32 tables go with it as well.
+  if (cos.scalar_type() != compute_type(qkv.scalar_type())) {
+    check::dtype(op, "cos", cos, qkv.scalar_type());
+  }
   check::same_device(op, "cos", cos, "qkv", qkv);
   HONE_CHECK(cos.size(1) == head_dim / 2, op, "cos",
              "[P,head_dim/2] = [P," + std::to_string(head_dim / 2) + "]", check::describe(cos));

@@ -19,6 +19,12 @@ void floating(const char* op, const char* argument, const at::Tensor& x) {
              argument, "float32 or float64", describe(x));
 }
 
+void model_floating(const char* op, const char* argument, const at::Tensor& x) {
+  HONE_CHECK(x.defined() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble ||
+                             x.scalar_type() == at::kBFloat16),
+             op, argument, "float32, float64 or bfloat16", describe(x));
+}
+
 void rank(const char* op, const char* argument, const at::Tensor& x, int64_t dim) {
   HONE_CHECK(x.defined() && x.dim() == dim, op, argument,
              c10::str(dim, dim == 1 ? " dimension" : " dimensions"), describe(x));

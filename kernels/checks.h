@@ -22,6 +22,9 @@ std::string describe(const at::Tensor& x);
 /// float32 or float64.
 void floating(const char* op, const char* argument, const at::Tensor& x);
 
+/// float32, float64 or bfloat16: what the model ops take.
+void model_floating(const char* op, const char* argument, const at::Tensor& x);
+
 /// Exactly `dim` dimensions.
 void rank(const char* op, const char* argument, const at::Tensor& x, int64_t dim);
 

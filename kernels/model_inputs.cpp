@@ -39,7 +39,7 @@ void check_decode_rows(const at::Tensor& block_table, const at::Tensor& row_posi
 
 void check_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   check::rank("rms_norm", "x", x, 2);
-  check::floating("rms_norm", "x", x);
+  check::model_floating("rms_norm", "x", x);
   check::sizes("rms_norm", "weight", weight, {x.size(1)}, "[H]");
   check::dtype("rms_norm", "weight", weight, x.scalar_type());
   check::same_device("rms_norm", "weight", weight, "x", x);
@@ -48,12 +48,12 @@ void check_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 
 void check_swiglu(const at::Tensor& x) {
   check::rank("swiglu", "x", x, 2);
-  check::floating("swiglu", "x", x);
+  check::model_floating("swiglu", "x", x);
   HONE_CHECK(x.size(1) % 2 == 0, "swiglu", "x", "[N,2F]", check::describe(x));
 }
 
 void check_dropout(const at::Tensor& x, double p) {
-  check::floating("dropout", "x", x);
+  check::model_floating("dropout", "x", x);
   HONE_CHECK(p >= 0 && p < 1, "dropout", "p", "a number in [0, 1)", p);
 }
 
@@ -61,7 +61,7 @@ void check_sample(const at::Tensor& logits, const at::Tensor& keys, double tempe
                   int64_t top_k, double top_p, double min_p) {
   constexpr const char* kOp = "sample";
   check::rank(kOp, "logits", logits, 2);
-  check::floating(kOp, "logits", logits);
+  check::model_floating(kOp, "logits", logits);
   const int64_t rows = logits.size(0);
   HONE_CHECK(logits.size(1) > 0 || rows == 0, kOp, "logits", "[R,V] with V >= 1",
              check::describe(logits));

@@ -7,6 +7,10 @@
 // Layout: token streams are packed. A batch of B sequences is one flat stream of N tokens with
 // `cu_seqlens` [B+1] int64, cu_seqlens[0] = 0, cu_seqlens[B] = N. Nothing is padded.
 //
+// Types: float32 and float64; the model ops (head, transformer pieces, sample, dropout) also take
+// bfloat16, compute in float32 and round their results once. Log-probabilities, entropies, losses
+// and metrics of bfloat16 input are float32.
+//
 // Errors: c10::Error (RuntimeError in Python) that names op, argument, expected and got.
 
 #include <ATen/core/Tensor.h>
@@ -195,8 +199,8 @@ struct AttentionOptions {
 };
 /// Causal self-attention inside each sequence, with rotary embedding applied on load.
 /// qkv [N,(heads+2*kv_heads)*head_dim] straight from one projection, cos/sin [P,head_dim/2] tables
-/// (Hugging Face "rotate half" pairing i, i+head_dim/2); position of a token = its index in its
-/// sequence.
+/// (Hugging Face "rotate half" pairing i, i+head_dim/2) in the type of qkv or, for bfloat16, better
+/// in float32; position of a token = its index in its sequence.
 /// -> [N, heads*head_dim]. Differentiable in qkv.
 Tensor attention(const Tensor& qkv, const Tensor& cu_seqlens, const Tensor& cos, const Tensor& sin,
                  const AttentionOptions& options);

@@ -20,6 +20,7 @@
 #include "engine/models/block.h"
 #include "engine/models/families.h"
 #include "engine/models/rope.h"
+#include "kernels/bfloat16.h"
 #include "kernels/ops.h"
 
 namespace hone::engine {
@@ -118,7 +119,8 @@ void CausalLM::reserve_positions(int64_t positions) {
   const auto rounded =
       static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(positions, 64))));
   std::tie(cos_, sin_) =
-      rope_tables(config_, rounded, parameters_.data().scalar_type(), parameters_.data().device());
+      rope_tables(config_, rounded, kernels::compute_type(parameters_.data().scalar_type()),
+                  parameters_.data().device());
 }
 
 /// Rotates keys and scatters keys and values of packed tokens into the cache, layer by layer.
@@ -138,7 +140,8 @@ struct CausalLM::CacheWriter {
     const at::Tensor rotated =
         at::cat({first.mul(cos).sub_(second.mul(sin)), second.mul(cos).add_(first.mul(sin))}, 2);
     const auto scatter = [&](at::Tensor& blocks, const at::Tensor& values) {
-      blocks.view({cache.blocks * cache.block_size, kv, dim}).index_copy_(0, slots, values);
+      blocks.view({cache.blocks * cache.block_size, kv, dim})
+          .index_copy_(0, slots, values.to(blocks.scalar_type()));
     };
     scatter(cache.keys[layer], rotated);
     scatter(cache.values[layer], heads(key_start + kv * dim));

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/bfloat16.h"
 #include "kernels/checks.h"
 
 namespace hone::kernels {
@@ -104,7 +105,7 @@ HeadGradients for_each_head_chunk(
 void check_head(const char* op, const at::Tensor& hidden, const at::Tensor& weight,
                 const at::Tensor& targets, double temperature) {
   check::rank(op, "hidden", hidden, 2);
-  check::floating(op, "hidden", hidden);
+  check::model_floating(op, "hidden", hidden);
   check::rank(op, "weight", weight, 2);
   check::dtype(op, "weight", weight, hidden.scalar_type());
   check::same_device(op, "weight", weight, "hidden", hidden);
@@ -126,10 +127,10 @@ void check_head(const char* op, const at::Tensor& hidden, const at::Tensor& weig
 
 at::Tensor head_token_values(const char* op, const char* argument, const at::Tensor& x,
                              const at::Tensor& hidden) {
-  check::floating(op, argument, x);
+  check::model_floating(op, argument, x);
   check::sizes(op, argument, x, {hidden.size(0)}, "[N]");
   check::same_device(op, argument, x, "hidden", hidden);
-  return x.detach().to(hidden.scalar_type()).contiguous();
+  return x.detach().to(compute_type(hidden.scalar_type())).contiguous();
 }
 
 }  // namespace hone::kernels

@@ -32,7 +32,7 @@ HeadGradients for_each_head_chunk(
 void check_head(const char* op, const at::Tensor& hidden, const at::Tensor& weight,
                 const at::Tensor& targets, double temperature);
 
-/// [N], converted to the dtype of `hidden`, contiguous.
+/// [N], converted to the type that ops on `hidden` compute in, contiguous.
 at::Tensor head_token_values(const char* op, const char* argument, const at::Tensor& x,
                              const at::Tensor& hidden);
 

@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/attention_item.h"
 #include "kernels/cpu/parallel_items.h"
 #include "kernels/model_inputs.h"
@@ -20,10 +21,10 @@ struct Inputs {
          int64_t heads, int64_t kv_heads, int64_t head_dim, double scale, int64_t window)
       : shape(check_attention(qkv_in, cu_seqlens, cos_in, sin_in, heads, kv_heads, head_dim, scale,
                               window)),
-        qkv(qkv_in.contiguous()),
+        qkv(computed(qkv_in)),
         cu(cu_seqlens.contiguous()),
-        cos(cos_in.contiguous()),
-        sin(sin_in.contiguous()) {}
+        cos(computed(cos_in)),
+        sin(computed(sin_in)) {}
 
   int64_t sequences() const { return cu.size(0) - 1; }
   int64_t items() const { return sequences() * shape.kv_heads; }
@@ -49,9 +50,9 @@ std::tuple<Tensor, Tensor> attention_forward_cpu(const Tensor& qkv, const Tensor
                                                  double scale, int64_t window) {
   const Inputs in(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
   const int64_t tokens = qkv.size(0);
-  Tensor out = at::empty({tokens, heads * head_dim}, qkv.options());
-  Tensor lse = at::empty({heads, tokens}, qkv.options());
-  AT_DISPATCH_FLOATING_TYPES(qkv.scalar_type(), "attention", [&] {
+  Tensor out = at::empty({tokens, heads * head_dim}, in.qkv.options());
+  Tensor lse = at::empty({heads, tokens}, in.qkv.options());
+  AT_DISPATCH_FLOATING_TYPES(in.qkv.scalar_type(), "attention", [&] {
     const auto task = in.task<scalar_t>(out, lse);
     parallel_items(in.items(), [&] {
       return [&, scratch = AttentionScratch<scalar_t>()](int64_t item) mutable {
@@ -59,7 +60,7 @@ std::tuple<Tensor, Tensor> attention_forward_cpu(const Tensor& qkv, const Tensor
       };
     });
   });
-  return {out, lse};
+  return {rounded(out, qkv), lse};
 }
 
 Tensor attention_cpu(const Tensor& qkv, const Tensor& cu_seqlens, const Tensor& cos,
@@ -74,10 +75,10 @@ Tensor attention_backward_cpu(const Tensor& grad, const Tensor& qkv, const Tenso
                               const Tensor& lse, int64_t heads, int64_t kv_heads, int64_t head_dim,
                               double scale, int64_t window) {
   const Inputs in(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
-  const Tensor g = grad.contiguous();
-  Tensor d_qkv = at::empty(qkv.sizes(), qkv.options());
-  AT_DISPATCH_FLOATING_TYPES(qkv.scalar_type(), "attention", [&] {
-    auto task = in.task<scalar_t>(out, lse);
+  const Tensor g = computed(grad), held_out = computed(out);
+  Tensor d_qkv = at::empty(qkv.sizes(), in.qkv.options());
+  AT_DISPATCH_FLOATING_TYPES(in.qkv.scalar_type(), "attention", [&] {
+    auto task = in.task<scalar_t>(held_out, lse);
     task.grad = g.const_data_ptr<scalar_t>();
     task.d_qkv = d_qkv.data_ptr<scalar_t>();
     parallel_items(in.items(), [&] {
@@ -86,7 +87,7 @@ Tensor attention_backward_cpu(const Tensor& grad, const Tensor& qkv, const Tenso
       };
     });
   });
-  return d_qkv;
+  return rounded(d_qkv, qkv);
 }
 
 }  // namespace

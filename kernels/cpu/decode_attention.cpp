@@ -4,6 +4,9 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include <type_traits>
+
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/decode_row.h"
 #include "kernels/model_inputs.h"
 
@@ -20,25 +23,31 @@ Tensor decode_attention_cpu(const Tensor& qkv, const Tensor& k_cache, const Tens
       check_decode_attention(qkv, k_cache, v_cache, block_table, positions, cos, sin, heads,
                              kv_heads, head_dim, scale, window);
   const int64_t rows = qkv.size(0);
-  const Tensor in = qkv.contiguous(), table = block_table.contiguous();
-  const Tensor at_position = positions.contiguous(), c = cos.contiguous(), s = sin.contiguous();
-  Tensor out = at::empty({rows, heads * head_dim}, qkv.options());
-  AT_DISPATCH_FLOATING_TYPES(qkv.scalar_type(), "decode_attention", [&] {
+  const Tensor in = computed(qkv), table = block_table.contiguous();
+  const Tensor at_position = positions.contiguous(), c = computed(cos), s = computed(sin);
+  Tensor out = at::empty({rows, heads * head_dim}, in.options());
+  const auto run = [&](auto* k, auto* v, auto number) {
+    using T = decltype(number);
+    using S = std::remove_pointer_t<decltype(k)>;
     at::parallel_for(0, rows * kv_heads, 8, [&](int64_t begin, int64_t end) {
-      DecodeScratch<scalar_t> scratch;
+      DecodeScratch<T> scratch;
       for (int64_t item = begin; item < end; ++item) {
         const int64_t row = item / kv_heads, position = at_position.const_data_ptr<int64_t>()[row];
-        decode_row<scalar_t>(
-            {shape, in.const_data_ptr<scalar_t>() + row * shape.width,
-             c.const_data_ptr<scalar_t>() + position * (head_dim / 2),
-             s.const_data_ptr<scalar_t>() + position * (head_dim / 2), k_cache.data_ptr<scalar_t>(),
-             v_cache.data_ptr<scalar_t>(), table.const_data_ptr<int32_t>() + row * table.size(1),
-             k_cache.size(1), position, out.data_ptr<scalar_t>() + row * heads * head_dim},
-            item % kv_heads, scratch);
+        decode_row<T, S>({shape, in.const_data_ptr<T>() + row * shape.width,
+                          c.const_data_ptr<T>() + position * (head_dim / 2),
+                          s.const_data_ptr<T>() + position * (head_dim / 2), k, v,
+                          table.const_data_ptr<int32_t>() + row * table.size(1), k_cache.size(1),
+                          position, out.data_ptr<T>() + row * heads * head_dim},
+                         item % kv_heads, scratch);
       }
     });
+  };
+  // The caches are read in the type they hold; everything else is a row.
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, qkv.scalar_type(), "decode_attention", [&] {
+    using number_t = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
+    run(k_cache.data_ptr<scalar_t>(), v_cache.data_ptr<scalar_t>(), number_t());
   });
-  return out;
+  return rounded(out, qkv);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "kernels/cpu/decode_row.h"
 
+#include <c10/util/BFloat16.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -18,20 +20,33 @@ HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
 namespace {
 
-template <typename T>
-void rotate(const DecodeRow<T>& row, const T* from, T scale, T* to) {
+template <class D, typename T>
+HWY_INLINE hn::Vec<D> load(D d, const T* from) {
+  return hn::LoadU(d, from);
+}
+/// A bfloat16 is the upper half of a float32.
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const c10::BFloat16* from) {
+  const hn::Rebind<uint16_t, D> half;
+  const hn::RebindToUnsigned<D> whole;
+  const auto bits = hn::LoadU(half, reinterpret_cast<const uint16_t*>(from));
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(whole, bits)));
+}
+
+template <typename T, typename S, typename To>
+void rotate(const DecodeRow<T, S>& row, const T* from, T scale, To* to) {
   const int64_t half = row.shape.head_dim / 2;
   for (int64_t i = 0; i < half; ++i) {
     T first = from[i], second = from[i + half];
     math::rope_rotate(first, second, row.cos[i], row.sin[i]);
-    to[i] = first * scale;
-    to[i + half] = second * scale;
+    to[i] = static_cast<To>(first * scale);
+    to[i + half] = static_cast<To>(second * scale);
   }
 }
 
 /// visit(position, offset into the caches) for every visible position, block by block.
-template <typename T, typename Visit>
-HWY_INLINE void for_context(const DecodeRow<T>& row, int64_t kv_head, const Visit& visit) {
+template <typename T, typename S, typename Visit>
+HWY_INLINE void for_context(const DecodeRow<T, S>& row, int64_t kv_head, const Visit& visit) {
   const int64_t stride = row.shape.kv_heads * row.shape.head_dim;
   for (int64_t j = row.shape.first_key(row.position); j <= row.position;) {
     const int64_t inside = j % row.block_size;
@@ -62,8 +77,8 @@ T softmax(T* scores, int64_t count) {
 }
 
 /// `d` divides head_dim into whole vectors.
-template <class D, typename T>
-void attend(D d, const DecodeRow<T>& row, int64_t kv_head, DecodeScratch<T>& scratch) {
+template <class D, typename T, typename S>
+void attend(D d, const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& scratch) {
   const AttentionShape& s = row.shape;
   const int64_t dim = s.head_dim, lanes = hn::Lanes(d), first = s.first_key(row.position);
   const int64_t count = row.position + 1 - first;
@@ -79,8 +94,7 @@ void attend(D d, const DecodeRow<T>& row, int64_t kv_head, DecodeScratch<T>& scr
     for (int64_t g = 0; g < s.group; ++g) {
       auto sum = hn::Zero(d);
       for (int64_t i = 0; i < dim; i += lanes) {
-        sum = hn::MulAdd(hn::LoadU(d, query + g * dim + i), hn::LoadU(d, row.k_cache + offset + i),
-                         sum);
+        sum = hn::MulAdd(hn::LoadU(d, query + g * dim + i), load(d, row.k_cache + offset + i), sum);
       }
       scores[g * stride + j - first] = hn::GetLane(hn::SumOfLanes(d, sum));
     }
@@ -92,16 +106,15 @@ void attend(D d, const DecodeRow<T>& row, int64_t kv_head, DecodeScratch<T>& scr
     for (int64_t i = 0; i < dim; i += lanes) {
       auto sum = hn::Zero(d);
       for_context(row, kv_head, [&](int64_t j, int64_t offset) {
-        sum =
-            hn::MulAdd(hn::Set(d, weights[j - first]), hn::LoadU(d, row.v_cache + offset + i), sum);
+        sum = hn::MulAdd(hn::Set(d, weights[j - first]), load(d, row.v_cache + offset + i), sum);
       });
       hn::StoreU(hn::Mul(sum, inverse), d, out + i);
     }
   }
 }
 
-template <typename T>
-void decode(const DecodeRow<T>& row, int64_t kv_head, DecodeScratch<T>& scratch) {
+template <typename T, typename S>
+void decode(const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& scratch) {
   const AttentionShape& s = row.shape;
   const int64_t dim = s.head_dim;
   const int64_t block = row.blocks[row.position / row.block_size];
@@ -109,7 +122,7 @@ void decode(const DecodeRow<T>& row, int64_t kv_head, DecodeScratch<T>& scratch)
       ((block * row.block_size + row.position % row.block_size) * s.kv_heads + kv_head) * dim;
   rotate(row, row.qkv + (s.heads + kv_head) * dim, T(1), row.k_cache + here);
   const T* value = row.qkv + (s.heads + s.kv_heads + kv_head) * dim;
-  std::copy(value, value + dim, row.v_cache + here);
+  for (int64_t i = 0; i < dim; ++i) row.v_cache[here + i] = static_cast<S>(value[i]);
 
   const hn::ScalableTag<T> full;
   const hn::CappedTag<T, 8> eight;
@@ -131,6 +144,10 @@ void decode_f32(const DecodeRow<float>& row, int64_t kv_head, DecodeScratch<floa
 void decode_f64(const DecodeRow<double>& row, int64_t kv_head, DecodeScratch<double>& scratch) {
   decode(row, kv_head, scratch);
 }
+void decode_bf16(const DecodeRow<float, c10::BFloat16>& row, int64_t kv_head,
+                 DecodeScratch<float>& scratch) {
+  decode(row, kv_head, scratch);
+}
 
 }  // namespace
 }  // namespace hone::kernels::HWY_NAMESPACE
@@ -143,14 +160,20 @@ HWY_AFTER_NAMESPACE();
 namespace hone::kernels {
 
 HONE_EXPORT(decode);
+HWY_EXPORT(decode_bf16);
 
-template <typename T>
-void decode_row(const DecodeRow<T>& row, int64_t kv_head, DecodeScratch<T>& scratch) {
-  HONE_DISPATCH(T, decode)(row, kv_head, scratch);
+template <typename T, typename S>
+void decode_row(const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& scratch) {
+  if constexpr (std::is_same_v<T, S>) {
+    HONE_DISPATCH(T, decode)(row, kv_head, scratch);
+  } else {
+    HWY_DYNAMIC_DISPATCH(decode_bf16)(row, kv_head, scratch);
+  }
 }
 
 template void decode_row(const DecodeRow<float>&, int64_t, DecodeScratch<float>&);
 template void decode_row(const DecodeRow<double>&, int64_t, DecodeScratch<double>&);
+template void decode_row(const DecodeRow<float, c10::BFloat16>&, int64_t, DecodeScratch<float>&);
 
 }  // namespace hone::kernels
 

@@ -10,12 +10,13 @@
 
 namespace hone::kernels {
 
-template <typename T>
+/// S: what the caches hold; T: what is computed in.
+template <typename T, typename S = T>
 struct DecodeRow {
   AttentionShape shape;
   const T* qkv;           // the row, [width]
   const T *cos, *sin;     // of the row's position, [head_dim/2]
-  T *k_cache, *v_cache;   // [blocks, block_size, kv_heads, head_dim]
+  S *k_cache, *v_cache;   // [blocks, block_size, kv_heads, head_dim]
   const int32_t* blocks;  // the row of the block table
   int64_t block_size, position;
   T* out;  // [heads*head_dim]
@@ -29,7 +30,7 @@ struct DecodeScratch {
 
 /// Writes the rotated key and the value of this position, then attends. Reads and writes only the
 /// blocks that the row's table names.
-template <typename T>
-void decode_row(const DecodeRow<T>& row, int64_t kv_head, DecodeScratch<T>& scratch);
+template <typename T, typename S>
+void decode_row(const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& scratch);
 
 }  // namespace hone::kernels

@@ -83,6 +83,7 @@ HWY_AFTER_NAMESPACE();
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/float_dispatch.h"
 #include "kernels/model_inputs.h"
 
@@ -99,18 +100,18 @@ constexpr int64_t kTask = 8192;
 
 Tensor dropout_cpu(const Tensor& x, double p, int64_t seed) {
   check_dropout(x, p);
-  const Tensor in = x.contiguous();
-  Tensor out = at::empty(x.sizes(), x.options());
+  const Tensor in = computed(x);
+  Tensor out = at::empty(x.sizes(), in.options());
   const int64_t size = x.numel();
   const uint32_t threshold = math::dropout_threshold(p);
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "dropout", [&] {
+  AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "dropout", [&] {
     const auto run = HONE_DISPATCH(scalar_t, apply);
     at::parallel_for(0, (size + kTask - 1) / kTask, 1, [&](int64_t begin, int64_t end) {
       run(in.const_data_ptr<scalar_t>(), out.data_ptr<scalar_t>(), begin * kTask,
           std::min(size, end * kTask), seed, threshold, static_cast<scalar_t>(1.0 / (1.0 - p)));
     });
   });
-  return out;
+  return rounded(out, x);
 }
 
 }  // namespace

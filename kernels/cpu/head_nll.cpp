@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include "kernels/bfloat16.h"
 #include "kernels/checks.h"
 #include "kernels/composite/chunked_head.h"
 #include "kernels/cpu/head_rows.h"
@@ -16,7 +17,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> head_nll_grad_cpu(
     const Tensor& hidden, const Tensor& weight, const Tensor& targets, const Tensor& token_weights,
     double temperature, bool need_hidden, bool need_weight) {
   check_head("head_nll", hidden, weight, targets, temperature);
-  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
+  const Tensor h = computed(hidden), w = computed(weight), ids = targets.contiguous();
   const Tensor weights = head_token_values("head_nll", "token_weights", token_weights, h);
   const int64_t tokens = h.size(0);
   Tensor logprobs = at::empty({tokens}, h.options());
@@ -45,7 +46,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> head_nll_grad_cpu(
     }
     *loss.data_ptr<scalar_t>() = static_cast<scalar_t>(total);
   });
-  return {loss, logprobs, gradients.hidden, gradients.weight};
+  return {loss, logprobs, rounded(gradients.hidden, hidden), rounded(gradients.weight, weight)};
 }
 
 std::tuple<Tensor, Tensor> head_nll_cpu(const Tensor& hidden, const Tensor& weight,

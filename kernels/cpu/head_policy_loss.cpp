@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/bfloat16.h"
 #include "kernels/checks.h"
 #include "kernels/composite/chunked_head.h"
 #include "kernels/cpu/head_rows.h"
@@ -25,7 +26,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_loss_grad
     c10::string_view kl_estimator, bool need_hidden, bool need_weight) {
   constexpr const char* kOp = "head_policy_loss";
   check_head(kOp, hidden, weight, targets, temperature);
-  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
+  const Tensor h = computed(hidden), w = computed(weight), ids = targets.contiguous();
   const Tensor old = head_token_values(kOp, "logp_old", logp_old, h);
   const Tensor advantage = head_token_values(kOp, "advantages", advantages, h);
   const Tensor weights = head_token_values(kOp, "token_weights", token_weights, h);
@@ -80,7 +81,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_loss_grad
     metric[3] = sums.mean_ratio;
     metric[4] = sums.max_deviation;
   });
-  return {loss, metrics, logprobs, entropy, gradients.hidden, gradients.weight};
+  return {loss,
+          metrics,
+          logprobs,
+          entropy,
+          rounded(gradients.hidden, hidden),
+          rounded(gradients.weight, weight)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> head_policy_loss_cpu(

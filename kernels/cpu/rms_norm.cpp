@@ -115,6 +115,7 @@ HWY_AFTER_NAMESPACE();
 #include <algorithm>
 #include <vector>
 
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/float_dispatch.h"
 #include "kernels/model_inputs.h"
 
@@ -133,26 +134,26 @@ constexpr int64_t kBlockRows = 128;
 
 Tensor rms_norm_cpu(const Tensor& x, const Tensor& weight, double eps) {
   check_rms_norm(x, weight, eps);
-  const Tensor in = x.contiguous(), w = weight.contiguous();
-  Tensor out = at::empty(x.sizes(), x.options());
+  const Tensor in = computed(x), w = computed(weight);
+  Tensor out = at::empty(x.sizes(), in.options());
   const int64_t size = x.size(1);
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
+  AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "rms_norm", [&] {
     const auto run = HONE_DISPATCH(scalar_t, forward);
     at::parallel_for(0, x.size(0), kBlockRows, [&](int64_t begin, int64_t end) {
       run(in.const_data_ptr<scalar_t>() + begin * size, w.const_data_ptr<scalar_t>(),
           out.data_ptr<scalar_t>() + begin * size, end - begin, size, static_cast<scalar_t>(eps));
     });
   });
-  return out;
+  return rounded(out, x);
 }
 
 std::tuple<Tensor, Tensor> rms_norm_backward_cpu(const Tensor& grad, const Tensor& x,
                                                  const Tensor& weight, double eps) {
-  const Tensor g = grad.contiguous(), in = x.contiguous(), w = weight.contiguous();
+  const Tensor g = computed(grad), in = computed(x), w = computed(weight);
   const int64_t rows = x.size(0), size = x.size(1), blocks = (rows + kBlockRows - 1) / kBlockRows;
-  Tensor d_x = at::empty(x.sizes(), x.options());
-  Tensor d_weight = at::empty(weight.sizes(), weight.options());
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
+  Tensor d_x = at::empty(x.sizes(), in.options());
+  Tensor d_weight = at::empty(weight.sizes(), w.options());
+  AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "rms_norm", [&] {
     const auto run = HONE_DISPATCH(scalar_t, backward);
     std::vector<scalar_t> partial(blocks * size, scalar_t(0));
     at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
@@ -170,7 +171,7 @@ std::tuple<Tensor, Tensor> rms_norm_backward_cpu(const Tensor& grad, const Tenso
       for (int64_t j = 0; j < size; ++j) total[j] += partial[b * size + j];
     }
   });
-  return {d_x, d_weight};
+  return {rounded(d_x, x), rounded(d_weight, weight)};
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include "kernels/bfloat16.h"
 #include "kernels/checks.h"
 #include "kernels/cpu/sample_row.h"
 #include "kernels/math/philox.h"
@@ -19,14 +20,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> sample_cpu(const Tensor& logits, cons
                                                       int64_t top_k, double top_p, double min_p) {
   check_sample(logits, keys, temperature, top_k, top_p, min_p);
   const int64_t rows = logits.size(0), size = logits.size(1);
-  const Tensor in = logits.contiguous(), key = keys.contiguous();
+  const Tensor in = computed(logits), key = keys.contiguous();
   const int64_t* k = key.const_data_ptr<int64_t>();
   Tensor tokens = at::empty({rows}, keys.options());
-  Tensor logprobs = at::empty({rows}, logits.options());
-  Tensor raw_logprobs = at::empty({rows}, logits.options());
-  Tensor entropy = at::empty({rows}, logits.options());
+  Tensor logprobs = at::empty({rows}, in.options());
+  Tensor raw_logprobs = at::empty({rows}, in.options());
+  Tensor entropy = at::empty({rows}, in.options());
   const SamplingRule rule{temperature, top_k, top_p, min_p};
-  AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "sample", [&] {
+  AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "sample", [&] {
     at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
       SampleScratch<scalar_t> scratch;
       for (int64_t r = begin; r < end; ++r) {

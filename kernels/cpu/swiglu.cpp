@@ -79,6 +79,7 @@ HWY_AFTER_NAMESPACE();
 
 #include <algorithm>
 
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/float_dispatch.h"
 #include "kernels/model_inputs.h"
 
@@ -97,24 +98,24 @@ int64_t rows_per_task(int64_t width) {
 
 Tensor swiglu_cpu(const Tensor& x) {
   check_swiglu(x);
-  const Tensor in = x.contiguous();
+  const Tensor in = computed(x);
   const int64_t size = x.size(1) / 2;
-  Tensor out = at::empty({x.size(0), size}, x.options());
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu", [&] {
+  Tensor out = at::empty({x.size(0), size}, in.options());
+  AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "swiglu", [&] {
     const auto run = HONE_DISPATCH(scalar_t, forward);
     at::parallel_for(0, x.size(0), rows_per_task(size), [&](int64_t begin, int64_t end) {
       run(in.const_data_ptr<scalar_t>() + begin * 2 * size, out.data_ptr<scalar_t>() + begin * size,
           end - begin, size);
     });
   });
-  return out;
+  return rounded(out, x);
 }
 
 Tensor swiglu_backward_cpu(const Tensor& grad, const Tensor& x) {
-  const Tensor g = grad.contiguous(), in = x.contiguous();
+  const Tensor g = computed(grad), in = computed(x);
   const int64_t size = x.size(1) / 2;
-  Tensor d_x = at::empty(x.sizes(), x.options());
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu", [&] {
+  Tensor d_x = at::empty(x.sizes(), in.options());
+  AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "swiglu", [&] {
     const auto run = HONE_DISPATCH(scalar_t, backward);
     at::parallel_for(0, x.size(0), rows_per_task(size), [&](int64_t begin, int64_t end) {
       run(g.const_data_ptr<scalar_t>() + begin * size,
@@ -122,7 +123,7 @@ Tensor swiglu_backward_cpu(const Tensor& grad, const Tensor& x) {
           d_x.data_ptr<scalar_t>() + begin * 2 * size, end - begin, size);
     });
   });
-  return d_x;
+  return rounded(d_x, x);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include "kernels/bfloat16.h"
 #include "kernels/checks.h"
 #include "kernels/composite/chunked_head.h"
 #include "kernels/cpu/head_rows.h"
@@ -15,7 +16,7 @@ using at::Tensor;
 std::tuple<Tensor, Tensor> token_logprobs_cpu(const Tensor& hidden, const Tensor& weight,
                                               const Tensor& targets, double temperature) {
   check_head("token_logprobs", hidden, weight, targets, temperature);
-  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
+  const Tensor h = computed(hidden), w = computed(weight), ids = targets.contiguous();
   Tensor logprobs = at::empty({h.size(0)}, h.options());
   Tensor entropy = at::empty({h.size(0)}, h.options());
   AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "token_logprobs", [&] {
@@ -33,7 +34,7 @@ std::tuple<Tensor, Tensor> token_logprobs_backward_cpu(const Tensor& grad, const
                                                        const Tensor& weight, const Tensor& targets,
                                                        const Tensor& logprobs, double temperature,
                                                        bool need_hidden, bool need_weight) {
-  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
+  const Tensor h = computed(hidden), w = computed(weight), ids = targets.contiguous();
   const Tensor g = head_token_values("token_logprobs", "grad", grad, h);
   const Tensor held = logprobs.contiguous();
   HeadGradients gradients;
@@ -46,7 +47,7 @@ std::tuple<Tensor, Tensor> token_logprobs_backward_cpu(const Tensor& grad, const
               g.const_data_ptr<scalar_t>() + begin);
         });
   });
-  return {gradients.hidden, gradients.weight};
+  return {rounded(gradients.hidden, hidden), rounded(gradients.weight, weight)};
 }
 
 }  // namespace

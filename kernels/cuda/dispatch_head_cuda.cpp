@@ -20,6 +20,7 @@
 
 #include <optional>
 
+#include "kernels/bfloat16.h"
 #include "kernels/checks.h"
 #include "kernels/composite/chunked_head.h"
 #include "kernels/cuda/model_launchers.h"
@@ -42,8 +43,8 @@ struct Head {
        double temperature_in)
       : temperature(temperature_in) {
     check_head(op, hidden_in, weight_in, targets_in, temperature);
-    hidden = hidden_in.contiguous();
-    weight = weight_in.contiguous();
+    hidden = computed(hidden_in);
+    weight = computed(weight_in);
     targets = targets_in.contiguous();
     logprobs = at::empty({hidden.size(0)}, hidden.options());
     entropy = at::empty({hidden.size(0)}, hidden.options());
@@ -99,7 +100,7 @@ std::tuple<Tensor, Tensor> token_logprobs_backward_cuda(const Tensor& grad, cons
       head.hidden, head.weight, need_hidden, need_weight, [&](const Tensor& logits, int64_t begin) {
         head.backward_rows(logits, begin, g.narrow(0, begin, logits.size(0)));
       });
-  return {d_hidden, d_weight};
+  return {rounded(d_hidden, hidden), rounded(d_weight, weight)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> head_nll_grad_cuda(
@@ -119,7 +120,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> head_nll_grad_cuda(
   // 0 * -inf of a masked token must not reach the loss.
   const Tensor terms =
       at::where(at::eq(weights, 0), at::zeros_like(weights), at::mul(grad, head.logprobs));
-  return {at::sum(terms), head.logprobs, d_hidden, d_weight};
+  return {at::sum(terms), head.logprobs, rounded(d_hidden, hidden), rounded(d_weight, weight)};
 }
 
 std::tuple<Tensor, Tensor> head_nll_cuda(const Tensor& hidden, const Tensor& weight,
@@ -169,7 +170,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_loss_grad
         metrics[4].copy_(largest);
         if (need_hidden || need_weight) head.backward_rows(logits, begin, grad.contiguous());
       });
-  return {loss, metrics, head.logprobs, head.entropy, d_hidden, d_weight};
+  return {loss,
+          metrics,
+          head.logprobs,
+          head.entropy,
+          rounded(d_hidden, hidden),
+          rounded(d_weight, weight)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> head_policy_loss_cuda(

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kernels/adamw_arguments.h"
+#include "kernels/bfloat16.h"
 #include "kernels/composite/sample.h"
 #include "kernels/composite/transformer.h"
 #include "kernels/cuda/model_launchers.h"
@@ -81,7 +82,7 @@ Tensor grad_norm_cuda(const Tensor& grad) {
 
 Tensor dropout_cuda(const Tensor& x, double p, int64_t seed) {
   check_dropout(x, p);
-  const Tensor in = x.contiguous();
+  const Tensor in = computed(x);
   const c10::cuda::CUDAGuard guard(in.device());
   const Tensor out = at::empty(in.sizes(), in.options());
   AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "dropout", [&] {
@@ -90,7 +91,7 @@ Tensor dropout_cuda(const Tensor& x, double p, int64_t seed) {
         math::dropout_threshold(p),    static_cast<scalar_t>(1.0 / (1.0 - p))};
     C10_CUDA_CHECK(launch_dropout(args, c10::cuda::getCurrentCUDAStream()));
   });
-  return out;
+  return rounded(out, x);
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> sample_cuda(const Tensor& logits, const Tensor& keys,
@@ -103,17 +104,28 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> sample_cuda(const Tensor& logits, con
   C10_CUDA_CHECK(launch_sample_uniforms(key.const_data_ptr<int64_t>(), key.size(0), seed,
                                         uniforms.mutable_data_ptr<double>(),
                                         c10::cuda::getCurrentCUDAStream()));
-  return composite::sample(logits, uniforms, temperature, top_k, top_p, min_p);
+  return composite::sample(computed(logits), uniforms, temperature, top_k, top_p, min_p);
 }
 
 Tensor rms_norm_cuda(const Tensor& x, const Tensor& weight, double eps) {
   check_rms_norm(x, weight, eps);
-  return composite::rms_norm(x, weight, eps);
+  return rounded(composite::rms_norm(computed(x), computed(weight), eps), x);
 }
 
 Tensor swiglu_cuda(const Tensor& x) {
   check_swiglu(x);
-  return composite::swiglu(x);
+  return rounded(composite::swiglu(computed(x)), x);
+}
+
+std::tuple<Tensor, Tensor> rms_norm_backward_cuda(const Tensor& grad, const Tensor& x,
+                                                  const Tensor& weight, double eps) {
+  const auto [d_x, d_weight] =
+      composite::rms_norm_backward(computed(grad), computed(x), computed(weight), eps);
+  return {rounded(d_x, x), rounded(d_weight, weight)};
+}
+
+Tensor swiglu_backward_cuda(const Tensor& grad, const Tensor& x) {
+  return rounded(composite::swiglu_backward(computed(grad), computed(x)), x);
 }
 
 std::tuple<Tensor, Tensor> attention_forward_cuda(const Tensor& qkv, const Tensor& cu_seqlens,
@@ -122,7 +134,9 @@ std::tuple<Tensor, Tensor> attention_forward_cuda(const Tensor& qkv, const Tenso
                                                   double scale, int64_t window) {
   const AttentionShape shape =
       check_attention(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
-  return composite::attention_forward(shape, qkv, cu_seqlens, cos, sin);
+  const auto [out, lse] =
+      composite::attention_forward(shape, computed(qkv), cu_seqlens, computed(cos), computed(sin));
+  return {rounded(out, qkv), lse};
 }
 
 Tensor attention_cuda(const Tensor& qkv, const Tensor& cu_seqlens, const Tensor& cos,
@@ -138,7 +152,9 @@ Tensor attention_backward_cuda(const Tensor& grad, const Tensor& qkv, const Tens
                                double scale, int64_t window) {
   const AttentionShape shape =
       check_attention(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
-  return composite::attention_backward(shape, grad, qkv, cu_seqlens, cos, sin, out, lse);
+  return rounded(composite::attention_backward(shape, computed(grad), computed(qkv), cu_seqlens,
+                                               computed(cos), computed(sin), computed(out), lse),
+                 qkv);
 }
 
 Tensor decode_attention_cuda(const Tensor& qkv, const Tensor& k_cache, const Tensor& v_cache,
@@ -148,8 +164,17 @@ Tensor decode_attention_cuda(const Tensor& qkv, const Tensor& k_cache, const Ten
   const AttentionShape shape =
       check_decode_attention(qkv, k_cache, v_cache, block_table, positions, cos, sin, heads,
                              kv_heads, head_dim, scale, window);
-  return composite::decode_attention(shape, qkv, k_cache, v_cache, block_table, positions, cos,
-                                     sin);
+  if (qkv.scalar_type() == compute_type(qkv.scalar_type())) {
+    return composite::decode_attention(shape, qkv, k_cache, v_cache, block_table, positions, cos,
+                                       sin);
+  }
+  // bfloat16 caches are written back after a step on widened copies.
+  const Tensor k = computed(k_cache), v = computed(v_cache);
+  const Tensor out = composite::decode_attention(shape, computed(qkv), k, v, block_table, positions,
+                                                 computed(cos), computed(sin));
+  k_cache.copy_(k);
+  v_cache.copy_(v);
+  return rounded(out, qkv);
 }
 
 }  // namespace
@@ -160,9 +185,9 @@ TORCH_LIBRARY_IMPL(hone, CUDA, m) {
   m.impl("dropout", &dropout_cuda);
   m.impl("sample", &sample_cuda);
   m.impl("rms_norm", &rms_norm_cuda);
-  m.impl("_rms_norm_backward", &composite::rms_norm_backward);
+  m.impl("_rms_norm_backward", &rms_norm_backward_cuda);
   m.impl("swiglu", &swiglu_cuda);
-  m.impl("_swiglu_backward", &composite::swiglu_backward);
+  m.impl("_swiglu_backward", &swiglu_backward_cuda);
   m.impl("attention", &attention_cuda);
   m.impl("_attention_forward", &attention_forward_cuda);
   m.impl("_attention_backward", &attention_backward_cuda);

@@ -151,7 +151,7 @@ TEST(Pieces, ErrorsNameArgumentExpectedAndGot) {
       [] {
         rms_norm(at::zeros({2, 3}, at::kLong), at::zeros({3}), 0);
       },
-      "rms_norm: x: expected float32 or float64, got Long [2, 3]");
+      "rms_norm: x: expected float32, float64 or bfloat16, got Long [2, 3]");
   expect_message([] { swiglu(at::zeros({2, 3})); }, "swiglu: x: expected [N,2F], got Float [2, 3]");
 }
 
