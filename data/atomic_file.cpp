@@ -22,21 +22,32 @@ std::filesystem::path temporary_beside(const std::filesystem::path& path) {
   return path.parent_path() / name;
 }
 
-void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0) throw_errno(to, "rename");
-  sync_directory(to.parent_path());
-}
-
 }  // namespace
 
-void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+std::filesystem::path write_temporary_file(const std::filesystem::path& path,
+                                           std::string_view content) {
   const auto temporary = temporary_beside(path);
   FileDescriptor file = open_file(temporary, O_WRONLY | O_CREAT | O_EXCL);
   try {
     write_all(file, content, temporary);
     sync_file(file, temporary);
     file.close(temporary);
-    rename_durably(temporary, path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  return temporary;
+}
+
+void rename_file(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) throw_errno(to, "rename");
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+  const auto temporary = write_temporary_file(path, content);
+  try {
+    rename_file(temporary, path);
+    sync_directory(path.parent_path());
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;
@@ -48,7 +59,8 @@ void publish_file(const std::filesystem::path& temporary, const std::filesystem:
     const FileDescriptor file = open_file(temporary, O_RDONLY);
     sync_file(file, temporary);
   }
-  rename_durably(temporary, path);
+  rename_file(temporary, path);
+  sync_directory(path.parent_path());
 }
 
 std::string read_file(const std::filesystem::path& path) {

@@ -9,8 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
-#include <unordered_set>
+#include <string_view>
 #include <vector>
 
 #include "data/records.h"
@@ -69,28 +68,38 @@ class Store {
   std::filesystem::path directory_;
 };
 
-/// Collects records and seals them as one segment. Records whose id the store already holds are
-/// dropped, so that importing the same file twice adds nothing.
+/// Collects records and seals them. Records whose id the store already holds are dropped, so that
+/// importing the same file twice adds nothing; what the store holds is known from an index beside
+/// it (STORE/index), so that opening and adding cost the same whatever the store's size. Memory is
+/// bounded: every `segment_bytes` of records are written as a hidden file, and seal() puts all of
+/// them in place.
 class StoreWriter {
  public:
-  explicit StoreWriter(const Store& store);
+  static constexpr uint64_t kSegmentBytes = uint64_t{64} << 20;
+
+  explicit StoreWriter(const Store& store, uint64_t segment_bytes = kSegmentBytes);
+  /// A writer without store, which cannot seal: for checking what records would be added.
+  StoreWriter();
   StoreWriter(StoreWriter&&) noexcept;
   ~StoreWriter();  // drops what was not sealed
 
   /// Index of the item in the store (the existing one if the id is known). Throws InputError when
   /// the id is known with another content.
-  int64_t add_item(Item item);
+  int64_t add_item(const Item& item);
   /// -1 when unknown.
-  int64_t find_item(const std::string& id) const;
-  int64_t item_count() const;      // stored and added
-  bool add_rating(Rating rating);  // false: already there (same item, rater, dimension)
+  int64_t find_item(std::string_view id) const;
+  int64_t item_count() const;             // stored and added
+  bool add_rating(const Rating& rating);  // false: already there (same item, rater, dimension)
   /// The value already there for the same item, rater and dimension.
   std::optional<double> find_rating(const Rating& rating) const;
-  bool add_comparison(Comparison comparison);
-  bool add_demonstration(Demonstration demonstration);
+  bool add_comparison(const Comparison& comparison);
+  bool add_demonstration(const Demonstration& demonstration);
 
-  /// Writes the segment; nothing is written when nothing was added. Throws IoError (disk full,
-  /// ...): the store is then as before.
+  /// Puts everything added into the store as one segment, or several when it is more than
+  /// `segment_bytes`; returns the last, and an empty one when nothing was added. Throws IoError
+  /// (disk full, ...): the store is then as before. If it fails among the renames of several
+  /// segments, the first of them are in place; adding the same records again adds the rest. A
+  /// writer that failed so takes nothing more: open another.
   SegmentInfo seal();
 
  private:

@@ -30,7 +30,8 @@ std::vector<std::filesystem::path> list_directory(const std::filesystem::path& d
        entry.increment(error)) {
     paths.push_back(entry->path());
   }
-  if (error && error != std::errc::no_such_file_or_directory) {
+  if (error && error != std::errc::no_such_file_or_directory &&
+      error != std::errc::not_a_directory) {
     throw IoError(directory.string(), "list", "success", error.message());
   }
   std::sort(paths.begin(), paths.end());
@@ -78,7 +79,8 @@ std::vector<std::filesystem::path> segment_paths(const std::filesystem::path& st
 
 std::vector<std::filesystem::path> leftover_files(const std::filesystem::path& store) {
   std::vector<std::filesystem::path> leftovers;
-  for (const auto& directory : {store, segments_directory(store), store / "rejects"}) {
+  for (const auto& directory :
+       {store, segments_directory(store), store / "rejects", store / "index"}) {
     for (const auto& path : list_directory(directory)) {
       const std::string name = path.filename().string();
       if (name.starts_with('.') && name.find(".tmp-") != std::string::npos) {

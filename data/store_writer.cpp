@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
+#include <bit>
 #include <cerrno>
 #include <chrono>
 #include <ctime>
@@ -8,27 +9,13 @@
 #include "data/atomic_file.h"
 #include "data/error.h"
 #include "data/file_descriptor.h"
+#include "data/index/id_index.h"
 #include "data/invariants.h"
-#include "data/sha256.h"
 #include "data/store.h"
 #include "data/store_files.h"
 
 namespace hone::data {
 namespace {
-
-/// What makes two items of one id the same; where they came from may differ.
-std::string content_digest(const Item& item) {
-  Sha256 digest;
-  digest.update(std::to_string(item.prompt.size()) + (item.prompt_is_messages ? "m" : "t"));
-  digest.update(item.prompt);
-  digest.update(item.text);
-  return digest.hex().substr(0, 32);
-}
-
-std::string rating_key(const Rating& rating) {
-  return std::to_string(rating.item) + " " + std::to_string(rating.rater.size()) + " " +
-         rating.rater + rating.dimension;
-}
 
 FileDescriptor take_lock(const std::filesystem::path& store) {
   const auto path = store / "lock";
@@ -56,103 +43,169 @@ void require_sound(const char* operation, const Record& record, int64_t items) {
   if (!problem.empty()) throw InputError(std::string(operation) + ": " + problem);
 }
 
+std::vector<hdf5::SegmentHeader> read_headers(const std::filesystem::path& store) {
+  std::vector<hdf5::SegmentHeader> headers;
+  int64_t items = 0;
+  for (const auto& path : segment_paths(store)) {
+    headers.push_back(hdf5::read_preamble(path));
+    if (headers.back().items_before != items) {
+      throw CorruptError(path.string(), "items_before", std::to_string(items),
+                         std::to_string(headers.back().items_before));
+    }
+    items += headers.back().items;
+  }
+  return headers;
+}
+
 }  // namespace
 
 struct StoreWriter::Impl {
-  struct KnownItem {
-    int64_t index;
-    std::string content;
+  /// A segment under its hidden name.
+  struct Staged {
+    std::filesystem::path temporary, path;
   };
 
-  explicit Impl(const std::filesystem::path& store) : directory(store), lock(take_lock(store)) {
+  Impl() = default;
+  Impl(const std::filesystem::path& store, uint64_t most_bytes)
+      : directory(store), lock(take_lock(store)), segment_bytes(most_bytes) {
     for (const auto& path : leftover_files(directory)) std::filesystem::remove(path);
-    const Records stored = read_all_segments(directory);
-    for (const Item& item : stored.items) remember(item);
-    for (const Rating& rating : stored.ratings) ratings.emplace(rating_key(rating), rating.value);
-    for (const Comparison& comparison : stored.comparisons) comparisons.insert(comparison.id);
-    for (const Demonstration& one : stored.demonstrations) demonstrations.insert(one.id);
-    items_before = item_count();
+    const std::vector<hdf5::SegmentHeader> headers = read_headers(directory);
+    segments = static_cast<int64_t>(headers.size());
+    if (!headers.empty()) items_before = headers.back().items_before + headers.back().items;
+    items = items_before;
+    index = IdIndex(directory, headers);
+  }
+  ~Impl() {
+    std::error_code ignored;
+    for (const Staged& one : staged) std::filesystem::remove(one.temporary, ignored);
   }
 
-  int64_t item_count() const { return static_cast<int64_t>(items.size()); }
+  void require_usable() const {
+    if (failed) throw Error(directory.string(), "write", "a writer that never failed", "another");
+  }
 
-  void remember(const Item& item) {
-    items.emplace(item.id, KnownItem{item_count(), content_digest(item)});
+  /// After each record.
+  void added() {
+    constexpr int64_t kRowsBetweenLooks = 1024;
+    if (++rows % kRowsBetweenLooks != 0 || directory.empty()) return;
+    uint64_t bytes = 0;
+    hdf5::visit_kinds(pending, [&](const auto& kind, auto) { bytes += kind.bytes(); });
+    if (bytes >= segment_bytes) stage();
+  }
+
+  /// Writes the pending records as the next segment, under a hidden name.
+  void stage() {
+    const auto path = segments_directory(directory) /
+                      segment_name(segments + static_cast<int64_t>(staged.size()) + 1);
+    const std::string image = hdf5::encode_segment(pending, items_before, now_text());
+    const hdf5::SegmentHeader header =
+        hdf5::parse_preamble(path, image.substr(0, hdf5::kPreambleBytes), image.size());
+    staged.push_back({write_temporary_file(path, image), path});
+    index.stage(header.sha256);
+    info = segment_info(path, header);
+    items_before = items;
+    rows = 0;
+    hdf5::visit_kinds(pending, [](auto& kind, auto) { kind.clear(); });
   }
 
   std::filesystem::path directory;
   FileDescriptor lock;
-  std::unordered_map<std::string, KnownItem> items;
-  std::unordered_map<std::string, double> ratings;
-  std::unordered_set<std::string> comparisons, demonstrations;
-  int64_t items_before = 0;
-  Records pending;
+  uint64_t segment_bytes = kSegmentBytes;
+  IdIndex index;
+  int64_t segments = 0;      // sealed
+  int64_t items = 0;         // stored, staged and pending
+  int64_t items_before = 0;  // without the pending ones
+  int64_t rows = 0;          // pending
+  bool failed = false;
+  hdf5::RecordColumns pending;
+  std::vector<Staged> staged;
+  SegmentInfo info;  // of the last staged
 };
 
-StoreWriter::StoreWriter(const Store& store) : impl_(std::make_unique<Impl>(store.directory())) {}
+StoreWriter::StoreWriter() : impl_(std::make_unique<Impl>()) {}
+StoreWriter::StoreWriter(const Store& store, uint64_t segment_bytes)
+    : impl_(std::make_unique<Impl>(store.directory(), segment_bytes)) {}
 StoreWriter::StoreWriter(StoreWriter&&) noexcept = default;
 StoreWriter::~StoreWriter() = default;
 
-int64_t StoreWriter::add_item(Item item) {
+int64_t StoreWriter::add_item(const Item& item) {
   require_sound("item", item, 0);
-  if (const auto known = impl_->items.find(item.id); known != impl_->items.end()) {
-    if (known->second.content != content_digest(item)) {
+  const Fingerprint id = impl_->index.id_of(item.id);
+  const uint64_t content = impl_->index.content_of(item);
+  IdWords words;
+  if (impl_->index.find(IdKind::kItem, id, words)) {
+    if (words[1] != content) {
       throw InputError("item " + item.id, "prompt and text", "those stored under this id",
                        "others");
     }
-    return known->second.index;
+    return static_cast<int64_t>(words[0]);
   }
-  impl_->remember(item);
-  impl_->pending.items.push_back(std::move(item));
-  return impl_->item_count() - 1;
+  const int64_t number = impl_->items++;
+  impl_->index.insert_new(IdKind::kItem, id, {static_cast<uint64_t>(number), content});
+  impl_->pending.items.append(item);
+  impl_->added();
+  return number;
 }
 
-int64_t StoreWriter::find_item(const std::string& id) const {
-  const auto known = impl_->items.find(id);
-  return known == impl_->items.end() ? -1 : known->second.index;
+int64_t StoreWriter::find_item(std::string_view id) const {
+  IdWords words;
+  const bool found = impl_->index.find(IdKind::kItem, impl_->index.id_of(id), words);
+  return found ? static_cast<int64_t>(words[0]) : -1;
 }
 
-int64_t StoreWriter::item_count() const { return impl_->item_count(); }
+int64_t StoreWriter::item_count() const { return impl_->items; }
 
 std::optional<double> StoreWriter::find_rating(const Rating& rating) const {
-  const auto known = impl_->ratings.find(rating_key(rating));
-  if (known == impl_->ratings.end()) return std::nullopt;
-  return known->second;
+  IdWords words;
+  if (!impl_->index.find(IdKind::kRating, impl_->index.id_of(rating), words)) return std::nullopt;
+  return std::bit_cast<double>(words[0]);
 }
 
-bool StoreWriter::add_rating(Rating rating) {
-  require_sound("rating", rating, impl_->item_count());
-  if (!impl_->ratings.emplace(rating_key(rating), rating.value).second) return false;
-  impl_->pending.ratings.push_back(std::move(rating));
+bool StoreWriter::add_rating(const Rating& rating) {
+  require_sound("rating", rating, impl_->items);
+  const Fingerprint id = impl_->index.id_of(rating);
+  if (!impl_->index.insert(IdKind::kRating, id, {std::bit_cast<uint64_t>(rating.value), 0})) {
+    return false;
+  }
+  impl_->pending.ratings.append(rating);
+  impl_->added();
   return true;
 }
 
-bool StoreWriter::add_comparison(Comparison comparison) {
-  require_sound("comparison", comparison, impl_->item_count());
-  if (!impl_->comparisons.insert(comparison.id).second) return false;
-  impl_->pending.comparisons.push_back(std::move(comparison));
+bool StoreWriter::add_comparison(const Comparison& comparison) {
+  require_sound("comparison", comparison, impl_->items);
+  if (!impl_->index.insert(IdKind::kComparison, impl_->index.id_of(comparison.id))) return false;
+  impl_->pending.comparisons.append(comparison);
+  impl_->added();
   return true;
 }
 
-bool StoreWriter::add_demonstration(Demonstration demonstration) {
+bool StoreWriter::add_demonstration(const Demonstration& demonstration) {
   require_sound("demonstration", demonstration, 0);
-  if (!impl_->demonstrations.insert(demonstration.id).second) return false;
-  impl_->pending.demonstrations.push_back(std::move(demonstration));
+  if (!impl_->index.insert(IdKind::kDemonstration, impl_->index.id_of(demonstration.id))) {
+    return false;
+  }
+  impl_->pending.demonstrations.append(demonstration);
+  impl_->added();
   return true;
 }
 
 SegmentInfo StoreWriter::seal() {
-  const Records& pending = impl_->pending;
-  if (pending.items.empty() && pending.ratings.empty() && pending.comparisons.empty() &&
-      pending.demonstrations.empty()) {
-    return {};
+  Impl& impl = *impl_;
+  impl.require_usable();
+  if (impl.rows > 0) impl.stage();
+  if (impl.staged.empty()) return {};
+  try {
+    for (const Impl::Staged& one : impl.staged) rename_file(one.temporary, one.path);
+    sync_directory(segments_directory(impl.directory));
+  } catch (...) {
+    impl.failed = true;
+    throw;
   }
-  const auto number = static_cast<int64_t>(segment_paths(impl_->directory).size()) + 1;
-  const auto path = segments_directory(impl_->directory) / segment_name(number);
-  write_file_atomically(path, hdf5::encode_segment(pending, impl_->items_before, now_text()));
-  impl_->items_before = impl_->item_count();
-  impl_->pending = {};
-  return segment_info(path, hdf5::read_preamble(path));
+  impl.segments += static_cast<int64_t>(impl.staged.size());
+  impl.staged.clear();
+  impl.index.publish();
+  return impl.info;
 }
 
 }  // namespace hone::data

@@ -3,6 +3,7 @@
 
 #include "data/error.h"
 #include "data/hdf5/schema.h"
+#include "data/index/id_index.h"
 #include "data/invariants.h"
 #include "data/store.h"
 #include "data/store_files.h"
@@ -106,6 +107,9 @@ std::vector<VerifyProblem> Store::verify() const {
     check_unique(findings, segment, records.items, items_seen);
     check_unique(findings, segment, records.comparisons, comparisons_seen);
     check_unique(findings, segment, records.demonstrations, demonstrations_seen);
+  }
+  for (const std::string& finding : damaged_index_files(directory_)) {
+    problems.push_back({"", "", finding + "; delete it, the next writer makes it anew"});
   }
   return problems;
 }

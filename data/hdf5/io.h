@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,7 +47,11 @@ class ColumnFileWriter {
   void add_group(const std::string& path);
   /// Writes the dataset and its attribute "sha256".
   template <class T>
-  void add_column(const std::string& path, const std::vector<T>& values);
+  void add_column(const std::string& path, std::span<const T> values);
+  template <class T>
+  void add_column(const std::string& path, const std::vector<T>& values) {
+    add_column(path, std::span<const T>(values));
+  }
   void add_attribute(const std::string& name, const std::string& value);
   void add_attribute(const std::string& name, int64_t value);
   /// The columns so far, by path.

@@ -58,6 +58,9 @@ ColumnFileWriter::ColumnFileWriter(uint64_t reserved)
   const auto access = require(PropertyList(H5Pcreate(H5P_FILE_ACCESS)), "create");
   constexpr std::size_t kIncrement = 1 << 20;
   require(H5Pset_fapl_core(access.get(), kIncrement, false) >= 0, "create");
+  // Columns begin where mapped memory can be read as their type; short ones are not worth padding.
+  constexpr hsize_t kShort = 512, kAlignment = 64;
+  require(H5Pset_alignment(access.get(), kShort, kAlignment) >= 0, "create");
   // This format has checksums on all metadata, which the oldest does not.
   require(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0, "create");
   H5FD_file_image_callbacks_t callbacks{};
@@ -102,13 +105,13 @@ void ColumnFileWriter::write(const std::string& path, hid_t type, const void* va
 }
 
 template <class T>
-void ColumnFileWriter::add_column(const std::string& path, const std::vector<T>& values) {
+void ColumnFileWriter::add_column(const std::string& path, std::span<const T> values) {
   write(path, stored_type<T>(), values.data(), values.size(), values.size() * sizeof(T));
 }
-template void ColumnFileWriter::add_column(const std::string&, const std::vector<uint8_t>&);
-template void ColumnFileWriter::add_column(const std::string&, const std::vector<int8_t>&);
-template void ColumnFileWriter::add_column(const std::string&, const std::vector<int64_t>&);
-template void ColumnFileWriter::add_column(const std::string&, const std::vector<double>&);
+template void ColumnFileWriter::add_column(const std::string&, std::span<const uint8_t>);
+template void ColumnFileWriter::add_column(const std::string&, std::span<const int8_t>);
+template void ColumnFileWriter::add_column(const std::string&, std::span<const int64_t>);
+template void ColumnFileWriter::add_column(const std::string&, std::span<const double>);
 
 void ColumnFileWriter::add_attribute(const std::string& name, const std::string& value) {
   write_text_attribute(file_.get(), name, value);

@@ -125,19 +125,24 @@ void wrap_segment(std::string& image, SegmentHeader header,
   image.replace(0, text.size(), text);
 }
 
+SegmentHeader parse_preamble(const std::filesystem::path& path, const std::string& text,
+                             uint64_t file_bytes) {
+  check_version(path, text);
+  const SegmentHeader header = parse(path, unseal(path, text));
+  if (file_bytes != header.bytes) {
+    throw CorruptError(path.string(), "length", std::to_string(header.bytes) + " bytes",
+                       std::to_string(file_bytes));
+  }
+  return header;
+}
+
 SegmentHeader read_preamble(const std::filesystem::path& path) {
   const FileDescriptor file = open_file(path, O_RDONLY);
   std::string text(kPreambleBytes, '\0');
   text.resize(read_some(file, text.data(), text.size(), path));
-  check_version(path, text);
-  const SegmentHeader header = parse(path, unseal(path, text));
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) throw_errno(path, "fstat");
-  if (static_cast<uint64_t>(status.st_size) != header.bytes) {
-    throw CorruptError(path.string(), "length", std::to_string(header.bytes) + " bytes",
-                       std::to_string(status.st_size));
-  }
-  return header;
+  return parse_preamble(path, text, static_cast<uint64_t>(status.st_size));
 }
 
 std::string digest_after_preamble(const std::filesystem::path& path) {
@@ -151,22 +156,45 @@ std::string digest_after_preamble(const std::filesystem::path& path) {
   return digest.hex();
 }
 
-std::vector<std::pair<std::string, std::string>> damaged_columns(const std::filesystem::path& path,
+std::map<std::string, ColumnExtent> parse_column_list(const std::string& name,
+                                                      std::string_view file,
+                                                      const SegmentHeader& header) {
+  std::map<std::string, ColumnExtent> columns;
+  std::istringstream list(
+      std::string(file.substr(std::min<uint64_t>(header.list_offset, file.size()))));
+  for (std::string line; std::getline(list, line);) {
+    std::istringstream words(line);
+    std::string column;
+    ColumnExtent extent;
+    words >> column >> extent.offset >> extent.bytes >> extent.sha256;
+    if (words.fail() || extent.offset > file.size() || extent.bytes > file.size() - extent.offset) {
+      throw CorruptError(name, "list of columns", "a column within the file", "\"" + line + "\"");
+    }
+    columns[column] = extent;
+  }
+  return columns;
+}
+
+std::vector<std::pair<std::string, std::string>> damaged_columns(std::string_view file,
                                                                  const SegmentHeader& header) {
-  const std::string content = read_file(path);
   std::vector<std::pair<std::string, std::string>> damaged;
-  std::istringstream list(content.substr(std::min<uint64_t>(header.list_offset, content.size())));
+  std::istringstream list(
+      std::string(file.substr(std::min<uint64_t>(header.list_offset, file.size()))));
   std::string column;
   ColumnExtent extent;
   while (list >> column >> extent.offset >> extent.bytes >> extent.sha256) {
-    if (extent.offset > content.size() || extent.bytes > content.size() - extent.offset) continue;
-    const std::string digest =
-        sha256_hex(std::string_view(content).substr(extent.offset, extent.bytes));
+    if (extent.offset > file.size() || extent.bytes > file.size() - extent.offset) continue;
+    const std::string digest = sha256_hex(file.substr(extent.offset, extent.bytes));
     if (digest != extent.sha256) {
       damaged.emplace_back(column, "expected SHA-256 " + extent.sha256 + ", got " + digest);
     }
   }
   return damaged;
+}
+
+std::vector<std::pair<std::string, std::string>> damaged_columns(const std::filesystem::path& path,
+                                                                 const SegmentHeader& header) {
+  return damaged_columns(std::string_view(read_file(path)), header);
 }
 
 }  // namespace hone::data::hdf5

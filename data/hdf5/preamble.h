@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -45,11 +46,23 @@ void wrap_segment(std::string& image, SegmentHeader header,
 /// of another version, damaged here, or of another length than it says.
 SegmentHeader read_preamble(const std::filesystem::path& path);
 
+/// The same from the first kPreambleBytes of a file of `file_bytes`.
+SegmentHeader parse_preamble(const std::filesystem::path& path, const std::string& text,
+                             uint64_t file_bytes);
+
+/// The list of columns behind the HDF5 data of a file in memory; extents lie within the file.
+/// Throws CorruptError.
+std::map<std::string, ColumnExtent> parse_column_list(const std::string& name,
+                                                      std::string_view file,
+                                                      const SegmentHeader& header);
+
 /// The SHA-256 of the bytes after the preamble. Throws IoError.
 std::string digest_after_preamble(const std::filesystem::path& path);
 
 /// The columns of a file with a sound preamble whose bytes are not those of their SHA-256: path and
 /// what was expected and came. Empty when the damage lies between them, or in the list itself.
+std::vector<std::pair<std::string, std::string>> damaged_columns(std::string_view file,
+                                                                 const SegmentHeader& header);
 std::vector<std::pair<std::string, std::string>> damaged_columns(const std::filesystem::path& path,
                                                                  const SegmentHeader& header);
 

@@ -7,12 +7,33 @@
 #include <string>
 #include <vector>
 
+#include "data/hdf5/column_rows.h"
 #include "data/hdf5/preamble.h"
 #include "data/store.h"
 
 namespace hone::data::hdf5 {
 
+/// The kinds of records, once: calls visit(rows of the kind, its count in a header) for each.
+/// `AnyRecords` is Records or RecordColumns, const or not.
+template <class AnyRecords, class Visitor>
+void visit_kinds(AnyRecords& records, Visitor&& visit) {
+  visit(records.items, &SegmentHeader::items);
+  visit(records.ratings, &SegmentHeader::ratings);
+  visit(records.comparisons, &SegmentHeader::comparisons);
+  visit(records.demonstrations, &SegmentHeader::demonstrations);
+}
+
+/// Records to come, as columns.
+struct RecordColumns {
+  ColumnRows<Item> items;
+  ColumnRows<Rating> ratings;
+  ColumnRows<Comparison> comparisons;
+  ColumnRows<Demonstration> demonstrations;
+};
+
 /// The file's bytes. Item indices in `records` are store-wide.
+std::string encode_segment(const RecordColumns& records, int64_t items_before,
+                           const std::string& created);
 std::string encode_segment(const Records& records, int64_t items_before,
                            const std::string& created);
 

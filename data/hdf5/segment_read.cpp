@@ -157,10 +157,9 @@ void read_all(const std::filesystem::path& path, const SegmentHeader& header, Re
   const ColumnFileReader file(path);
   check_header(file, header);
   std::map<std::string, ColumnExtent> digests;
-  read_rows(file, header.items, records.items, problems, digests);
-  read_rows(file, header.ratings, records.ratings, problems, digests);
-  read_rows(file, header.comparisons, records.comparisons, problems, digests);
-  read_rows(file, header.demonstrations, records.demonstrations, problems, digests);
+  visit_kinds(records, [&](auto& rows, int64_t SegmentHeader::*count) {
+    read_rows(file, header.*count, rows, problems, digests);
+  });
   if (problems == nullptr) return;
   for (const std::string& leaf : file.leaves()) {
     if (digests.count(leaf) == 0) {
