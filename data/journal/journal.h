@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "data/error.h"
 #include "data/journal/question.h"
 #include "data/store.h"
 
@@ -162,8 +163,9 @@ class Journal {
   /// Audit chain, invariants, and the segments: everything `hone verify` reports.
   std::vector<VerifyProblem> verify() const;
 
- private:
   struct Impl;
+
+ private:
   explicit Journal(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

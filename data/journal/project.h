@@ -61,4 +61,11 @@ struct Project {
   std::string to_toml() const;
 };
 
+/// The same from text; `folder` is what guideline_file is relative to.
+Project parse_project(std::string_view toml, const std::string& where,
+                      const std::filesystem::path& folder = {});
+
+/// Throws InputError "<where>: <key>: ..." for a value out of its range.
+void check_project(const Project& project, const std::string& where);
+
 }  // namespace hone::data

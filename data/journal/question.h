@@ -41,4 +41,10 @@ struct Question {
 /// overlap, propensity, acquisition, reward_model, gold, qualification. InputError names the key.
 Question parse_question(std::string_view json_line, const std::string& where);
 
+/// Checks a question made in code and fills in the ids that it lacks. InputError names the key.
+void complete_question(Question& question, const std::string& where);
+
+/// The line that parse_question reads back.
+std::string question_json(const Question& question);
+
 }  // namespace hone::data

@@ -85,7 +85,7 @@ struct OpenOptions {
   bool create = true;
   bool read_only = false;
   int64_t busy_ms = 5000;  // how long to wait for another process's lock
-  std::string vfs;         // empty: the default
+  std::string vfs = {};    // empty: the default
 };
 
 class Database {
