@@ -46,11 +46,25 @@ std::vector<FormatInfo> import_formats();
 /// are. What `progress` throws ends the import, with nothing stored.
 ImportReport import_file(Store& store, const ImportOptions& options);
 
-/// trl-preference, trl-sft
+/// Which answers an export holds: those that fit every part that is set.
+struct ExportFilter {
+  std::string split;   // train, validation or test: answers that lie wholly in it
+  std::string source;  // the answer's source ("votes-tsv:votes.tsv"), or its items' ("votes")
+  /// pairwise, ranking (k > 2), rating, demonstration; same-person, across-people. Any of them.
+  std::vector<std::string> kinds;
+  std::vector<std::string> raters;  // pseudonyms, any of them
+  /// Answered at or after / before, in microseconds since 1970; 0: no bound. Answers whose time is
+  /// unknown are left out when there is one.
+  int64_t since_us = 0, until_us = 0;
+};
+/// "2026-11-25", "2026-11-25T19:50" or "2026-11-25T19:50:00Z" (UTC) in microseconds since 1970.
+/// Throws InputError naming `option`.
+int64_t parse_time(const std::string& text, const std::string& option);
+
+/// trl-preference, trl-sft, trl-kto, hh, rewardbench, csv, votes-tsv, ratings-tsv
 std::vector<FormatInfo> export_formats();
-/// Number of lines written (temporary file, then rename). `output` "-" is standard output; `split`
-/// train, validation or test keeps only demonstrations and comparisons that lie wholly in it.
+/// Number of lines written (temporary file, then rename). `output` "-" is standard output.
 uint64_t export_file(const Store& store, const std::string& format,
-                     const std::filesystem::path& output, const std::string& split = "");
+                     const std::filesystem::path& output, const ExportFilter& filter = {});
 
 }  // namespace hone::data

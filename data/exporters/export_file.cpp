@@ -1,18 +1,21 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <chrono>
+#include <cstdio>
 
 #include "data/atomic_file.h"
 #include "data/error.h"
 #include "data/exporters/exporter.h"
-#include "data/file_descriptor.h"
 
 namespace hone::data {
 namespace {
 
 const std::vector<const ExportFormat*>& formats() {
-  static const std::vector<const ExportFormat*> all = {&trl_preference_format(), &trl_sft_format()};
+  static const std::vector<const ExportFormat*> all = {
+      &trl_preference_format(),   &trl_sft_format(),     &trl_kto_format(),
+      &hh_export_format(),        &rewardbench_format(), &csv_format(),
+      &votes_tsv_export_format(), &ratings_tsv_export_format()};
   return all;
 }
 
@@ -25,67 +28,48 @@ const ExportFormat& find_format(const std::string& name) {
   throw InputError("export", "format", known, name.empty() ? "nothing" : name);
 }
 
-void keep_split(Records& records, const std::string& name) {
-  if (name.empty()) return;
-  const std::string names[] = {"train", "validation", "test"};
-  const auto found = std::find(std::begin(names), std::end(names), name);
-  if (found == std::end(names)) {
-    throw InputError("export", "split", "train, validation or test", name);
-  }
-  const auto split = static_cast<Split>(found - std::begin(names));
-  std::erase_if(records.demonstrations, [&](const auto& one) { return one.split != split; });
-  std::erase_if(records.comparisons, [&](const Comparison& comparison) {
-    return std::any_of(comparison.items.begin(), comparison.items.end(), [&](int64_t item) {
-      return records.items[static_cast<std::size_t>(item)].split != split;
-    });
-  });
-}
-
-/// Lines to a descriptor through a buffer.
-class LineWriter {
- public:
-  LineWriter(const FileDescriptor& file, std::filesystem::path path)
-      : file_(file), path_(std::move(path)) {}
-  void write(const nlohmann::ordered_json& line) {
-    constexpr std::size_t kBuffered = 1 << 18;
-    buffer_ += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    buffer_ += '\n';
-    ++count_;
-    if (buffer_.size() > kBuffered) flush();
-  }
-  void flush() {
-    write_all(file_, buffer_, path_);
-    buffer_.clear();
-  }
-  uint64_t count() const { return count_; }
-
- private:
-  const FileDescriptor& file_;
-  std::filesystem::path path_;
-  std::string buffer_;
-  uint64_t count_ = 0;
-};
-
-uint64_t write_lines(const ExportFormat& format, const Records& records, const FileDescriptor& file,
-                     const std::filesystem::path& path) {
-  LineWriter lines(file, path);
-  format.write(records, [&](const nlohmann::ordered_json& line) { lines.write(line); });
-  lines.flush();
-  return lines.count();
+uint64_t write_lines(const ExportFormat& format, const Answers& answers,
+                     const FileDescriptor& file, const std::filesystem::path& path) {
+  Output out(file, path);
+  format.write(answers, out);
+  out.flush();
+  return out.lines();
 }
 
 }  // namespace
 
-nlohmann::ordered_json assistant_messages(const std::string& text) {
-  return nlohmann::ordered_json::array({{{"role", "assistant"}, {"content", text}}});
-}
-
-nlohmann::ordered_json stored_messages(const std::string& prompt, const std::string& record) {
-  auto messages = nlohmann::ordered_json::parse(prompt, nullptr, false);
-  if (!messages.is_array()) {
-    throw CorruptError("record " + record, "prompt", "a JSON array of messages", "other text");
+int64_t parse_time(const std::string& text, const std::string& option) {
+  int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, end = 0;
+  const auto matches = [&](const char* pattern, int fields) {
+    end = 0;
+    return std::sscanf(text.c_str(), pattern, &year, &month, &day, &hour, &minute, &second, &end) >=
+               fields &&
+           static_cast<std::size_t>(end) == text.size();
+  };
+  bool ok = false;
+  {
+    int at = 0;
+    ok = std::sscanf(text.c_str(), "%4d-%2d-%2d%n", &year, &month, &day, &at) == 3 &&
+         static_cast<std::size_t>(at) == text.size();
   }
-  return messages;
+  if (!ok) {
+    int at = 0;
+    ok = std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d%n", &year, &month, &day, &hour, &minute,
+                     &at) == 5 &&
+         static_cast<std::size_t>(at) == text.size();
+  }
+  ok = ok || matches("%4d-%2d-%2dT%2d:%2d:%2dZ%n", 6) || matches("%4d-%2d-%2dT%2d:%2d:%2d%n", 6);
+  const std::chrono::year_month_day date{std::chrono::year(year),
+                                         std::chrono::month(static_cast<unsigned>(month)),
+                                         std::chrono::day(static_cast<unsigned>(day))};
+  if (!ok || !date.ok() || year < 1970 || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
+      second < 0 || second > 60) {
+    throw InputError("export", option, "a time as 2026-11-25 or 2026-11-25T19:50:00Z (UTC)", text);
+  }
+  const auto days = std::chrono::sys_days(date).time_since_epoch();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(days) +
+                       std::chrono::seconds(3600 * hour + 60 * minute + second);
+  return std::chrono::duration_cast<std::chrono::microseconds>(seconds).count();
 }
 
 std::vector<FormatInfo> export_formats() {
@@ -95,18 +79,18 @@ std::vector<FormatInfo> export_formats() {
 }
 
 uint64_t export_file(const Store& store, const std::string& format_name,
-                     const std::filesystem::path& output, const std::string& split) {
+                     const std::filesystem::path& output, const ExportFilter& filter) {
   const ExportFormat& format = find_format(format_name);
-  Records records = store.read();
-  keep_split(records, split);
+  const StoreView view(store);
+  const Answers answers(view, filter);
   if (output == "-") {
-    return write_lines(format, records, FileDescriptor(::dup(STDOUT_FILENO)), output);
+    return write_lines(format, answers, FileDescriptor(::dup(STDOUT_FILENO)), output);
   }
   std::filesystem::path temporary = output;
   temporary += ".tmp-" + std::to_string(::getpid());
   FileDescriptor file = open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
   try {
-    const uint64_t count = write_lines(format, records, file, temporary);
+    const uint64_t count = write_lines(format, answers, file, temporary);
     file.close(temporary);
     publish_file(temporary, output);
     return count;

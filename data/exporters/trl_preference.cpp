@@ -5,54 +5,43 @@ namespace {
 
 using nlohmann::ordered_json;
 
-/// Prompt messages and the answer as one dialogue.
-ordered_json dialogue_of(const Item& item) {
-  ordered_json dialogue = ordered_json::array();
-  if (item.prompt_is_messages) {
-    dialogue = stored_messages(item.prompt, item.id);
-  } else if (!item.prompt.empty()) {
-    dialogue.push_back({{"role", "user"}, {"content", item.prompt}});
-  }
-  dialogue.push_back({{"role", "assistant"}, {"content", item.text}});
-  return dialogue;
-}
-
 ordered_json slice(const ordered_json& list, std::size_t first, std::size_t last) {
   ordered_json part = ordered_json::array();
   for (std::size_t i = first; i < last; ++i) part.push_back(list[i]);
   return part;
 }
 
-ordered_json pair_line(const Item& better, const Item& worse) {
-  if (better.prompt_is_messages || worse.prompt_is_messages) {
-    const ordered_json chosen = dialogue_of(better), rejected = dialogue_of(worse);
-    std::size_t shared = 0;
-    const std::size_t most = std::min(chosen.size(), rejected.size()) - 1;
-    while (shared < most && chosen[shared] == rejected[shared]) ++shared;
-    return {{"prompt", slice(chosen, 0, shared)},
-            {"chosen", slice(chosen, shared, chosen.size())},
-            {"rejected", slice(rejected, shared, rejected.size())}};
-  }
-  if (better.prompt == worse.prompt) {
-    return {{"prompt", better.prompt}, {"chosen", better.text}, {"rejected", worse.text}};
-  }
-  return {{"prompt", ""},
-          {"chosen", better.prompt + better.text},
-          {"rejected", worse.prompt + worse.text}};
+void write_messages(const ItemRef& better, const ItemRef& worse, Output& out) {
+  const ordered_json chosen = dialogue_of(better), rejected = dialogue_of(worse);
+  std::size_t shared = 0;
+  const std::size_t most = std::min(chosen.size(), rejected.size()) - 1;
+  while (shared < most && chosen[shared] == rejected[shared]) ++shared;
+  out.raw(dump_json({{"prompt", slice(chosen, 0, shared)},
+                     {"chosen", slice(chosen, shared, chosen.size())},
+                     {"rejected", slice(rejected, shared, rejected.size())}}));
 }
 
-void write_pairs(const Records& records, const JsonSink& sink) {
-  for (const Comparison& comparison : records.comparisons) {
-    if (comparison.outcome != Outcome::kOrdered) continue;
-    const std::size_t k = comparison.items.size();
-    for (std::size_t i = 0; i < k; ++i) {
-      for (std::size_t j = 0; j < k; ++j) {
-        if (comparison.ranks[i] >= comparison.ranks[j]) continue;
-        sink(pair_line(records.items[static_cast<std::size_t>(comparison.items[i])],
-                       records.items[static_cast<std::size_t>(comparison.items[j])]));
-      }
-    }
+void write_pair(const ItemRef& better, const ItemRef& worse, Output& out) {
+  if (better.prompt_is_messages() || worse.prompt_is_messages()) {
+    write_messages(better, worse, out);
+  } else if (better.prompt() == worse.prompt()) {
+    out.raw("{\"prompt\":").json(better.prompt());
+    out.raw(",\"chosen\":").json(better.text());
+    out.raw(",\"rejected\":").json(worse.text()).raw("}");
+  } else {
+    const auto whole = [](const ItemRef& item) {
+      return std::string(item.prompt()).append(item.text());
+    };
+    out.raw("{\"prompt\":\"\",\"chosen\":").json(whole(better));
+    out.raw(",\"rejected\":").json(whole(worse)).raw("}");
   }
+  out.end_line();
+}
+
+void write_pairs(const Answers& answers, Output& out) {
+  answers.pairs([&](const ItemRef& better, const ItemRef& worse, const ComparisonRef&) {
+    write_pair(better, worse, out);
+  });
 }
 
 }  // namespace

@@ -3,15 +3,19 @@
 namespace hone::data {
 namespace {
 
-void write_demonstrations(const Records& records, const JsonSink& sink) {
-  for (const Demonstration& one : records.demonstrations) {
-    if (one.prompt_is_messages) {
-      sink({{"prompt", stored_messages(one.prompt, one.id)},
-            {"completion", assistant_messages(one.completion)}});
+void write_demonstrations(const Answers& answers, Output& out) {
+  answers.demonstrations([&](const hdf5::Rows<Demonstration>& rows, int64_t row) {
+    const std::string_view prompt = rows.text(HONE_FIELD(Demonstration, prompt), row);
+    const std::string_view completion = rows.text(HONE_FIELD(Demonstration, completion), row);
+    if (rows.value<uint8_t>(HONE_FIELD(Demonstration, prompt_is_messages), row) != 0) {
+      const auto messages = stored_messages(prompt, rows.text(HONE_FIELD(Demonstration, id), row));
+      out.raw("{\"prompt\":").raw(dump_json(messages));
+      out.raw(",\"completion\":[{\"role\":\"assistant\",\"content\":").json(completion).raw("}]}");
     } else {
-      sink({{"prompt", one.prompt}, {"completion", one.completion}});
+      out.raw("{\"prompt\":").json(prompt).raw(",\"completion\":").json(completion).raw("}");
     }
-  }
+    out.end_line();
+  });
 }
 
 }  // namespace

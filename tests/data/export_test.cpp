@@ -37,7 +37,9 @@ class Export : public ::testing::Test {
   }
   std::vector<json> exported(const std::string& format, const std::string& split = "") {
     const auto path = directory_ / "out.jsonl";
-    const uint64_t count = export_file(store_, format, path, split);
+    ExportFilter filter;
+    filter.split = split;
+    const uint64_t count = export_file(store_, format, path, filter);
     std::istringstream lines(slurp(path));
     std::vector<json> all;
     for (std::string line; std::getline(lines, line);) all.push_back(json::parse(line));
@@ -129,7 +131,7 @@ TEST_F(Export, Demonstrations) {
 }
 
 TEST_F(Export, RefusesWhatItCannotDo) {
-  EXPECT_NE(message_of<InputError>([&] { exported("csv"); }).find("trl-sft"), std::string::npos);
+  EXPECT_NE(message_of<InputError>([&] { exported("xml"); }).find("trl-sft"), std::string::npos);
   EXPECT_THROW(export_file(store_, "trl-sft", directory_ / "no/such/file"), IoError);
   StoreWriter writer(store_);
   const int64_t a = item(writer, "not messages", "a", true), b = item(writer, "P", "b");
