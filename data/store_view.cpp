@@ -16,10 +16,11 @@ SegmentRows::SegmentRows(hdf5::SegmentView segment)
 
 const ItemRef::Columns& ItemRef::columns() {
   using ItemRows = hdf5::Rows<Item>;
-  static const Columns columns{ItemRows::column("id"),     ItemRows::column("prompt"),
-                               ItemRows::column("text"),   ItemRows::column("prompt_is_messages"),
-                               ItemRows::column("split"),  ItemRows::column("source"),
-                               ItemRows::column("policy_hash")};
+  static const Columns columns{
+      ItemRows::column("id"),         ItemRows::column("prompt"),
+      ItemRows::column("text"),       ItemRows::column("prompt_is_messages"),
+      ItemRows::column("split"),      ItemRows::column("source"),
+      ItemRows::column("policy_hash")};
   return columns;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
-// A store's records where they lie on disk: every sealed segment mapped and checked, nothing copied.
+// A store's records where they lie on disk: every sealed segment mapped and checked, nothing
+// copied.
 
 #include <cstdint>
 #include <deque>

@@ -47,12 +47,13 @@ bool Answers::keeps_item(const ItemRef& item, bool& source_fits) const {
 }
 
 ComparisonRef Answers::reference(const hdf5::Rows<Comparison>& rows, int64_t row) const {
-  ComparisonRef one{&rows,
-                    row,
-                    rows.list<int64_t>(HONE_FIELD(Comparison, items), row),
-                    rows.list<uint8_t>(HONE_FIELD(Comparison, ranks), row),
-                    rows.list<uint8_t>(HONE_FIELD(Comparison, shown), row),
-                    static_cast<Outcome>(rows.value<uint8_t>(HONE_FIELD(Comparison, outcome), row))};
+  ComparisonRef one{
+      &rows,
+      row,
+      rows.list<int64_t>(HONE_FIELD(Comparison, items), row),
+      rows.list<uint8_t>(HONE_FIELD(Comparison, ranks), row),
+      rows.list<uint8_t>(HONE_FIELD(Comparison, shown), row),
+      static_cast<Outcome>(rows.value<uint8_t>(HONE_FIELD(Comparison, outcome), row))};
   const std::size_t ranks = one.outcome == Outcome::kOrdered ? one.items.size() : 0;
   if (one.ranks.size() != ranks || one.items.size() < 2) {
     throw CorruptError("comparison " + std::string(rows.text(HONE_FIELD(Comparison, id), row)),

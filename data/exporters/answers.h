@@ -68,10 +68,10 @@ class Answers {
 };
 
 /// Rows<Record>::column, looked up once for each record and field.
-#define HONE_FIELD(Record, field)                                            \
-  ([] {                                                                      \
-    static const std::size_t column = hdf5::Rows<Record>::column(#field);    \
-    return column;                                                           \
+#define HONE_FIELD(Record, field)                                         \
+  ([] {                                                                   \
+    static const std::size_t column = hdf5::Rows<Record>::column(#field); \
+    return column;                                                        \
   }())
 
 template <class Record>

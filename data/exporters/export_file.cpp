@@ -13,8 +13,8 @@ namespace {
 
 const std::vector<const ExportFormat*>& formats() {
   static const std::vector<const ExportFormat*> all = {
-      &trl_preference_format(),   &trl_sft_format(),     &trl_kto_format(),
-      &hh_export_format(),        &rewardbench_format(), &csv_format(),
+      &trl_preference_format(),   &trl_sft_format(),           &trl_kto_format(),
+      &hh_export_format(),        &rewardbench_format(),       &csv_format(),
       &votes_tsv_export_format(), &ratings_tsv_export_format()};
   return all;
 }
@@ -28,8 +28,8 @@ const ExportFormat& find_format(const std::string& name) {
   throw InputError("export", "format", known, name.empty() ? "nothing" : name);
 }
 
-uint64_t write_lines(const ExportFormat& format, const Answers& answers,
-                     const FileDescriptor& file, const std::filesystem::path& path) {
+uint64_t write_lines(const ExportFormat& format, const Answers& answers, const FileDescriptor& file,
+                     const std::filesystem::path& path) {
   Output out(file, path);
   format.write(answers, out);
   out.flush();

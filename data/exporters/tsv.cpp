@@ -21,8 +21,9 @@ void write_votes(const Answers& answers, Output& out) {
     if (one.items.size() != 2) return;
     std::string_view outcome = one.outcome == Outcome::kBothBad ? "bothbad" : "skip";
     if (one.outcome == Outcome::kOrdered) {
-      outcome = one.ranks[0] < one.ranks[1] ? "first" : one.ranks[0] > one.ranks[1] ? "second"
-                                                                                    : "tie";
+      outcome = one.ranks[0] < one.ranks[1]   ? "first"
+                : one.ranks[0] > one.ranks[1] ? "second"
+                                              : "tie";
     }
     out.raw(plain(view.item(one.items[0]).id())).raw("\t");
     out.raw(plain(view.item(one.items[1]).id())).raw("\t");
@@ -37,10 +38,9 @@ void write_ratings(const Answers& answers, Output& out) {
   out.header("item\trater\tvalue\tdimension\n");
   answers.ratings([&](const hdf5::Rows<Rating>& rows, int64_t row) {
     char value[32];
-    const auto end =
-        std::to_chars(value, value + sizeof value,
-                      rows.value<double>(HONE_FIELD(Rating, value), row))
-            .ptr;
+    const auto end = std::to_chars(value, value + sizeof value,
+                                   rows.value<double>(HONE_FIELD(Rating, value), row))
+                         .ptr;
     out.raw(plain(view.item(rows.value<int64_t>(HONE_FIELD(Rating, item), row)).id())).raw("\t");
     out.raw(plain(rows.text(HONE_FIELD(Rating, rater), row))).raw("\t");
     out.raw({value, static_cast<std::size_t>(end - value)}).raw("\t");

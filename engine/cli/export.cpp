@@ -48,7 +48,8 @@ std::string export_footer() {
          "Examples:\n"
          "  hone export feedback --format trl-preference --split train --output train.jsonl\n"
          "  hone export feedback --format trl-sft | head -3\n"
-         "  hone export feedback --format csv --since 2026-11-01 --kind pairwise --output week.csv\n"
+         "  hone export feedback --format csv --since 2026-11-01 --kind pairwise --output "
+         "week.csv\n"
          "  hone export feedback --format trl-kto --source collect --cohort experts.txt "
          "--output experts.jsonl\n"
          "Several filters must all fit; of one that is given several times, any.";
@@ -58,15 +59,17 @@ std::string export_footer() {
 
 void add_export_command(CLI::App& app) {
   auto arguments = std::make_shared<ExportArguments>();
-  auto* command = app.add_subcommand("export", "Write a store's feedback as JSON lines, CSV or TSV");
+  auto* command =
+      app.add_subcommand("export", "Write a store's feedback as JSON lines, CSV or TSV");
   command->add_option("store", arguments->store, "Directory of the store")->required();
   command->add_option("--format", arguments->format, "Format; they are listed below")->required();
   command->add_option("--output", arguments->output, "File to write; - is standard output")
       ->capture_default_str();
   data::ExportFilter& filter = arguments->filter;
   command->add_option("--split", filter.split, "Only train, validation or test");
-  command->add_option("--source", filter.source,
-                      "Only answers of this source, or about items of it (hone inspect lists them)");
+  command->add_option(
+      "--source", filter.source,
+      "Only answers of this source, or about items of it (hone inspect lists them)");
   command->add_option("--kind", filter.kinds,
                       "Only pairwise, ranking, rating, demonstration, same-person or "
                       "across-people; may be given several times");

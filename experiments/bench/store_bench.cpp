@@ -4,7 +4,8 @@
 //
 //   store_bench --benchmark_out=experiments/results/store_bench.json --benchmark_out_format=json
 //
-// "us_per_row" flat over rows says that the cost is linear; "of_limit" is the limit's time over ours.
+// "us_per_row" flat over rows says that the cost is linear; "of_limit" is the limit's time over
+// ours.
 
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
@@ -263,14 +264,14 @@ uint64_t sum_words(const char* at, std::size_t bytes) {
   return sum;
 }
 
-/// What training reads of a comparison: items, ranks, outcome, strength; through a StoreView that is
-/// open, beside the same bytes of a plain mmap. "checked" opens and checks the store each time.
+/// What training reads of a comparison: items, ranks, outcome, strength; through a StoreView that
+/// is open, beside the same bytes of a plain mmap. "checked" opens and checks the store each time.
 void read_columns(benchmark::State& state, bool checked) {
   Workshop& workshop = Workshop::get();
   const int64_t rows = state.range(0);
   const Store store = Store::open(workshop.store_of_votes(rows));
-  constexpr const char* kColumns[] = {"items", "items_offsets", "ranks", "ranks_offsets", "outcome",
-                                      "strength"};
+  constexpr const char* kColumns[] = {"items",         "items_offsets", "ranks",
+                                      "ranks_offsets", "outcome",       "strength"};
   // The same bytes, one after the other in one file.
   const fs::path plain = workshop.root() / "plain";
   uint64_t bytes = 0, segment_bytes = 0;
@@ -359,15 +360,22 @@ int main(int argc, char** argv) {
     if (large) one->Arg(10000000);
     return one;
   };
-  add("import/votes-tsv", [](auto& state) { import_lines(state, "votes-tsv"); }, 3);
-  add("import/ratings-tsv", [](auto& state) { import_lines(state, "ratings-tsv"); }, 3);
+  add(
+      "import/votes-tsv", [](auto& state) { import_lines(state, "votes-tsv"); }, 3);
+  add(
+      "import/ratings-tsv", [](auto& state) { import_lines(state, "ratings-tsv"); }, 3);
   add("import/100000-votes-into-a-store-of", import_into_large, 3);
   add("import/the-same-file-again", import_again, 2);
-  add("export/trl-preference", [](auto& state) { export_lines(state, "trl-preference"); }, 3);
-  add("export/votes-tsv", [](auto& state) { export_lines(state, "votes-tsv"); }, 3);
-  add("export/csv", [](auto& state) { export_lines(state, "csv"); }, 2);
-  add("read/columns-open", [](auto& state) { read_columns(state, false); }, 20);
-  add("read/columns-opened-and-checked", [](auto& state) { read_columns(state, true); }, 5);
+  add(
+      "export/trl-preference", [](auto& state) { export_lines(state, "trl-preference"); }, 3);
+  add(
+      "export/votes-tsv", [](auto& state) { export_lines(state, "votes-tsv"); }, 3);
+  add(
+      "export/csv", [](auto& state) { export_lines(state, "csv"); }, 2);
+  add(
+      "read/columns-open", [](auto& state) { read_columns(state, false); }, 20);
+  add(
+      "read/columns-opened-and-checked", [](auto& state) { read_columns(state, true); }, 5);
   benchmark::RegisterBenchmark("read/records", read_records)
       ->UseManualTime()
       ->Unit(benchmark::kMillisecond)
