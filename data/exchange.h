@@ -32,13 +32,16 @@ struct ImportOptions {
 /// added when it brought at least one new record.
 struct ImportReport {
   uint64_t lines = 0, added = 0, duplicates = 0, rejected = 0;
-  std::filesystem::path rejects_file;  // JSONL {"line":n,"reason":"..."}; empty when none
+  uint64_t partial = 0;  // of the lines taken: those of which a part was left out
+  /// JSONL {"line":n,"reason":"..."}, with "part":true where the rest was taken; empty when none.
+  std::filesystem::path rejects_file;
 };
 
 struct FormatInfo {
   std::string name, summary, example;
 };
-/// texts-jsonl, ratings-tsv, votes-tsv, preference-jsonl, hh, demonstrations-jsonl
+/// texts-jsonl, ratings-tsv, votes-tsv, preference-jsonl, hh, demonstrations-jsonl, argilla,
+/// label-studio, open-assistant, arena
 std::vector<FormatInfo> import_formats();
 /// Streams the file; a bad line is rejected with its number and reason in
 /// `<store>/rejects/<input name>-<hash>.jsonl`, never fatal; an unusable file (missing, damaged,

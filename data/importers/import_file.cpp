@@ -1,9 +1,13 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "data/atomic_file.h"
 #include "data/error.h"
 #include "data/exchange.h"
+#include "data/file_descriptor.h"
 #include "data/importers/importer.h"
 #include "data/importers/line_reader.h"
 #include "data/utf8.h"
@@ -12,9 +16,16 @@ namespace hone::data {
 namespace {
 
 const std::vector<const ImportFormat*>& formats() {
-  static const std::vector<const ImportFormat*> all = {
-      &texts_jsonl_format(),      &ratings_tsv_format(), &votes_tsv_format(),
-      &preference_jsonl_format(), &hh_format(),          &demonstrations_jsonl_format()};
+  static const std::vector<const ImportFormat*> all = {&texts_jsonl_format(),
+                                                       &ratings_tsv_format(),
+                                                       &votes_tsv_format(),
+                                                       &preference_jsonl_format(),
+                                                       &hh_format(),
+                                                       &demonstrations_jsonl_format(),
+                                                       &argilla_format(),
+                                                       &label_studio_format(),
+                                                       &open_assistant_format(),
+                                                       &arena_format()};
   return all;
 }
 
@@ -44,33 +55,57 @@ void check_options(const ImportOptions& options) {
   }
 }
 
-/// The side file, kept in memory until the import is known to succeed.
+/// The side file: hidden until the import is known to succeed.
 class Rejects {
  public:
-  void add(uint64_t line, std::string reason) {
-    constexpr std::size_t kLongest = 400;
+  explicit Rejects(const std::filesystem::path& store) : directory_(store / "rejects") {}
+  ~Rejects() {
+    std::error_code ignored;
+    if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
+    if (made_directory_) std::filesystem::remove(directory_, ignored);  // when empty
+  }
+  /// `part`: the rest of the line was taken.
+  void add(uint64_t line, std::string reason, bool part = false) {
+    constexpr std::size_t kLongest = 400, kBuffered = 1 << 20;
     if (reason.size() > kLongest) reason = reason.substr(0, kLongest) + "...";
-    if (count_++ == 0) first_ = "line " + std::to_string(line) + ": " + reason;
-    const nlohmann::ordered_json entry = {{"line", line}, {"reason", reason}};
+    if (first_.empty()) first_ = "line " + std::to_string(line) + ": " + reason;
+    nlohmann::ordered_json entry = {{"line", line}, {"reason", reason}};
+    if (part) entry["part"] = true;
     lines_ += entry.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    count_ += !part;
+    if (lines_.size() >= kBuffered) flush();
   }
   uint64_t count() const { return count_; }
   const std::string& first() const { return first_; }
 
   /// Named for the input and its content, so that importing it again overwrites it.
-  std::filesystem::path write(const std::filesystem::path& store, const std::string& input,
-                              const std::string& digest) const {
-    if (count_ == 0) return {};
-    const auto directory = store / "rejects";
-    std::error_code error;
-    std::filesystem::create_directories(directory, error);
-    if (error) throw IoError(directory.string(), "create directory", "success", error.message());
-    const auto path = directory / (input + "-" + digest.substr(0, 16) + ".jsonl");
-    write_file_atomically(path, lines_);
+  std::filesystem::path publish(const std::string& input, const std::string& digest) {
+    if (first_.empty()) return {};
+    flush();
+    const auto path = directory_ / (input + "-" + digest.substr(0, 16) + ".jsonl");
+    file_.close(temporary_);
+    publish_file(temporary_, path);
+    temporary_.clear();
+    made_directory_ = false;
     return path;
   }
 
  private:
+  void flush() {
+    if (!file_.is_open()) {
+      std::error_code error;
+      made_directory_ = std::filesystem::create_directories(directory_, error);
+      if (error) throw IoError(directory_.string(), "create directory", "success", error.message());
+      temporary_ = directory_ / (".rejects.tmp-" + std::to_string(::getpid()));
+      file_ = open_file(temporary_, O_WRONLY | O_CREAT | O_TRUNC);
+    }
+    write_all(file_, lines_, temporary_);
+    lines_.clear();
+  }
+
+  std::filesystem::path directory_, temporary_;
+  FileDescriptor file_;
+  bool made_directory_ = false;
   std::string lines_, first_;
   uint64_t count_ = 0;
 };
@@ -87,7 +122,11 @@ Importer::Result import_line(Importer& importer, const LineReader& reader,
   if (const std::size_t at = find_invalid_utf8(reader.text()); at != std::string_view::npos) {
     throw LineError("line", "UTF-8", "another byte at column " + std::to_string(at + 1));
   }
-  return importer.add_line(reader.text());
+  try {
+    return importer.add_line(reader.text());
+  } catch (const nlohmann::json::exception& error) {  // a value of another type than asked for
+    throw LineError(std::string("JSON: ") + error.what());
+  }
 }
 
 }  // namespace
@@ -106,8 +145,8 @@ ImportReport import_file(Store& store, const ImportOptions& options) {
   ImportTarget target(writer, options);
   const std::unique_ptr<Importer> importer = format.make(target);
   ImportReport report;
-  Rejects rejects;
-  while (reader.next()) {
+  Rejects rejects(store.directory());
+  while (format.json_values ? reader.next_json() : reader.next()) {
     constexpr uint64_t kLinesBetweenProgress = 256;
     if (options.progress && reader.number() % kLinesBetweenProgress == 0) {
       options.progress(reader.bytes_read(), reader.bytes_total());
@@ -117,7 +156,11 @@ ImportReport import_file(Store& store, const ImportOptions& options) {
       const Importer::Result result = import_line(*importer, reader, options);
       if (result == Importer::Result::kHeader) continue;
       ++(result == Importer::Result::kAdded ? report.added : report.duplicates);
+      const std::vector<std::string> parts = target.take_left_out();
+      for (const std::string& reason : parts) rejects.add(reader.number(), reason, true);
+      report.partial += !parts.empty();
     } catch (const LineError& error) {
+      target.take_left_out();
       rejects.add(reader.number(), error.what());
     } catch (const InputError& error) {
       rejects.add(reader.number(), error.what());
@@ -126,14 +169,13 @@ ImportReport import_file(Store& store, const ImportOptions& options) {
   }
   if (options.progress) options.progress(reader.bytes_total(), reader.bytes_total());
   report.rejected = rejects.count();
-  report.rejects_file = rejects.write(
-      store.directory(), options.input == "-" ? "stdin" : options.input.filename().string(),
-      reader.digest());
   if (report.added + report.duplicates == 0) {
     const std::string got = report.lines == 0 ? "none" : "none; " + rejects.first();
     throw InputError(options.input.string(), "import as " + options.format,
                      "at least one good line", got);
   }
+  report.rejects_file = rejects.publish(
+      options.input == "-" ? "stdin" : options.input.filename().string(), reader.digest());
   writer.seal();
   return report;
 }

@@ -6,6 +6,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "data/exchange.h"
 #include "data/importers/line_error.h"
@@ -33,11 +35,15 @@ class ImportTarget {
   /// Index of the item; its id, group, split and source are filled in where empty. `given_split`
   /// as in split_of; `fallback_group` groups an item without prompt and group of its own.
   int64_t add_item(Item item, const std::string& given_split, const std::string& fallback_group);
+  /// A part of a line that is left out, while the rest is taken; it goes to the side file.
+  void leave_out(const std::string& reason) { left_out_.push_back(reason); }
+  std::vector<std::string> take_left_out() { return std::exchange(left_out_, {}); }
 
  private:
   StoreWriter& writer_;
   const ImportOptions& options_;
   std::string source_, provenance_;
+  std::vector<std::string> left_out_;
 };
 
 /// One format. An importer checks the whole line before it adds anything.
@@ -52,6 +58,7 @@ class Importer {
 struct ImportFormat {
   FormatInfo info;
   std::unique_ptr<Importer> (*make)(ImportTarget& target);
+  bool json_values = false;  // the file may be one JSON array instead of lines
 };
 
 // One per file of this folder.
@@ -61,5 +68,9 @@ const ImportFormat& votes_tsv_format();
 const ImportFormat& preference_jsonl_format();
 const ImportFormat& hh_format();
 const ImportFormat& demonstrations_jsonl_format();
+const ImportFormat& argilla_format();
+const ImportFormat& label_studio_format();
+const ImportFormat& open_assistant_format();
+const ImportFormat& arena_format();
 
 }  // namespace hone::data

@@ -7,10 +7,8 @@
 namespace hone::data {
 namespace {
 
-constexpr int kDeepest = 32;
-
 /// Before parsing: a line of brackets would cost a hundred times its size.
-void check_depth(std::string_view line) {
+void check_depth(std::string_view line, int deepest) {
   int depth = 0;
   bool in_string = false;
   for (std::size_t i = 0; i < line.size(); ++i) {
@@ -21,8 +19,8 @@ void check_depth(std::string_view line) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '[' || c == '{') {
-      if (++depth > kDeepest) {
-        throw LineError("JSON", "at most " + std::to_string(kDeepest) + " levels", "more");
+      if (++depth > deepest) {
+        throw LineError("JSON", "at most " + std::to_string(deepest) + " levels", "more");
       }
     } else if (c == ']' || c == '}') {
       --depth;
@@ -37,8 +35,8 @@ std::string parser_text(const nlohmann::json::exception& error) {
   return end == std::string::npos ? text : text.substr(end + 2);
 }
 
-nlohmann::json parse(std::string_view line) {
-  check_depth(line);
+nlohmann::json parse(std::string_view line, int deepest) {
+  check_depth(line, deepest);
   try {
     return nlohmann::json::parse(line);
   } catch (const nlohmann::json::exception& error) {
@@ -76,8 +74,9 @@ std::vector<Message> parse_messages(const nlohmann::json& value, const std::stri
   return messages;
 }
 
-JsonLine::JsonLine(std::string_view line, const std::map<std::string, std::string>& names)
-    : object_(parse(line)), names_(names) {
+JsonLine::JsonLine(std::string_view line, const std::map<std::string, std::string>& names,
+                   int deepest)
+    : object_(parse(line, deepest)), names_(names) {
   if (!object_.is_object()) throw LineError("line", "a JSON object", object_.type_name());
 }
 

@@ -23,10 +23,12 @@ std::vector<Message> parse_messages(const nlohmann::json& value, const std::stri
 
 class JsonLine {
  public:
-  /// Throws LineError when the line is not a JSON object or is nested more than 32 deep.
+  /// Throws LineError when the line is not a JSON object or is nested more than `deepest` deep.
   /// `names`: our field name -> the file's, where they differ.
-  JsonLine(std::string_view line, const std::map<std::string, std::string>& names);
+  JsonLine(std::string_view line, const std::map<std::string, std::string>& names,
+           int deepest = 32);
 
+  const nlohmann::json& object() const { return object_; }
   /// Null when absent or JSON null.
   const nlohmann::json* find(const std::string& field) const;
   /// Throws LineError when absent.

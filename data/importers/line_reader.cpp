@@ -66,6 +66,12 @@ bool LineReader::fill() {
   return got > 0;
 }
 
+void LineReader::append(const char* bytes, std::size_t size) {
+  const uint64_t room = max_line_bytes_ - line_.size();
+  if (size > room) too_long_ = true;
+  line_.append(bytes, std::min<uint64_t>(size, room));
+}
+
 bool LineReader::next() {
   line_.clear();
   too_long_ = false;
@@ -76,9 +82,7 @@ bool LineReader::next() {
     const void* newline = std::memchr(start, '\n', end_ - at_);
     const std::size_t length =
         newline ? static_cast<std::size_t>(static_cast<const char*>(newline) - start) : end_ - at_;
-    const uint64_t room = max_line_bytes_ - line_.size();
-    if (length > room) too_long_ = true;
-    line_.append(start, std::min<uint64_t>(length, room));
+    append(start, length);
     at_ += length;
     if (newline != nullptr) {
       ++at_;
@@ -88,6 +92,72 @@ bool LineReader::next() {
   if (line_.ends_with('\r')) line_.pop_back();
   if (number_ == 1 && line_.starts_with("\xEF\xBB\xBF")) line_.erase(0, 3);
   return true;
+}
+
+/// Past white space, a byte order mark at the beginning, and the commas of an array.
+bool LineReader::skip_to_value() {
+  for (;;) {
+    if (at_ == end_ && !fill()) return false;
+    const char c = buffer_[at_];
+    const bool mark = json_ == Json::kUnknown && (c == '\xEF' || c == '\xBB' || c == '\xBF');
+    const bool comma = json_ == Json::kArray && c == ',';
+    if (c != ' ' && c != '\t' && c != '\r' && c != '\n' && !comma && !mark) return true;
+    ++at_;
+  }
+}
+
+bool LineReader::next_json() {
+  if (json_ == Json::kUnknown) {
+    if (!skip_to_value()) return false;
+    json_ = buffer_[at_] == '[' ? Json::kArray : Json::kLines;
+    if (json_ == Json::kArray) ++at_;
+  }
+  if (json_ == Json::kLines) return next();
+  if (json_ == Json::kEnd) return false;
+  const auto require_more = [&](bool more) {
+    if (!more) throw InputError(name_, "read", "a JSON array with its end", "a truncated file");
+  };
+  require_more(skip_to_value());
+  if (buffer_[at_] == ']') {
+    json_ = Json::kEnd;
+    ++at_;
+    if (skip_to_value()) throw InputError(name_, "read", "nothing after the JSON array", "more");
+    return false;
+  }
+  line_.clear();
+  too_long_ = false;
+  ++number_;
+  int64_t depth = 0;
+  bool in_string = false, escaped = false;
+  for (;;) {
+    std::size_t i = at_;
+    bool ended = false;
+    for (; i < end_; ++i) {
+      const char c = buffer_[i];
+      if (in_string) {
+        if (escaped) {
+          escaped = false;
+        } else if (c == '\\') {
+          escaped = true;
+        } else if (c == '"') {
+          in_string = false;
+        }
+      } else if (c == '"') {
+        in_string = true;
+      } else if (c == '[' || c == '{') {
+        ++depth;
+      } else if ((c == ',' || c == ']') && depth == 0) {
+        ended = true;  // the character stays for the next call
+        break;
+      } else if (c == ']' || c == '}') {
+        --depth;
+      }
+    }
+    append(buffer_.data() + at_, i - at_);
+    at_ = i;
+    if (ended) return true;
+    require_more(fill());
+  }
 }
 
 uint64_t LineReader::bytes_read() const {

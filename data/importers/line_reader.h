@@ -20,6 +20,9 @@ class LineReader {
   /// at the end. Throws InputError when the compressed data is truncated or damaged, IoError when
   /// the file cannot be read on.
   bool next();
+  /// The same for files of JSON values: the elements of one array, wherever its lines end, or else
+  /// lines. number() then counts elements. Throws InputError also when the array has no end.
+  bool next_json();
   std::string_view text() const { return line_; }
   uint64_t number() const { return number_; }  // from 1
   /// The line was longer than max_line_bytes; text() is then its beginning.
@@ -34,12 +37,15 @@ class LineReader {
  private:
   struct Stream;
   bool fill();
+  bool skip_to_value();
+  void append(const char* bytes, std::size_t size);
   std::unique_ptr<Stream> stream_;
   std::string name_;
   uint64_t max_line_bytes_, bytes_total_ = 0, number_ = 0;
   std::string buffer_, line_;
   std::size_t at_ = 0, end_ = 0;
   bool too_long_ = false;
+  enum class Json { kUnknown, kLines, kArray, kEnd } json_ = Json::kUnknown;
 };
 
 }  // namespace hone::data

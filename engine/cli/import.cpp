@@ -43,6 +43,7 @@ void run_import(ImportArguments arguments) {
   std::cerr << options.input.string() << ": " << report.lines << " lines: " << report.added
             << " added, " << report.duplicates << " known already, " << report.rejected
             << " rejected";
+  if (report.partial > 0) std::cerr << ", of " << report.partial << " a part was left out";
   if (!report.rejects_file.empty())
     std::cerr << " (reasons in " << report.rejects_file.string() << ")";
   std::cerr << "\n";
@@ -59,6 +60,8 @@ std::string import_footer() {
          "  hone import --format texts-jsonl --input arguments.jsonl --field group=debate "
          "--store feedback\n"
          "  hone import --format votes-tsv --input votes.tsv --store feedback\n"
+         "  hone import --format label-studio --input project.json --field left=text1 "
+         "--field right=text2 --store feedback\n"
          "A line that cannot be used is left out and listed, with its number and the reason, in "
          "STORE/rejects.\n"
          "Importing the same file again adds nothing.";
