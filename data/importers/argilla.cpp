@@ -37,8 +37,8 @@ std::vector<Response> read_responses(const json& record) {
   constexpr std::string_view kEnding = ".responses";
   for (const auto& [key, answers] : record.items()) {
     if (!key.ends_with(kEnding) || !answers.is_array()) continue;
-    const auto side = [&](const char* name, std::size_t i) {
-      const auto found = record.find(key + name);
+    const auto side = [&record, &name_of_key = key](const char* name, std::size_t i) {
+      const auto found = record.find(name_of_key + name);
       const bool has = found != record.end() && found->is_array() && i < found->size();
       return has ? name_of((*found)[i]) : std::string();
     };

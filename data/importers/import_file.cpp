@@ -72,10 +72,8 @@ class Rejects {
     nlohmann::ordered_json entry = {{"line", line}, {"reason", reason}};
     if (part) entry["part"] = true;
     lines_ += entry.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-    count_ += !part;
     if (lines_.size() >= kBuffered) flush();
   }
-  uint64_t count() const { return count_; }
   const std::string& first() const { return first_; }
 
   /// Named for the input and its content, so that importing it again overwrites it.
@@ -107,7 +105,6 @@ class Rejects {
   FileDescriptor file_;
   bool made_directory_ = false;
   std::string lines_, first_;
-  uint64_t count_ = 0;
 };
 
 bool is_blank(std::string_view line) {
@@ -137,15 +134,12 @@ std::vector<FormatInfo> import_formats() {
   return infos;
 }
 
-ImportReport import_file(Store& store, const ImportOptions& options) {
+ImportReport import_into(StoreWriter& writer, LineReader& reader, const ImportOptions& options,
+                         const RejectSink& reject) {
   const ImportFormat& format = find_format(options.format);
-  check_options(options);
-  LineReader reader(options.input, options.max_line_bytes);
-  StoreWriter writer(store);
   ImportTarget target(writer, options);
   const std::unique_ptr<Importer> importer = format.make(target);
   ImportReport report;
-  Rejects rejects(store.directory());
   while (format.json_values ? reader.next_json() : reader.next()) {
     constexpr uint64_t kLinesBetweenProgress = 256;
     if (options.progress && reader.number() % kLinesBetweenProgress == 0) {
@@ -157,18 +151,33 @@ ImportReport import_file(Store& store, const ImportOptions& options) {
       if (result == Importer::Result::kHeader) continue;
       ++(result == Importer::Result::kAdded ? report.added : report.duplicates);
       const std::vector<std::string> parts = target.take_left_out();
-      for (const std::string& reason : parts) rejects.add(reader.number(), reason, true);
+      for (const std::string& reason : parts) reject(reader.number(), reason, true);
       report.partial += !parts.empty();
     } catch (const LineError& error) {
       target.take_left_out();
-      rejects.add(reader.number(), error.what());
+      reject(reader.number(), error.what(), false);
+      ++report.rejected;
     } catch (const InputError& error) {
-      rejects.add(reader.number(), error.what());
+      target.take_left_out();
+      reject(reader.number(), error.what(), false);
+      ++report.rejected;
     }
     ++report.lines;
   }
   if (options.progress) options.progress(reader.bytes_total(), reader.bytes_total());
-  report.rejected = rejects.count();
+  return report;
+}
+
+ImportReport import_file(Store& store, const ImportOptions& options) {
+  find_format(options.format);
+  check_options(options);
+  LineReader reader(options.input, options.max_line_bytes);
+  StoreWriter writer(store);
+  Rejects rejects(store.directory());
+  ImportReport report = import_into(writer, reader, options,
+                                    [&](uint64_t line, const std::string& reason, bool part) {
+                                      rejects.add(line, reason, part);
+                                    });
   if (report.added + report.duplicates == 0) {
     const std::string got = report.lines == 0 ? "none" : "none; " + rejects.first();
     throw InputError(options.input.string(), "import as " + options.format,

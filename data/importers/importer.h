@@ -3,6 +3,7 @@
 // What the importers share: the interface of one format, ids made from content, and the split of a
 // group.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 
 #include "data/exchange.h"
 #include "data/importers/line_error.h"
+#include "data/importers/line_reader.h"
 
 namespace hone::data {
 
@@ -60,6 +62,13 @@ struct ImportFormat {
   std::unique_ptr<Importer> (*make)(ImportTarget& target);
   bool json_values = false;  // the file may be one JSON array instead of lines
 };
+
+/// (line, reason, the rest of the line was taken)
+using RejectSink = std::function<void(uint64_t, const std::string&, bool)>;
+
+/// Everything of the file, added and not sealed. Throws InputError for a damaged file.
+ImportReport import_into(StoreWriter& writer, LineReader& reader, const ImportOptions& options,
+                         const RejectSink& reject);
 
 // One per file of this folder.
 const ImportFormat& texts_jsonl_format();
