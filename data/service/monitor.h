@@ -1,0 +1,41 @@
+#pragma once
+
+// What is going on, for the manager's page and for Prometheus. It follows the journal by sequence
+// number and keeps a few bytes of each answer, so that looking costs what is new.
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "data/journal/journal.h"
+
+namespace hone::data::service {
+
+class Service;
+
+class Monitor {
+ public:
+  explicit Monitor(const Journal& journal) : journal_(journal) {}
+
+  /// `overview` of data/service/API.md.
+  nlohmann::json overview(const std::string& project, int64_t now_us);
+  /// Prometheus' text format, version 0.0.4.
+  std::string prometheus(Service& service, int64_t now_us);
+  std::map<std::string, int64_t> answers_by_rater();
+  /// After an erasure: starts from nothing.
+  void forget();
+
+ private:
+  /// Reads what is new. The lock is held.
+  void follow();
+
+  const Journal& journal_;
+  std::mutex mutex_;
+  std::vector<JournalAnswer> answers_;  // by sequence
+  int64_t last_ = 0;
+};
+
+}  // namespace hone::data::service
