@@ -8,9 +8,11 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "data/journal/journal.h"
+#include "data/service/seen_answer.h"
 
 namespace hone::data::service {
 
@@ -22,8 +24,6 @@ class Monitor {
 
   /// `overview` of data/service/API.md.
   nlohmann::json overview(const std::string& project, int64_t now_us);
-  /// Prometheus' text format, version 0.0.4.
-  std::string prometheus(Service& service, int64_t now_us);
   std::map<std::string, int64_t> answers_by_rater();
   /// After an erasure: starts from nothing.
   void forget();
@@ -34,8 +34,12 @@ class Monitor {
 
   const Journal& journal_;
   std::mutex mutex_;
-  std::vector<JournalAnswer> answers_;  // by sequence
+  std::vector<SeenAnswer> answers_;                    // by sequence
+  std::unordered_map<int64_t, size_t> by_sequence_;   // index into answers_
   int64_t last_ = 0;
 };
+
+/// /metrics in Prometheus' text format, version 0.0.4.
+std::string prometheus_text(Service& service, int64_t now_us);
 
 }  // namespace hone::data::service

@@ -33,7 +33,7 @@ Json parsed_or_null(const std::string& text) {
 Response get_metrics(Context& context) {
   Response response;
   response.type = "text/plain; version=0.0.4; charset=utf-8";
-  response.body = context.service.monitor().prometheus(context.service, context.now_us);
+  response.body = prometheus_text(context.service, context.now_us);
   return response;
 }
 

@@ -137,6 +137,7 @@ void Connection::refuse(Response response, int64_t now_ms) {
 
 void Connection::answer(Response response, int64_t now_ms) {
   if (response.close || closing_soon_) keep_alive_ = false;
+  if (options_.finish) options_.finish(response);
   output_ = serialize(response, keep_alive_, head_only_);
   written_ = 0;
   phase_ = Phase::kWriting;

@@ -26,6 +26,7 @@ struct ServerOptions {
   int head_ms = 10000, body_ms = 30000, write_ms = 30000, idle_ms = 75000;
   int drain_ms = 10000;  // for requests in progress when the server stops
   HeadLimits head;
+  std::function<void(Response&)> finish;  // adds headers to every answer, refusals too
 };
 
 class HttpServer {

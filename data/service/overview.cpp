@@ -1,0 +1,128 @@
+#include "data/service/overview.h"
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+#include <utility>
+
+namespace hone::data::service {
+namespace {
+
+using Json = nlohmann::json;
+using Answers = std::vector<const SeenAnswer*>;
+
+constexpr int64_t kHour = 3600LL * 1000000, kDay = 24 * kHour;
+constexpr int64_t kHours = 48;
+
+double median_seconds(const Answers& answers) {
+  std::vector<float> seconds;
+  for (const auto* answer : answers) seconds.push_back(answer->seconds);
+  if (seconds.empty()) return 0.0;
+  const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
+  std::nth_element(seconds.begin(), middle, seconds.end());
+  return *middle;
+}
+
+/// Counts of what a set of answers has.
+struct Tally {
+  int64_t answers = 0, ties = 0, skips = 0, both_bad = 0, flagged = 0;
+  int64_t gold = 0, gold_right = 0, pairs = 0, left = 0, repeats = 0, repeats_same = 0;
+
+  void add(const SeenAnswer& answer, const SeenAnswer* first_time) {
+    ++answers;
+    ties += answer.said == Said::kTie;
+    skips += answer.said == Said::kSkipped;
+    both_bad += answer.said == Said::kBothBad;
+    flagged += answer.said == Said::kFlagged;
+    gold += answer.gold;
+    gold_right += answer.gold && answer.gold_right;
+    pairs += answer.side >= 0;
+    left += answer.side == 0;
+    if (first_time != nullptr) {
+      ++repeats;
+      repeats_same += answer.same_as(*first_time);
+    }
+  }
+};
+
+/// The rater's own earlier answer to a question that came again.
+class FirstTimes {
+ public:
+  const SeenAnswer* before(const SeenAnswer& answer) {
+    const auto key = std::make_pair(answer.rater, answer.question);
+    const auto [found, fresh] = first_.try_emplace(key, &answer);
+    return answer.repeat && !fresh ? found->second : nullptr;
+  }
+
+ private:
+  std::map<std::pair<std::string, uint64_t>, const SeenAnswer*> first_;
+};
+
+Json hours_json(const Answers& answers, int64_t now_us) {
+  const int64_t first = now_us / kHour - kHours + 1;
+  std::vector<int64_t> counts(kHours, 0);
+  for (const auto* answer : answers) {
+    const int64_t hour = answer->answered_us / kHour - first;
+    if (hour >= 0 && hour < kHours) ++counts[static_cast<size_t>(hour)];
+  }
+  Json hours = Json::array();
+  for (int64_t h = 0; h < kHours; ++h) {
+    hours.push_back(
+        {{"start_us", (first + h) * kHour}, {"answers", counts[static_cast<size_t>(h)]}});
+  }
+  return hours;
+}
+
+}  // namespace
+
+Json overview_of(const Answers& answers, int64_t now_us) {
+  struct Part {
+    Tally tally;
+    Answers answers;
+  };
+  std::map<int64_t, Part> days;
+  std::map<std::string, Part> raters;
+  FirstTimes first_times;
+  for (const auto* answer : answers) {
+    const auto* before = first_times.before(*answer);
+    for (auto* part : {&days[answer->answered_us / kDay], &raters[answer->rater]}) {
+      part->tally.add(*answer, before);
+      part->answers.push_back(answer);
+    }
+  }
+  Json result;
+  result["median_seconds"] = median_seconds(answers);
+  result["hours"] = hours_json(answers, now_us);
+  result["days"] = Json::array();
+  for (const auto& [day, part] : days) {
+    const auto& t = part.tally;
+    result["days"].push_back({{"start_us", day * kDay},
+                              {"answers", t.answers},
+                              {"ties", t.ties},
+                              {"skips", t.skips},
+                              {"both_bad", t.both_bad},
+                              {"flagged", t.flagged},
+                              {"median_seconds", median_seconds(part.answers)},
+                              {"gold", {{"right", t.gold_right}, {"of", t.gold}}},
+                              {"repeats", {{"same", t.repeats_same}, {"of", t.repeats}}},
+                              {"alpha", nullptr}});
+  }
+  result["agreement"] = Json::array();
+  result["raters"] = Json::array();
+  for (const auto& [rater, part] : raters) {
+    const auto& t = part.tally;
+    result["raters"].push_back({{"pseudonym", rater},
+                                {"answers", t.answers},
+                                {"median_seconds", median_seconds(part.answers)},
+                                {"ties", t.ties},
+                                {"skips", t.skips},
+                                {"both_bad", t.both_bad},
+                                {"flagged", t.flagged},
+                                {"gold", {{"right", t.gold_right}, {"of", t.gold}}},
+                                {"position", {{"left", t.left}, {"of", t.pairs}}},
+                                {"repeats", {{"same", t.repeats_same}, {"of", t.repeats}}}});
+  }
+  return result;
+}
+
+}  // namespace hone::data::service

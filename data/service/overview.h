@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "data/service/seen_answer.h"
+
+namespace hone::data::service {
+
+/// hours, days, agreement, raters and median_seconds of data/service/API.md's `overview`, from one
+/// project's answers in order (none that was taken back).
+nlohmann::json overview_of(const std::vector<const SeenAnswer*>& answers, int64_t now_us);
+
+}  // namespace hone::data::service
