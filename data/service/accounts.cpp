@@ -87,9 +87,8 @@ void check_language(const std::string& language) {
 }
 
 void check_line(const std::string& text, const char* what, size_t most) {
-  const bool control = std::any_of(text.begin(), text.end(), [](unsigned char c) {
-    return c < 0x20 || c == 0x7f;
-  });
+  const bool control =
+      std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
   if (text.size() > most || control || find_invalid_utf8(text) != std::string_view::npos) {
     throw InputError("account", what, "one line of at most " + std::to_string(most) + " bytes",
                      std::to_string(text.size()) + " bytes");
@@ -113,9 +112,7 @@ Account account_of(const sqlite::Statement& row) {
 }  // namespace
 
 std::string_view role_name(Role role) { return kRoles[static_cast<size_t>(role)]; }
-Role parse_role(std::string_view name) {
-  return static_cast<Role>(index_of(kRoles, name, "role"));
-}
+Role parse_role(std::string_view name) { return static_cast<Role>(index_of(kRoles, name, "role")); }
 std::string_view key_role_name(KeyRole role) { return kKeyRoles[static_cast<size_t>(role)]; }
 KeyRole parse_key_role(std::string_view name) {
   return static_cast<KeyRole>(index_of(kKeyRoles, name, "role of a key"));

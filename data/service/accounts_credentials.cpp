@@ -80,8 +80,8 @@ std::optional<KeyInfo> Accounts::key(std::string_view secret) const {
       "SELECT id, note, role, created_us FROM keys WHERE hash = ? AND revoked_us = 0");
   std::optional<KeyInfo> info;
   if (row.bind_all(hash).step()) {
-    info = KeyInfo{row.text(0), row.text(1), static_cast<KeyRole>(row.integer(2)), row.integer(3),
-                   0};
+    info =
+        KeyInfo{row.text(0), row.text(1), static_cast<KeyRole>(row.integer(2)), row.integer(3), 0};
   }
   row.reset();
   return info;

@@ -62,10 +62,10 @@ nlohmann::json Monitor::overview(const std::string& project, int64_t now_us) {
     result["projects"].push_back({{"id", each.id}, {"title", each.title}});
   }
   result["at_us"] = now_us;
-  result["queue"] = {{"questions", counts.questions},   {"open_slots", counts.open_slots},
-                     {"leased", counts.leased},         {"complete", counts.complete},
-                     {"escalated", counts.escalated},   {"leases_expired", counts.leases_expired},
-                     {"answers", counts.answers},       {"unsealed", counts.unsealed}};
+  result["queue"] = {{"questions", counts.questions}, {"open_slots", counts.open_slots},
+                     {"leased", counts.leased},       {"complete", counts.complete},
+                     {"escalated", counts.escalated}, {"leases_expired", counts.leases_expired},
+                     {"answers", counts.answers},     {"unsealed", counts.unsealed}};
   return result;
 }
 

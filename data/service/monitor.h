@@ -34,8 +34,8 @@ class Monitor {
 
   const Journal& journal_;
   std::mutex mutex_;
-  std::vector<SeenAnswer> answers_;                    // by sequence
-  std::unordered_map<int64_t, size_t> by_sequence_;   // index into answers_
+  std::vector<SeenAnswer> answers_;                  // by sequence
+  std::unordered_map<int64_t, size_t> by_sequence_;  // index into answers_
   int64_t last_ = 0;
 };
 

@@ -9,9 +9,12 @@ namespace {
 using Json = nlohmann::json;
 
 Json dimension_json(const RatingDimension& dimension) {
-  return {{"name", dimension.name},           {"label", dimension.label},
-          {"low", dimension.low},             {"high", dimension.high},
-          {"low_label", dimension.low_label}, {"high_label", dimension.high_label}};
+  return {{"name", dimension.name},
+          {"label", dimension.label},
+          {"low", dimension.low},
+          {"high", dimension.high},
+          {"low_label", dimension.low_label},
+          {"high_label", dimension.high_label}};
 }
 
 /// What the page may know of a project: none of the rules that would help to game it.
@@ -58,9 +61,9 @@ Response begin_session(Context& context, const Account& account) {
 
 Response post_join(Context& context) {
   context.service.limit_guesses(context.request, "");
-  const auto account =
-      context.service.accounts().redeem(text_field(context.body, "invitation"),
-                                        text_field_or(context.body, "language", ""), context.now_us);
+  const auto account = context.service.accounts().redeem(
+      text_field(context.body, "invitation"), text_field_or(context.body, "language", ""),
+      context.now_us);
   if (!account) {
     refuse(403, "the link was used already, or its time is over: ask for a new one", "invitation");
   }
@@ -70,8 +73,7 @@ Response post_join(Context& context) {
 Response post_login(Context& context) {
   const std::string name = text_field(context.body, "name");
   context.service.limit_guesses(context.request, name);
-  const auto account =
-      context.service.accounts().login(name, text_field(context.body, "password"));
+  const auto account = context.service.accounts().login(name, text_field(context.body, "password"));
   if (!account) refuse(401, "name and password do not fit", "login");
   return begin_session(context, *account);
 }
@@ -105,8 +107,8 @@ Response get_me(Context& context) {
   const auto projects = service.journal().projects();
   if (projects.empty() || projects.front().join != "open") refuse(401, "you are not signed in");
   service.limit_guesses(context.request, "");
-  return begin_session(context, service.accounts().create_rater(projects.front().id, "",
-                                                                context.now_us));
+  return begin_session(context,
+                       service.accounts().create_rater(projects.front().id, "", context.now_us));
 }
 
 Response get_guideline(Context& context) {

@@ -38,7 +38,7 @@ Json assignment_json(Context& context, const Assignment& assignment) {
           {"guideline_hash", assignment.guideline_hash},
           {"kind", kind_name(assignment.kind)},
           {"prompt", assignment.prompt_is_messages ? Json::parse(assignment.prompt)
-                                                    : Json(assignment.prompt)},
+                                                   : Json(assignment.prompt)},
           {"texts", assignment.texts},
           {"language", assignment.language},
           {"served_us", assignment.served_us},
@@ -87,9 +87,9 @@ Response post_next(Context& context) {
 }
 
 Response post_renew(Context& context) {
-  const bool alive = context.service.journal().renew(
-      context.rater(), text_field(context.body, "assignment"),
-      integer_field(context.body, "token"), context.now_us);
+  const bool alive =
+      context.service.journal().renew(context.rater(), text_field(context.body, "assignment"),
+                                      integer_field(context.body, "token"), context.now_us);
   return json_response({{"alive", alive}});
 }
 

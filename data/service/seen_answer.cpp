@@ -37,9 +37,8 @@ void see_order(const Json& body, const std::vector<uint8_t>& shown, SeenAnswer& 
       if (by_candidate[i] < 0 || by_candidate[j] < 0) continue;
       const int order = sign(by_candidate[j] - by_candidate[i]);
       decided = decided || order != 0;
-      seen.values.push_back(
-          {unit_of(seen.question, std::to_string(i) + "<" + std::to_string(j)),
-           static_cast<float>(order * weight)});
+      seen.values.push_back({unit_of(seen.question, std::to_string(i) + "<" + std::to_string(j)),
+                             static_cast<float>(order * weight)});
     }
   }
   seen.said = decided ? Said::kDecided : Said::kTie;

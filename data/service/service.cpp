@@ -225,7 +225,7 @@ Response Service::route(const Request& request) {
   }
   authenticate(*found, context);
   context.body = found->reads_json && !is_reading(request) ? parse_object(request.body)
-                                                            : nlohmann::json::object();
+                                                           : nlohmann::json::object();
   return found->answer(context);
 }
 

@@ -22,9 +22,9 @@
 namespace hone::data::service {
 
 struct ServiceOptions {
-  bool secure = false;        // browsers speak TLS, here or with the proxy in front
-  bool behind_proxy = false;  // then X-Forwarded-For's last entry is the peer
-  std::vector<std::string> hosts;                        // names of the server
+  bool secure = false;             // browsers speak TLS, here or with the proxy in front
+  bool behind_proxy = false;       // then X-Forwarded-For's last entry is the peer
+  std::vector<std::string> hosts;  // names of the server
   std::function<bool(const std::string&)> certificate;  // whether it covers a name
   double rater_per_second = 20, rater_burst = 60;
   double address_per_second = 200, address_burst = 1000;
