@@ -33,7 +33,7 @@ ENGINE = {
     "config": {"trainers", "generation", "optim", "metrics", "models", "packing"},
     "report": {"io", "runtime", "metrics"},
     "run": {"config", "generation", "io", "metrics", "models", "packing", "report", "runtime", "text", "tokenizer", "trainers"},
-    "collect": {"config", "generation", "metrics", "models", "packing", "run", "runtime", "trainers"},
+    "collect": {"config", "generation", "metrics", "models", "packing", "run", "runtime", "text", "tokenizer", "trainers"},
     "cli": None,  # everything
 }
 TORCH = re.compile(r'#include\s+[<"](torch|ATen|c10)/')

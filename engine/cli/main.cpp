@@ -23,7 +23,7 @@ int run(int argc, char** argv) {
       "Examples:\n"
       "  hone run experiments/recipes/quickstart.toml --out runs/quickstart\n"
       "  hone generate --model runs/quickstart/policy --prompt 'this film is'\n"
-      "  hone collect --terminal --model runs/quickstart --pairs 10\n"
+      "  hone collect --demo\n"
       "  hone doctor\n"
       "`hone <verb> --help` shows each verb's options and examples.");
   add_run_command(app);
@@ -36,6 +36,7 @@ int run(int argc, char** argv) {
   add_inspect_command(app);
   add_verify_command(app);
   add_collect_command(app);
+  add_raters_command(app);
   add_experiment_commands(app);
   add_report_command(app);
   add_doctor_command(app);
