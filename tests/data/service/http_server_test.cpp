@@ -1,7 +1,5 @@
 // The server alone, over real sockets, with a handler that repeats what it was sent.
 
-#include "data/service/http/server.h"
-
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -11,6 +9,8 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
+
+#include "data/service/http/server.h"
 
 namespace hone::data::service {
 namespace {
@@ -127,8 +127,9 @@ TEST_F(HttpServerTest, HeadHasNoBody) {
 
 TEST_F(HttpServerTest, PipelinedRequestsAreAnsweredInOrder) {
   start();
-  const auto answer = exchange("POST /1 HTTP/1.1" + kHost + "Content-Length: 3\r\n\r\nabcGET /2 HTTP/1.1" +
-                               kHost + "\r\nGET /3 HTTP/1.1" + kClose);
+  const auto answer =
+      exchange("POST /1 HTTP/1.1" + kHost + "Content-Length: 3\r\n\r\nabcGET /2 HTTP/1.1" + kHost +
+               "\r\nGET /3 HTTP/1.1" + kClose);
   const size_t first = answer.find("POST /1 abc"), second = answer.find("GET /2"),
                third = answer.find("GET /3");
   EXPECT_NE(third, std::string::npos) << answer;
@@ -172,15 +173,17 @@ TEST_F(HttpServerTest, BytesAfterARefusedHeadAreNotRead) {
   start();
   const auto answer = exchange("POST / HTTP/1.1" + kHost +
                                "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n"
-                               "0\r\n\r\nGET /smuggled HTTP/1.1" + kHost + "\r\n");
+                               "0\r\n\r\nGET /smuggled HTTP/1.1" +
+                               kHost + "\r\n");
   EXPECT_EQ(answer.substr(0, 12), "HTTP/1.1 501");
   EXPECT_EQ(handled, 0);
 }
 
 TEST_F(HttpServerTest, SlowHeadsAndBodiesAreCutOff) {
   start();
-  for (const std::string& beginning : {"GET / HTTP/1.1\r\nHo", "POST / HTTP/1.1\r\nHost: a\r\n"
-                                                               "Content-Length: 100\r\n\r\nab"}) {
+  for (const std::string& beginning : {"GET / HTTP/1.1\r\nHo",
+                                       "POST / HTTP/1.1\r\nHost: a\r\n"
+                                       "Content-Length: 100\r\n\r\nab"}) {
     Client client(server->port());
     client.send(beginning);
     const auto begin = std::chrono::steady_clock::now();
