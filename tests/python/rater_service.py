@@ -3,6 +3,7 @@ import contextlib
 import http.client
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -128,21 +129,18 @@ class Server:
 
     def start(self, port=0):
         self.log = open(self.folder / "stderr.txt", "ab")
+        self.printed = open(self.folder / f"stdout-{time.monotonic_ns()}.txt", "w+", encoding="utf-8")
         self.process = subprocess.Popen(
             [str(self.binary), "collect", "--store", str(self.store), "--listen", f"127.0.0.1:{port}",
-             *map(str, self.options)], stdout=subprocess.PIPE, stderr=self.log, text=True, env=self.env)
-        os.set_blocking(self.process.stdout.fileno(), False)
+             *map(str, self.options)], stdout=self.printed, stderr=self.log, env=self.env)
         deadline = time.monotonic() + 60
         lines = ""
-        while "serving" not in lines or not lines.endswith("\n"):
+        # The owner's link comes with the address, in one flush.
+        while not re.search(r"serving \S+\n", lines):
             assert self.process.poll() is None and time.monotonic() < deadline, \
                 lines + (self.folder / "stderr.txt").read_text()
-            with contextlib.suppress(TypeError):
-                lines += self.process.stdout.read() or ""
             time.sleep(0.005)
-        time.sleep(0.02)
-        lines += self.process.stdout.read() or ""
-        self.output += lines
+            lines = pathlib.Path(self.printed.name).read_text(encoding="utf-8")
         self.address = re.search(r"serving (\S+)", lines).group(1)
         self.port = int(self.address.rsplit(":", 1)[1])
         link = re.search(r"\S+/join#\S+", lines)
@@ -172,9 +170,8 @@ class Server:
             return None
         self.process.send_signal(signal_number)
         code = self.process.wait(60)
-        with contextlib.suppress(TypeError):
-            self.output += self.process.stdout.read() or ""
-        self.process.stdout.close()
+        self.output += pathlib.Path(self.printed.name).read_text(encoding="utf-8")
+        self.printed.close()
         self.log.close()
         self.process = None
         return code

@@ -51,7 +51,8 @@ def test_the_owners_link_works_once(serve):
     assert status_of(server.client().join, server.owner) == 403
     server.stop()
     server.start()
-    assert "/join#" not in server.output.split("serving")[-1]  # there is an owner now
+    server.stop()
+    assert server.output.count("serving") == 2 and server.output.count("/join#") == 1  # there is an owner now
 
 
 def test_an_unused_owners_link_is_replaced_at_the_next_start(serve):
@@ -234,6 +235,7 @@ def test_a_draft_comes_back(serve):
     rater.call("PUT", "/api/draft", {"assignment": assignment["id"], "token": assignment["token"], "body": draft})
     server.stop(signal.SIGKILL)
     server.start(rater.port)
+    rater.connection = None
     again = rater.next()
     assert again["id"] == assignment["id"] and again["draft"] == draft
 
@@ -371,19 +373,6 @@ def test_the_overview_counts_what_was_said(serve):
 
 
 # ---- starting and stopping
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_seals_and_says_which_signal(serve, hone, number):
-    server = serve(questions=[pair(i) for i in range(5)])
-    rater = server.person()
-    for _ in range(5):
-        rater.answer(rater.next())
-    assert server.stop(number) == 128 + number
-    assert "sealed segment-" in server.output
-    assert hone("verify", server.store).returncode == 0
-    server.start()
-    assert len(server.loop().get("/api/labels")["answers"]) == 5
 
 
 def test_it_does_not_listen_beyond_this_machine_without_tls(hone, tmp_path):
