@@ -1,6 +1,7 @@
 // The rater service over loopback HTTP, with every answer on the disk before its receipt: how long
 // a rater waits for the next question and for the receipt, beside this disk's own fsync in the same
-// run. Many raters (a session and a connection each) come at a fixed rate, whatever the server does.
+// run. Many raters (a session and a connection each) come at a fixed rate, whatever the server
+// does.
 //
 //   service_bench --raters 10000 --rate 400 --seconds 20 --output
 //   experiments/results/service_bench.json
@@ -62,7 +63,7 @@ Json quantiles(std::vector<double> milliseconds) {
     const auto index = static_cast<size_t>(share * static_cast<double>(milliseconds.size()));
     return milliseconds[std::min(index, milliseconds.size() - 1)];
   };
-  return {{"count", milliseconds.size()}, {"p50_ms", at(0.5)}, {"p90_ms", at(0.9)},
+  return {{"count", milliseconds.size()}, {"p50_ms", at(0.5)},    {"p90_ms", at(0.9)},
           {"p99_ms", at(0.99)},           {"p999_ms", at(0.999)}, {"max_ms", at(1.0)}};
 }
 
@@ -145,10 +146,11 @@ Times answer_in_turn(std::vector<std::unique_ptr<Client>>& clients, int64_t thre
   const double interval = static_cast<double>(options.threads) / options.rate;
   const auto rounds = static_cast<int64_t>(options.seconds / interval);
   for (int64_t round = 0; round < rounds; ++round) {
-    const double at = interval * (static_cast<double>(round) +
-                                  static_cast<double>(thread) / static_cast<double>(options.threads));
-    std::this_thread::sleep_until(begin + std::chrono::duration_cast<Clock::duration>(
-                                              std::chrono::duration<double>(at)));
+    const double at =
+        interval * (static_cast<double>(round) +
+                    static_cast<double>(thread) / static_cast<double>(options.threads));
+    std::this_thread::sleep_until(
+        begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(at)));
     times.late += milliseconds_since(begin) > at * 1e3 + 10;
     const auto rater = static_cast<size_t>((thread + round * options.threads) % options.raters);
     auto& client = *clients[rater];
@@ -210,9 +212,8 @@ Json measure(const Options& options, const fs::path& folder) {
   std::vector<std::thread> threads;
   const auto begin = Clock::now() + std::chrono::milliseconds(200);
   for (int64_t t = 0; t < options.threads; ++t) {
-    threads.emplace_back([&, t] {
-      times[static_cast<size_t>(t)] = answer_in_turn(clients, t, options, begin);
-    });
+    threads.emplace_back(
+        [&, t] { times[static_cast<size_t>(t)] = answer_in_turn(clients, t, options, begin); });
   }
   for (auto& thread : threads) thread.join();
   const double took = milliseconds_since(begin) * 1e-3;
