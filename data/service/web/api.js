@@ -75,6 +75,7 @@ export const api = {
   },
   join: (invitation, language) => enter("/api/join", { invitation, language }),
   login: (name, password) => enter("/api/login", { name, password }),
+  password: (change) => request("POST", "/api/password", change),
   logout: () => request("POST", "/api/logout", {}),
   guideline: (hash) => request("GET", `/api/guideline?hash=${encodeURIComponent(hash ?? "")}`),
   next: (held) => request("POST", "/api/next", held.length ? { held } : {}),

@@ -7,7 +7,7 @@ import { forget, keep, memoryOf, prefer, preferences, recall } from "./memory.js
 import { Work } from "./work.js";
 import { TaskView } from "./task.js";
 import { Guide } from "./guide.js";
-import { askFlags, askSkip, showOthers, showSettings, showStatistics } from "./dialogs.js";
+import { askFlags, askPassword, askSkip, showOthers, showSettings, showStatistics } from "./dialogs.js";
 import { sentence } from "./sentences.js";
 
 const BREAK_AFTER_MINUTES = 50;
@@ -199,8 +199,9 @@ class App {
     this.showSync();
     if (!task) return this.pauseScreen();
     clearTimeout(this.retry);
+    this.viewPreferences = preferences();
     const view = new TaskView(task, {
-      project: this.me.project ?? {}, preferences: preferences(), prefer,
+      project: this.me.project ?? {}, preferences: this.viewPreferences, prefer,
       actions: {
         send: (body, client) => this.work.answer(body, { ...client, ui: this.ui }),
         save: (body) => this.work.save(body),
@@ -299,7 +300,7 @@ class App {
   async undo() {
     const result = await this.work.undo();
     if (result === "back") say(t("undone"));
-    else this.notify(result === "nothing" ? t("nothing_to_undo") : result === "offline" ? t("undo_offline") : result);
+    else this.notify(t(`undo_${result}`));
   }
 
   statistics() {
@@ -308,11 +309,17 @@ class App {
 
   async settings() {
     const before = document.documentElement.lang;
-    const result = await showSettings(this.me?.project?.languages, (change) => { prefer(change); this.applyPreferences(); }, Boolean(this.work));
+    const result = await showSettings(this.me?.project?.languages, (change) => { Object.assign(this.viewPreferences ?? {}, prefer(change)); this.applyPreferences(); }, Boolean(this.work));
     if (result === "logout") return this.logout();
+    if (result === "password") {
+      const saved = await askPassword(this.me, async (change) => {
+        await api.password(change);
+        Object.assign(this.me, { name: change.name, has_password: true });
+      });
+      if (saved) this.notify(t("saved"));
+    }
     this.labels();
     if (document.documentElement.lang !== before) location.reload();
-    else if (this.view) Object.assign(this.view.kind.preferences ?? {}, preferences());
     return undefined;
   }
 

@@ -104,7 +104,26 @@ export const median = (values) => {
   return sorted.length ? (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.floor(sorted.length / 2)]) / 2 : 0;
 };
 
-/// Language, colours, sending at once, signing out; change(preference) at each change; -> "logout" or null.
+/// A name and a password, to sign in elsewhere; save({name, password, old}) may throw what is to be said.
+export function askPassword({ name = "", has_password = false }, save) {
+  const field = (id, type, complete, value = "") => h("input", { id, type, class: "text", autocomplete: complete, value, required: true, maxlength: 200 });
+  const who = field("set-name", "text", "username", name), old = field("set-old", "password", "current-password"), fresh = field("set-new", "password", "new-password");
+  fresh.minLength = 8;
+  const problem = h("p", { class: "problem", role: "alert" });
+  return modal(t("set_password"), (close) => h("form", { class: "choices", on: { submit: async (event) => {
+    event.preventDefault();
+    try {
+      await save({ name: who.value.trim(), password: fresh.value, ...(has_password ? { old: old.value } : {}) });
+      close(true);
+    } catch (error) {
+      problem.textContent = error.offline ? t("no_connection") : error.status === 403 ? t("old_password_wrong") : error.message;
+    }
+  } } }, h("p", { class: "quiet" }, t("password_explain")), h("label", { for: "set-name" }, t("name_label")), who,
+  has_password ? [h("label", { for: "set-old" }, t("old_password")), old] : null,
+  h("label", { for: "set-new" }, t("password")), fresh, problem, h("div", { class: "row end-row" }, h("button", { class: "button primary" }, t("save")))));
+}
+
+/// Language, colours, sending at once, signing out; change(preference) at each change; -> "logout", "password" or null.
 export function showSettings(offered, change, signedIn) {
   const { language, theme, direct } = preferences();
   const codes = Object.keys(LANGUAGES).filter((code) => !offered?.length || offered.includes(code) || code === "en" || code === language);
@@ -116,6 +135,7 @@ export function showSettings(offered, change, signedIn) {
     h("label", { for: "setting-theme" }, t("colours")),
     select("theme", theme, ["auto", "light", "dark"].map((name) => [name, t(`theme_${name}`)])),
     h("label", { class: "check wide" }, h("input", { type: "checkbox", checked: direct, on: { change: (event) => change({ direct: event.target.checked }) } }), h("span", {}, t("send_directly"))),
+    signedIn ? button(t("set_password"), { kind: "quiet-button wide", on: { click: () => close("password") } }) : null,
     signedIn ? button(t("sign_out"), { kind: "quiet-button wide", on: { click: () => close("logout") } }) : null));
 }
 

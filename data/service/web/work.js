@@ -121,7 +121,7 @@ export class Work extends EventTarget {
     this.fill();
   }
 
-  /// Takes back the last answer. -> "back" | "nothing" | "offline" | the server's words
+  /// Takes back the last answer. -> "back" | "nothing" | "offline" | "impossible"
   async undo() {
     let task = null;
     const unsent = this.outbox.takeBack();
@@ -133,7 +133,7 @@ export class Work extends EventTarget {
       try {
         task = (await api.undo()).assignment;
       } catch (error) {
-        return error.offline ? "offline" : error.message || "nothing";
+        return error.offline ? "offline" : /none$/.test(error.message) ? "nothing" : "impossible";
       }
       if (!task) return "nothing";
       task.lifetime_ms = Math.max(30000, task.expires_us / 1000 - serverNow());

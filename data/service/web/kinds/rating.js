@@ -5,7 +5,7 @@ import { t } from "../i18n.js";
 import { letter, prose, sheet } from "../panes.js";
 
 export function rating({ texts, language }, { project, changed }) {
-  const dimensions = project.dimensions?.length ? project.dimensions : [{ name: "quality", label: t("quality"), low: 1, high: 7 }];
+  const dimensions = project.dimensions ?? [];
   const values = texts.map(() => Object.fromEntries(dimensions.map(({ name }) => [name, null])));
   const rows = [];
   let current = 0;
@@ -39,7 +39,7 @@ export function rating({ texts, language }, { project, changed }) {
   function move(index, scroll = true) {
     current = Math.max(0, Math.min(rows.length - 1, index));
     rows.forEach(({ row }, i) => row.classList.toggle("current", i === current));
-    if (scroll) rows[current].row.scrollIntoView({ block: "nearest" });
+    if (scroll && rows[current]) rows[current].row.scrollIntoView({ block: "nearest" });
   }
 
   move(0, false);
@@ -58,7 +58,7 @@ export function rating({ texts, language }, { project, changed }) {
       });
     },
     key: (command) => {
-      if (/^[0-9]$/.test(command)) {
+      if (/^[0-9]$/.test(command) && rows.length) {
         const { low, high } = rows[current].dimension;
         const value = command === "0" && high >= 10 && low > 0 ? 10 : Number(command);
         if (value >= low && value <= high) give(current, value, true);

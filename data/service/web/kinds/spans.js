@@ -12,7 +12,7 @@ export const codePoints = (text, offset) => [...text.slice(0, offset)].length;
 export const codeUnits = (text, offset) => [...text].slice(0, offset).join("").length;
 
 export function spans({ texts, language }, { project, changed }) {
-  const labels = project.span_labels?.length ? project.span_labels : ["wrong", "good"];
+  const labels = project.span_labels ?? [];
   const tokens = texts.map((text) => words(text, language));
   let marks = []; // {position, start, end, label}, UTF-16
   let position = 0, anchor = 0, cursor = 0, active = false, none = false;

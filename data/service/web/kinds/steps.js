@@ -5,8 +5,20 @@ import { t } from "../i18n.js";
 import { letter, prose, sheet } from "../panes.js";
 
 export function stepsOf(text) {
-  const paragraphs = text.replace(/\r\n?/g, "\n").split(/\n[ \t]*\n/).filter((piece) => piece.trim());
-  return paragraphs.length > 1 ? paragraphs : text.replace(/\r\n?/g, "\n").split("\n").filter((piece) => piece.trim());
+  const cut = (atBlankLines) => {
+    const pieces = [];
+    let piece = [];
+    const finish = () => { if (piece.length) pieces.push(piece.join("\n")); piece = []; };
+    for (const line of text.split("\n")) { // as the server cuts (data/journal/body.cpp)
+      const blank = /^[ \t\r]*$/.test(line);
+      if (blank || !atBlankLines) finish();
+      if (!blank) piece.push(line);
+    }
+    finish();
+    return pieces;
+  };
+  const paragraphs = cut(true);
+  return paragraphs.length > 1 ? paragraphs : cut(false);
 }
 
 const VALUES = [[-1, "1", "step_bad", "✗"], [0, "2", "step_neutral", "–"], [1, "3", "step_good", "✓"]];

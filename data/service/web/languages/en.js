@@ -71,7 +71,6 @@ export default {
   all_bad: "All bad",
   // rating
   rating_of: "Ratings of answer {letter}",
-  quality: "How good is it?",
   ratings_left: "Ratings left: {count}",
   // writing
   your_answer: "Your answer",
@@ -130,7 +129,8 @@ export default {
   revise: "Change mine",
   go_on: "Go on",
   undone: "Taken back: the question is here again",
-  nothing_to_undo: "There is nothing to take back.",
+  undo_nothing: "There is nothing to take back.",
+  undo_impossible: "That answer cannot be taken back any more.",
   undo_offline: "That answer is on its way. It can be taken back when the network is there.",
   taken: "Someone else has answered that question meanwhile; your answer was not needed.",
   // state
@@ -202,6 +202,12 @@ export default {
   theme_auto: "As the system",
   theme_light: "Light",
   theme_dark: "Dark",
+  set_password: "Set a password",
+  old_password: "Old password",
+  password_explain: "To sign in on another machine, too.",
+  saved: "Saved",
+  save: "Save",
+  old_password_wrong: "The old password does not fit.",
   send_directly: "One key answers and sends (undo with U)",
   // manager
   manage: "Project",
