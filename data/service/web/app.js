@@ -34,8 +34,11 @@ class App {
     document.body.append(h("a", { class: "skip-link", href: "#screen" }, t("skip_link")), this.top, this.screen, this.guide.node, this.footer, this.toast,
       h("div", { id: "live", class: "hidden", "aria-live": "polite", role: "status" }));
     document.addEventListener("keydown", (event) => this.keydown(event));
-    document.addEventListener("click", (event) => { // a click leaves no focus behind that would swallow the next Enter
-      if (event.detail > 0) event.target.closest?.("button, summary")?.blur();
+    // A pointer leaves no focus behind that would swallow the next Enter or arrow.
+    let pointed = 0;
+    document.addEventListener("pointerdown", () => { pointed = performance.now(); });
+    document.addEventListener("click", ({ target }) => {
+      if (performance.now() - pointed < 1000) target.closest?.("button, summary, input[type=radio]")?.blur();
     });
     this.keepFiles();
     const invitation = location.pathname === "/join" ? location.hash.slice(1) : "";
@@ -196,6 +199,7 @@ class App {
     if (!this.work) return;
     this.onEnter = null;
     const task = this.work.current;
+    this.work.shown = task?.id ?? "";
     this.showSync();
     if (!task) return this.pauseScreen();
     clearTimeout(this.retry);
@@ -260,6 +264,7 @@ class App {
       return;
     }
     const pressed = command(event);
+    if (event.target.type === "radio" && event.key.startsWith("Arrow")) return; // within a group of choices
     const onControl = event.target.closest?.("button, a, summary");
     if (onControl && (pressed === "Enter" || pressed === " ")) return;
     if (this.run(pressed, event)) event.preventDefault();

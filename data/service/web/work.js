@@ -30,6 +30,9 @@ export class Work extends EventTarget {
     this.outbox.addEventListener("signed-out", () => this.#emit("signed-out"));
     this.timer = setInterval(() => this.#renew(), RENEW_EVERY_MS);
     addEventListener("online", () => this.fill());
+    addEventListener("storage", ({ key }) => { // another tab of the same person went on
+      if (key?.endsWith(".held") && this.shown && this.shown !== (this.current?.id ?? "")) this.#emit("change");
+    });
   }
 
   get held() { return this.memory.recall("held", []); }

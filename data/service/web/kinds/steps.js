@@ -59,7 +59,7 @@ export function steps({ texts, language }, { changed }) {
   return {
     main: h("div", { class: "sheets" }, sheets),
     panes: sheets,
-    controls: h("div", { class: "legend" }, VALUES.map(([, digit, name]) => h("span", { class: "hint" }, h("kbd", {}, digit), t(name)))),
+    controls: h("div", { class: "legend" }, VALUES.map(([, digit, name, sign]) => h("span", { class: "hint" }, h("kbd", {}, digit), `${sign} ${t(name)}`))),
     missing: () => (left() ? t("steps_left", { count: left() }) : ""),
     body: () => (all.some((each) => each.value !== null)
       ? { outcome: "marked", steps: all.filter((each) => each.value !== null).map(({ position, step, value }) => ({ position, step, value })) } : null),
