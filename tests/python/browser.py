@@ -116,8 +116,8 @@ class Page:
         for key in keys:
             ActionChains(self.driver, duration=0).send_keys(key).perform()
 
-    def submit_field(self):
-        ActionChains(self.driver, duration=0).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
+    def press_with(self, modifier, key):
+        ActionChains(self.driver, duration=0).key_down(modifier).send_keys(key).key_up(modifier).perform()
 
     def open(self, url):
         self.driver.get(url)

@@ -222,15 +222,16 @@ def test_each_kind_once_by_keyboard(hone, desktop, tmp_path):
         page.until(lambda: (page.question.get("draft") or {}).get("text", "").endswith("more."), "the draft")
         page.driver.refresh()
         page.until(lambda: page.js("return document.querySelector('.writing')?.value") == "An answer of mine, with 5 words more.", "the draft after a reload")
-        page.submit_field()
+        page.press_with(Keys.CONTROL, Keys.ENTER)
         now("correction")
         assert page.text(".status") == "Change something first"
         page.press(Keys.HOME, *[Keys.DELETE] * 5, "There")
         page.until(lambda: page.text(".difference ins") == "There" and page.text(".difference del") == "Their", "the difference")
-        page.submit_field()
+        page.press_with(Keys.CONTROL, Keys.ENTER)
         now("spans")
-        page.press(*[Keys.ARROW_RIGHT] * 4, Keys.SHIFT + Keys.ARROW_RIGHT, Keys.NULL, "1")  # "300 metres"
-        page.answer()
+        page.press(*[Keys.ARROW_RIGHT] * 4)
+        page.press_with(Keys.SHIFT, Keys.ARROW_RIGHT)
+        page.answer("1")  # "300 metres"
         now("steps")
         page.answer("3", "1")
         now("review")

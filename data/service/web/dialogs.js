@@ -11,7 +11,7 @@ function modal(title, build, keys = () => false) {
     let result = null;
     const close = (value) => { result = value; dialog.close(); };
     const before = document.activeElement;
-    const dialog = h("dialog", { "aria-labelledby": "dialog-title", on: {
+    const dialog = h("dialog", { "aria-labelledby": "dialog-title", tabindex: "-1", on: {
       close: () => { dialog.remove(); before?.focus?.({ preventScroll: true }); resolve(result); },
       click: (event) => { if (event.target === dialog) close(null); },
       keydown: (event) => {
@@ -27,6 +27,7 @@ function modal(title, build, keys = () => false) {
       build(close)));
     document.body.append(dialog);
     dialog.showModal();
+    dialog.focus();
   });
 }
 
@@ -96,7 +97,11 @@ export function showStatistics(statistics, pace, minutes) {
       figure(t("ties"), session_answers || answers ? percent(ties / Math.max(1, answers)) : "–"),
       figure(t("skips"), answers ? percent(skips / Math.max(1, answers)) : "–"),
       figure(t("consistency"), repeats ? percent(repeats_same / repeats) : "–", repeats ? t("of_repeats", { count: number(repeats) }) : t("consistency_explain"))),
-    pace.length > 2 ? h("figure", { class: "pace" }, sparkline(pace, t("pace_plot")), h("figcaption", { class: "quiet" }, slower ? t("faster_lately") : t("pace_plot"))) : null));
+    pace.length > 2 ? h("figure", { class: "pace" }, sparkline(pace, t("pace_plot")), h("figcaption", { class: "quiet" }, slower ? t("faster_lately") : t("pace_plot"))) : null), (pressed, close) => {
+    if (pressed !== "i" && pressed !== "Enter") return false;
+    if (pressed === "Enter" && document.activeElement?.tagName === "BUTTON") return false;
+    return close(null), true;
+  });
 }
 
 export const median = (values) => {
