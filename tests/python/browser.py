@@ -191,10 +191,10 @@ class Page:
                 self.requests.append(message["params"]["request"]["url"])
         return self.requests
 
-    def complaints(self):
+    def complaints(self, *expected):
         """Errors and violations of policy that the console shows; a network that was taken away is none."""
-        return [entry["message"] for entry in self.driver.get_log("browser")
-                if entry["level"] == "SEVERE" and "ERR_INTERNET_DISCONNECTED" not in entry["message"]]
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"
+                and not any(words in entry["message"] for words in ("ERR_INTERNET_DISCONNECTED", *expected))]
 
 
 def column(segment, path):

@@ -52,10 +52,12 @@ async function once(method, path, body, headers) {
 
 /// 403 may only mean that the token is of an older session: it is fetched anew, once.
 async function request(method, path, body, headers = {}) {
+  const needsToken = method !== "GET" && path !== "/api/join" && path !== "/api/login";
+  if (needsToken && !csrf) setCsrf((await once("GET", "/api/me")).csrf); // the page was opened without a network
   try {
     return await once(method, path, body, headers);
   } catch (error) {
-    if (error.status !== 403 || method === "GET" || path === "/api/join" || path === "/api/login") throw error;
+    if (error.status !== 403 || !needsToken) throw error;
     setCsrf((await once("GET", "/api/me")).csrf);
     return once(method, path, body, headers);
   }
@@ -73,7 +75,7 @@ export const api = {
     setCsrf(me.csrf);
     return me;
   },
-  join: (invitation, language) => enter("/api/join", { invitation, language }),
+  join: (invitation) => enter("/api/join", { invitation }), // without a language: that of the page is not what someone can judge
   login: (name, password) => enter("/api/login", { name, password }),
   password: (change) => request("POST", "/api/password", change),
   logout: () => request("POST", "/api/logout", {}),

@@ -150,7 +150,7 @@ class App {
     const join = button(t("join"), { kind: "primary", shown: "⏎", on: { click: async () => {
       join.disabled = true;
       try {
-        const me = await api.join(invitation, document.documentElement.lang);
+        const me = await api.join(invitation);
         history.replaceState(null, "", "/");
         await this.enter(me);
       } catch (error) {
@@ -208,7 +208,7 @@ class App {
       project: this.me.project ?? {}, preferences: this.viewPreferences, prefer,
       actions: {
         send: (body, client) => this.work.answer(body, { ...client, ui: this.ui }),
-        save: (body) => this.work.save(body),
+        save: (body, counts) => this.work.save(body, counts),
         undo: () => this.undo(), skip: () => this.skip(), flag: () => this.flag(), help: () => this.guide.toggle(),
       },
     });

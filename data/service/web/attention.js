@@ -13,15 +13,18 @@ export class Attention {
   #timer;
 
   /// panes: elements, one a text, with an element `.end` after its last word. changed(): called when the state changes.
-  constructor(panes, dwellMs, changed) {
+  /// soFar: what an earlier showing of the same question counted (`counts`), e.g. before a reload.
+  constructor(panes, dwellMs, changed, soFar) {
     this.panes = panes;
     this.dwellMs = dwellMs;
-    this.seen = panes.map(() => 0);
-    this.firstInput = null;
-    this.focusLosses = 0;
-    this.pasted = 0;
-    this.typed = 0;
     this.changed = changed;
+    this.seen = panes.map((_, index) => soFar?.seen?.[index] ?? 0);
+    this.firstInput = soFar?.firstInput ?? null;
+    this.focusLosses = soFar?.focusLosses ?? 0;
+    this.pasted = soFar?.pasted ?? 0;
+    this.typed = soFar?.typed ?? 0;
+    this.#visible = soFar?.visible ?? 0;
+    this.#started -= soFar?.elapsed ?? 0;
     this.#ends = panes.map(() => false);
     this.#inView = panes.map(() => false);
     panes.forEach((pane, index) => this.#watch(pane, index));
@@ -62,6 +65,11 @@ export class Attention {
   }
 
   input() { this.firstInput ??= performance.now() - this.#started; }
+
+  get counts() {
+    const { seen, firstInput, focusLosses, pasted, typed } = this;
+    return { seen, firstInput, focusLosses, pasted, typed, visible: this.#visible, elapsed: performance.now() - this.#started };
+  }
 
   /// Positions whose end was not in view yet.
   get unseen() { return this.#ends.flatMap((seen, index) => (seen ? [] : [index])); }

@@ -76,7 +76,7 @@ export class TaskView {
 
   /// After the node is in the document.
   opened() {
-    this.attention = new Attention(this.kind.panes, this.task.dwell_ms ?? 0, () => this.#gate());
+    this.attention = new Attention(this.kind.panes, this.task.dwell_ms ?? 0, () => this.#gate(), this.task.counts);
     if (this.task.draft) {
       this.restoring = true;
       this.kind.restore(this.task.draft);
@@ -112,7 +112,7 @@ export class TaskView {
     this.attention.input();
     this.armed = false;
     if (words) say(words);
-    if (save) this.actions.save(this.body);
+    if (save) this.actions.save(this.body, this.attention.counts);
     this.#show();
   }
 

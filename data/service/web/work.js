@@ -89,11 +89,11 @@ export class Work extends EventTarget {
   }
 
   /// A draft: in the browser at once, on the server after a pause.
-  save(body) {
+  save(body, counts) {
     this.#lastInput = Date.now();
     const [task, ...others] = this.held;
     if (!task) return;
-    task.draft = body;
+    Object.assign(task, { draft: body, counts });
     this.#hold([task, ...others]);
     clearTimeout(this.#draftTimer);
     if (body) this.#draftTimer = setTimeout(() => this.#draft(task, body), DRAFT_WAIT_MS);
@@ -113,7 +113,7 @@ export class Work extends EventTarget {
     clearTimeout(this.#draftTimer);
     this.#lastInput = Date.now();
     const [task, ...rest] = this.held;
-    const { draft: _, until: __, lifetime_ms: ___, ...bare } = task;
+    const { draft: _, until: __, lifetime_ms: ___, counts: ____, ...bare } = task;
     this.#drafted.delete(task.id);
     this.memory.keep("pace", [...this.memory.recall("pace", []), Math.round(client.visible_ms / 100) / 10].slice(-200));
     const sent = this.outbox.add({ assignment: task.id, token: task.token, body, client: { ...client, offline: !navigator.onLine } }, bare);
