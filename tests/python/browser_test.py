@@ -6,6 +6,7 @@ import urllib.request
 
 import h5py
 import pytest
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.keys import Keys
 
 from browser import Page, chromium, column, serving
@@ -264,6 +265,65 @@ def test_each_kind_once_by_keyboard(hone, desktop, tmp_path):
         client = found["k2"]["client"]
         assert len(client["seen"]) == 4 and all(ms > 0 for ms in client["seen"]) and client["submit_ms"] >= client["first_input_ms"] > 0
         assert found["k4"]["client"]["typed_chars"] > 10 and client["ui"] in page.js("return document.documentElement.dataset.assets")
+
+
+def test_ranking_by_pointer(hone, desktop, tmp_path):
+    """Letters dragged between the rungs, and ranks given by a click."""
+    page = fresh(desktop)
+    question = {"id": "r", "kind": "ranking", "prompt": "Order?", "candidates": ["Red.", "Green.", "Blue.", "Grey."]}
+    with serving(hone, tmp_path, project(), [question]) as server:
+        forget(page, server)
+        page.join(server.invite())
+        page.begin()
+
+        def drag(chip, target):
+            start, end = (page.js("const box = document.querySelector(arguments[0]).getBoundingClientRect();"
+                                  "return [box.x + box.width / 2, box.y + box.height / 2].map(Math.round)", each) for each in (f".chip[data-position='{chip}']", target))
+            pointer = ActionBuilder(page.driver)
+            pointer.pointer_action.move_to_location(*start).pointer_down().move_to_location((start[0] + end[0]) // 2, start[1]).move_to_location(*end).pointer_up()
+            pointer.perform()
+
+        drag(2, ".gap[data-before='0']")  # C alone
+        drag(0, ".gap[data-before='1']")  # C > A
+        drag(3, ".rung[data-rank='1']")  # C > A = D
+        ladder = "return [...document.querySelectorAll('.rung')].map((rung) => [...rung.querySelectorAll('.chip')].map((chip) => chip.textContent).join(''))"
+        assert page.js(ladder) == ["C", "AD", "B"]
+        drag(3, ".rung.tray")
+        page.js("document.querySelector('.position1 .rank:nth-of-type(4) input').click()")
+        assert page.js(ladder) == ["C", "A", "B", "D"]
+        page.answer()
+        page.until(lambda: not page.kept("outbox"), "the receipt")
+        assert answers_of(server)["r"]["body"] == {"outcome": "ordered", "ranks": [1, 2, 0, None]}
+
+
+def test_experts_see_what_others_said_after_their_own_answer(hone, desktop, tmp_path):
+    page = fresh(desktop)
+    with serving(hone, tmp_path, project(), pairs(1)) as server:
+        forget(page, server)
+        page.join(server.invite())
+        page.begin()
+        page.press("2", "f", "1", "b")  # flagged beside the answer
+        page.until(lambda: "Unsafe" in page.text(".flags-set"), "the flag")
+        page.press("w", "x")  # no commands here
+        page.answer()
+        page.until(lambda: not page.kept("outbox"), "the receipt")
+        said = answers_of(server)["pair-00"]
+        assert said["body"] == {"outcome": "ordered", "ranks": [0, 1], "strength": 3, "flags": ["unsafe"]}
+
+        forget(page, server)
+        page.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+        page.join(server.invite("--role", "expert"))
+        page.begin()
+        assert page.exists(".escalated") and page.question["escalated"]
+        assert "Unsafe" not in page.text("body") and "clearly" not in page.text("body")
+        same_sides = page.question["texts"][0] == f"{'First' if said['shown'] == [0, 1] else 'Second'} answer to 0" + (
+            "." if said["shown"] == [0, 1] else ", which is another.")
+        page.answer("7")
+        page.until(lambda: page.exists("dialog .others li"), "what the others said")
+        assert page.text("dialog .others") == f"{'A' if same_sides else 'B'} is clearly better · Unsafe"
+        page.press(Keys.ENTER)
+        page.until(lambda: not page.exists("dialog"), "the dialog to close")
+        server.stop()
 
 
 def test_submit_waits_for_both_texts_and_the_least_time(hone, desktop, tmp_path):
