@@ -24,12 +24,11 @@ std::string provenance_problem(const Provenance& provenance) {
                        std::to_string(provenance.propensity));
 }
 
-std::string shown_problem(const Comparison& comparison) {
-  const std::size_t k = comparison.items.size();
-  if (comparison.shown.empty()) return "";
+std::string shown_problem(const std::vector<uint8_t>& shown, std::size_t k) {
+  if (shown.empty()) return "";
   std::bitset<256> seen;
-  if (comparison.shown.size() == k) {
-    for (const uint8_t index : comparison.shown) seen.set(index);
+  if (shown.size() == k) {
+    for (const uint8_t index : shown) seen.set(index);
     if (seen.count() == k && (seen >> k).none()) return "";
   }
   return field_problem("shown", "nothing, or each of " + std::to_string(k) + " positions once",
@@ -79,7 +78,7 @@ std::string problem_of(const Comparison& comparison, int64_t items) {
     }
   }
   if (auto problem = ranks_problem(comparison); !problem.empty()) return problem;
-  if (auto problem = shown_problem(comparison); !problem.empty()) return problem;
+  if (auto problem = shown_problem(comparison.shown, k); !problem.empty()) return problem;
   if (comparison.strength < 0 || comparison.strength > 4) {
     return field_problem("strength", "0 to 4", std::to_string(comparison.strength));
   }
@@ -93,6 +92,46 @@ std::string problem_of(const Demonstration& demonstration, int64_t) {
                          std::to_string(demonstration.weight));
   }
   return provenance_problem(demonstration.provenance);
+}
+
+std::string problem_of(const Answer& answer, int64_t items) {
+  constexpr std::size_t kMostItems = 255;
+  if (answer.id.empty()) return field_problem("id", "a name", "nothing");
+  if (answer.items.size() > kMostItems) {
+    return field_problem("items", "at most 255", std::to_string(answer.items.size()));
+  }
+  for (const int64_t item : answer.items) {
+    if (auto problem = index_problem("items", item, items); !problem.empty()) return problem;
+  }
+  if (auto problem = shown_problem(answer.shown, answer.items.size()); !problem.empty()) {
+    return problem;
+  }
+  return provenance_problem(answer.provenance);
+}
+
+std::string problem_of(const Correction& correction, int64_t items) {
+  return index_problem("item", correction.item, items);
+}
+
+std::string problem_of(const Span& span, int64_t items) {
+  if (auto problem = index_problem("item", span.item, items); !problem.empty()) return problem;
+  if (span.begin >= 0 && span.begin < span.end) return "";
+  return field_problem("end", "more than begin, which is 0 or more", std::to_string(span.end));
+}
+
+std::string problem_of(const Step& step, int64_t items) {
+  if (auto problem = index_problem("item", step.item, items); !problem.empty()) return problem;
+  if (step.step < 0) return field_problem("step", "0 or more", std::to_string(step.step));
+  if (step.value >= -1 && step.value <= 1) return "";
+  return field_problem("value", "-1, 0 or 1", std::to_string(step.value));
+}
+
+std::string problem_of(const Review& review, int64_t items) {
+  return index_problem("item", review.item, items);
+}
+
+std::string problem_of(const Flag& flag, int64_t) {
+  return flag.flag.empty() ? field_problem("flag", "a name", "nothing") : "";
 }
 
 std::string field_of(const std::string& problem) { return problem.substr(0, problem.find(':')); }

@@ -74,4 +74,64 @@ struct Demonstration {
   Provenance provenance;
 };
 
+// What only people at the rater's page say (version 2 of the format). Rows of the kinds below name
+// their answer; what of it is also a comparison, rating or demonstration is stored as such too.
+
+/// One answer given at the page, whatever its kind: body, order shown, how it came about.
+struct Answer {
+  std::string id;        // first 32 digits of `receipt`
+  int64_t sequence = 0;  // number in the journal, on the rater's receipt
+  std::string receipt;   // hash of the journal's audit chain after it
+  std::string question, project;
+  int8_t kind = 0;     // QuestionKind
+  int8_t purpose = 0;  // 0 ordinary, 1 gold, 2 qualification, 3 repeat, 4 expert's decision
+  int8_t same = -1;    // gold, repeat: as expected 1, not 0; -1: nothing to compare
+  std::string body;    // JSON; positions are places in `items`
+  std::vector<int64_t> items;
+  std::vector<uint8_t> shown;  // shown[p] = index into `items` at screen position p
+  std::string candidates;      // JSON: the candidates' ids in the order of `items`
+  std::string rater, session;
+  std::string acquisition;  // rule that selected the question
+  // As the page measured them; -1: unknown. Milliseconds since the question was drawn.
+  int64_t visible_ms = -1, first_input_ms = -1, submit_ms = -1;
+  std::vector<int64_t> seen_ms;  // in view, by screen position
+  int64_t focus_losses = -1, pasted_chars = -1, typed_chars = -1;
+  std::string device, ui;
+  bool offline = false;
+  Provenance provenance;
+};
+
+/// A candidate as a person would have it.
+struct Correction {
+  std::string answer;
+  int64_t item = 0;
+  std::string text;
+};
+
+/// A marked piece of a candidate: code points [begin, end) of its text.
+struct Span {
+  std::string answer;
+  int64_t item = 0, begin = 0, end = 0;
+  std::string label;
+};
+
+/// A judgement of one step (paragraph) of a candidate.
+struct Step {
+  std::string answer;
+  int64_t item = 0, step = 0;
+  int8_t value = 0;  // -1 bad, 0 neutral, 1 good
+};
+
+/// Yes or no to one output.
+struct Review {
+  std::string answer;
+  int64_t item = 0;
+  bool approved = false;
+};
+
+/// A flag raised with an answer.
+struct Flag {
+  std::string answer, flag;
+};
+
 }  // namespace hone::data

@@ -22,12 +22,31 @@ struct Records {
   std::vector<Rating> ratings;
   std::vector<Comparison> comparisons;
   std::vector<Demonstration> demonstrations;
+  std::vector<Answer> answers;
+  std::vector<Correction> corrections;
+  std::vector<Span> spans;
+  std::vector<Step> steps;
+  std::vector<Review> reviews;
+  std::vector<Flag> flags;
+};
+
+/// Everything that one answer at the page says. The items are stored.
+struct AnswerRecords {
+  Answer answer;
+  std::vector<Comparison> comparisons;
+  std::vector<Rating> ratings;
+  std::vector<Demonstration> demonstrations;
+  std::vector<Correction> corrections;
+  std::vector<Span> spans;
+  std::vector<Step> steps;
+  std::vector<Review> reviews;
+  std::vector<Flag> flags;
 };
 
 struct SegmentInfo {
   std::string name;  // segment-000001.h5
   uint64_t bytes = 0;
-  uint64_t items = 0, ratings = 0, comparisons = 0, demonstrations = 0;
+  uint64_t items = 0, ratings = 0, comparisons = 0, demonstrations = 0, answers = 0;
   std::string sha256;   // digest over the columns' digests
   std::string created;  // ISO 8601
 };
@@ -94,6 +113,9 @@ class StoreWriter {
   std::optional<double> find_rating(const Rating& rating) const;
   bool add_comparison(const Comparison& comparison);
   bool add_demonstration(const Demonstration& demonstration);
+  /// All of it into one segment, or nothing (false) when the answer is there. What else the store
+  /// has under the same id, or of a rating the same item, rater and dimension, is left out.
+  bool add_answer(const AnswerRecords& records);
 
   /// Puts everything added into the store as one segment, or several when it is more than
   /// `segment_bytes`; returns the last, and an empty one when nothing was added. Throws IoError

@@ -94,18 +94,18 @@ std::vector<std::filesystem::path> leftover_files(const std::filesystem::path& s
 Records read_all_segments(const std::filesystem::path& store) {
   Records records;
   for (const auto& path : segment_paths(store)) {
-    const std::size_t items = records.items.size(), ratings = records.ratings.size();
-    const std::size_t comparisons = records.comparisons.size();
-    const std::size_t demonstrations = records.demonstrations.size();
+    const std::size_t items = records.items.size();
+    std::vector<std::size_t> before;  // rows of each kind
+    hdf5::visit_kinds(records, [&](const auto& rows, auto) { before.push_back(rows.size()); });
     const hdf5::SegmentHeader header = hdf5::read_segment(path, records);
     if (header.items_before != static_cast<int64_t>(items)) {
       throw CorruptError(path.string(), "attribute items_before", std::to_string(items),
                          std::to_string(header.items_before));
     }
-    check_records(path, records.items, items, records.items.size());
-    check_records(path, records.ratings, ratings, records.items.size());
-    check_records(path, records.comparisons, comparisons, records.items.size());
-    check_records(path, records.demonstrations, demonstrations, records.items.size());
+    std::size_t kind = 0;
+    hdf5::visit_kinds(records, [&](const auto& rows, auto) {
+      check_records(path, rows, before[kind++], records.items.size());
+    });
   }
   return records;
 }
@@ -118,6 +118,7 @@ SegmentInfo segment_info(const std::filesystem::path& path, const hdf5::SegmentH
   info.ratings = static_cast<uint64_t>(header.ratings);
   info.comparisons = static_cast<uint64_t>(header.comparisons);
   info.demonstrations = static_cast<uint64_t>(header.demonstrations);
+  info.answers = static_cast<uint64_t>(header.answers);
   info.sha256 = header.digest;
   info.created = header.created;
   return info;

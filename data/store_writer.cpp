@@ -190,6 +190,37 @@ bool StoreWriter::add_demonstration(const Demonstration& demonstration) {
   return true;
 }
 
+bool StoreWriter::add_answer(const AnswerRecords& records) {
+  Impl& impl = *impl_;
+  const auto each = [&](auto&& visit) {
+    for (const auto& one : records.comparisons) visit(one, impl.pending.comparisons);
+    for (const auto& one : records.ratings) visit(one, impl.pending.ratings);
+    for (const auto& one : records.demonstrations) visit(one, impl.pending.demonstrations);
+    for (const auto& one : records.corrections) visit(one, impl.pending.corrections);
+    for (const auto& one : records.spans) visit(one, impl.pending.spans);
+    for (const auto& one : records.steps) visit(one, impl.pending.steps);
+    for (const auto& one : records.reviews) visit(one, impl.pending.reviews);
+    for (const auto& one : records.flags) visit(one, impl.pending.flags);
+    visit(records.answer, impl.pending.answers);
+  };
+  each([&](const auto& one, auto&) { require_sound("answer", one, impl.items); });
+  if (!impl.index.insert(IdKind::kAnswer, impl.index.id_of(records.answer.id))) return false;
+  each([&]<class Record>(const Record& one, auto& pending) {
+    bool is_new = true;
+    if constexpr (std::is_same_v<Record, Rating>) {
+      is_new = impl.index.insert(IdKind::kRating, impl.index.id_of(one),
+                                 {std::bit_cast<uint64_t>(one.value), 0});
+    } else if constexpr (std::is_same_v<Record, Comparison>) {
+      is_new = impl.index.insert(IdKind::kComparison, impl.index.id_of(one.id));
+    } else if constexpr (std::is_same_v<Record, Demonstration>) {
+      is_new = impl.index.insert(IdKind::kDemonstration, impl.index.id_of(one.id));
+    }
+    if (is_new) pending.append(one);
+  });
+  impl.added();
+  return true;
+}
+
 SegmentInfo StoreWriter::seal() {
   Impl& impl = *impl_;
   impl.require_usable();

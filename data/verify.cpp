@@ -78,7 +78,7 @@ std::vector<VerifyProblem> Store::verify() const {
     return {{"", "", error.what()}};
   }
   int64_t items_so_far = 0;  // -1: unknown, after a segment without a readable header
-  Seen items_seen, comparisons_seen, demonstrations_seen;
+  Seen items_seen, comparisons_seen, demonstrations_seen, answers_seen;
   for (const auto& path : paths) {
     const std::string segment = path.filename().string();
     const std::size_t before = problems.size();
@@ -100,13 +100,12 @@ std::vector<VerifyProblem> Store::verify() const {
     // Rows of damaged columns would only repeat the finding, or blame what is whole.
     if (problems.size() > before) continue;
     Findings findings(problems, segment);
-    check_rows(findings, records.items, items_so_far);
-    check_rows(findings, records.ratings, items_so_far);
-    check_rows(findings, records.comparisons, items_so_far);
-    check_rows(findings, records.demonstrations, items_so_far);
+    hdf5::visit_kinds(records,
+                      [&](const auto& rows, auto) { check_rows(findings, rows, items_so_far); });
     check_unique(findings, segment, records.items, items_seen);
     check_unique(findings, segment, records.comparisons, comparisons_seen);
     check_unique(findings, segment, records.demonstrations, demonstrations_seen);
+    check_unique(findings, segment, records.answers, answers_seen);
   }
   for (const std::string& finding : damaged_index_files(directory_)) {
     problems.push_back({"", "", finding + "; delete it, the next writer makes it anew"});

@@ -21,10 +21,11 @@ constexpr int64_t kMostRows = int64_t{1} << 48;  // sums of counts never overflo
 
 std::string describe(const SegmentHeader& header) {
   std::ostringstream text;
-  text << kSegmentFormat << " " << kSegmentVersion << "\n";
+  text << kSegmentFormat << " " << header.version << "\n";
   text << "bytes " << header.bytes << "\n";
   text << "created " << header.created << "\n";
-  for (const auto& [name, count] : header_counts()) text << name << " " << header.*count << "\n";
+  for (const auto& [name, count] : header_counts(header.version))
+    text << name << " " << header.*count << "\n";
   text << "digest " << header.digest << "\n";
   text << "columns_at " << header.list_offset << "\n";
   text << "sha256 " << header.sha256 << "\n";
@@ -48,9 +49,9 @@ void check_version(const std::filesystem::path& path, const std::string& text) {
     throw CorruptError(path.string(), "preamble", std::string("that of a ") + kSegmentFormat,
                        "other bytes");
   }
-  if (version != kSegmentVersion) {
-    throw CorruptError(path.string(), "format version", std::to_string(kSegmentVersion),
-                       std::to_string(version));
+  if (version < kFirstSegmentVersion || version > kSegmentVersion) {
+    throw CorruptError(path.string(), "format version",
+                       "at most " + std::to_string(kSegmentVersion), std::to_string(version));
   }
 }
 
@@ -69,19 +70,19 @@ std::string unseal(const std::filesystem::path& path, const std::string& text) {
 SegmentHeader parse(const std::filesystem::path& path, const std::string& text) {
   std::istringstream lines(text);
   std::string format;
-  int64_t version = 0;
   SegmentHeader header;
-  lines >> format >> version;
+  lines >> format >> header.version;
   expect_line(lines, "bytes", header.bytes);
   expect_line(lines, "created", header.created);
-  for (const auto& [name, count] : header_counts()) expect_line(lines, name, header.*count);
+  for (const auto& [name, count] : header_counts(header.version))
+    expect_line(lines, name, header.*count);
   expect_line(lines, "digest", header.digest);
   expect_line(lines, "columns_at", header.list_offset);
   expect_line(lines, "sha256", header.sha256);
   if (lines.fail() || header.list_offset < kPreambleBytes || header.list_offset > header.bytes) {
     throw CorruptError(path.string(), "preamble", "the lines of a segment", "others");
   }
-  for (const auto& [name, count] : header_counts()) {
+  for (const auto& [name, count] : header_counts(header.version)) {
     if (header.*count < 0 || header.*count > kMostRows) {
       throw CorruptError(path.string(), std::string("preamble, ") + name, "a number of rows",
                          std::to_string(header.*count));
@@ -92,12 +93,22 @@ SegmentHeader parse(const std::filesystem::path& path, const std::string& text) 
 
 }  // namespace
 
-std::vector<std::pair<const char*, int64_t SegmentHeader::*>> header_counts() {
-  return {{"items_before", &SegmentHeader::items_before},
-          {"items", &SegmentHeader::items},
-          {"ratings", &SegmentHeader::ratings},
-          {"comparisons", &SegmentHeader::comparisons},
-          {"demonstrations", &SegmentHeader::demonstrations}};
+std::vector<std::pair<const char*, int64_t SegmentHeader::*>> header_counts(int64_t version) {
+  std::vector<std::pair<const char*, int64_t SegmentHeader::*>> counts = {
+      {"items_before", &SegmentHeader::items_before},
+      {"items", &SegmentHeader::items},
+      {"ratings", &SegmentHeader::ratings},
+      {"comparisons", &SegmentHeader::comparisons},
+      {"demonstrations", &SegmentHeader::demonstrations}};
+  if (version >= 2) {
+    counts.insert(counts.end(), {{"answers", &SegmentHeader::answers},
+                                 {"corrections", &SegmentHeader::corrections},
+                                 {"spans", &SegmentHeader::spans},
+                                 {"steps", &SegmentHeader::steps},
+                                 {"reviews", &SegmentHeader::reviews},
+                                 {"flags", &SegmentHeader::flags}});
+  }
+  return counts;
 }
 
 std::string digest_of_columns(const std::map<std::string, ColumnExtent>& columns) {

@@ -21,7 +21,9 @@ namespace hone::data::hdf5 {
 constexpr uint64_t kPreambleBytes = 1024;
 
 struct SegmentHeader {
+  int64_t version = 1;
   int64_t items = 0, ratings = 0, comparisons = 0, demonstrations = 0;
+  int64_t answers = 0, corrections = 0, spans = 0, steps = 0, reviews = 0, flags = 0;  // version 2
   int64_t items_before = 0;  // items in all earlier segments: what item indices count from
   std::string created;       // ISO 8601
   std::string digest;        // over the columns' digests
@@ -31,8 +33,8 @@ struct SegmentHeader {
   std::string sha256;        // of all bytes after the preamble
 };
 
-/// The counts, by their names in the file.
-std::vector<std::pair<const char*, int64_t SegmentHeader::*>> header_counts();
+/// The counts of a version, by their names in the file.
+std::vector<std::pair<const char*, int64_t SegmentHeader::*>> header_counts(int64_t version);
 
 /// Digest over columns: SHA-256 of "<path> <sha256>\n" in order of path.
 std::string digest_of_columns(const std::map<std::string, ColumnExtent>& columns);

@@ -12,8 +12,10 @@
 namespace hone::data::hdf5 {
 
 constexpr const char* kSegmentFormat = "hone-feedback-segment";
-/// Version of segments that this program writes, and the newest one it reads.
-constexpr int64_t kSegmentVersion = 1;
+/// Newest version of segments that this program writes and reads.
+constexpr int64_t kSegmentVersion = 2;
+/// Version of a segment that has only the kinds of version 1: older programs read it as well.
+constexpr int64_t kFirstSegmentVersion = 1;
 
 template <class Record>
 struct Schema;
@@ -94,6 +96,97 @@ struct Schema<Demonstration> {
     column("rater", HONE_COLUMN(rater));
     column("weight", HONE_COLUMN(weight));
     visit_provenance(column);
+  }
+};
+
+template <>
+struct Schema<Answer> {
+  static constexpr const char* kGroup = "answers";
+  template <class Visitor>
+  static void visit(Visitor&& column) {
+    column("id", HONE_COLUMN(id));
+    column("sequence", HONE_COLUMN(sequence));
+    column("receipt", HONE_COLUMN(receipt));
+    column("question", HONE_COLUMN(question));
+    column("project", HONE_COLUMN(project));
+    column("question_kind", HONE_COLUMN(kind));
+    column("purpose", HONE_COLUMN(purpose));
+    column("same", HONE_COLUMN(same));
+    column("body", HONE_COLUMN(body));
+    column("items", HONE_COLUMN(items));
+    column("shown", HONE_COLUMN(shown));
+    column("candidates", HONE_COLUMN(candidates));
+    column("rater", HONE_COLUMN(rater));
+    column("session", HONE_COLUMN(session));
+    column("acquisition", HONE_COLUMN(acquisition));
+    column("visible_ms", HONE_COLUMN(visible_ms));
+    column("first_input_ms", HONE_COLUMN(first_input_ms));
+    column("submit_ms", HONE_COLUMN(submit_ms));
+    column("seen_ms", HONE_COLUMN(seen_ms));
+    column("focus_losses", HONE_COLUMN(focus_losses));
+    column("pasted_chars", HONE_COLUMN(pasted_chars));
+    column("typed_chars", HONE_COLUMN(typed_chars));
+    column("device", HONE_COLUMN(device));
+    column("ui", HONE_COLUMN(ui));
+    column("offline", HONE_COLUMN(offline));
+    visit_provenance(column);
+  }
+};
+
+template <>
+struct Schema<Correction> {
+  static constexpr const char* kGroup = "corrections";
+  template <class Visitor>
+  static void visit(Visitor&& column) {
+    column("answer", HONE_COLUMN(answer));
+    column("item", HONE_COLUMN(item));
+    column("text", HONE_COLUMN(text));
+  }
+};
+
+template <>
+struct Schema<Span> {
+  static constexpr const char* kGroup = "spans";
+  template <class Visitor>
+  static void visit(Visitor&& column) {
+    column("answer", HONE_COLUMN(answer));
+    column("item", HONE_COLUMN(item));
+    column("begin", HONE_COLUMN(begin));
+    column("end", HONE_COLUMN(end));
+    column("label", HONE_COLUMN(label));
+  }
+};
+
+template <>
+struct Schema<Step> {
+  static constexpr const char* kGroup = "steps";
+  template <class Visitor>
+  static void visit(Visitor&& column) {
+    column("answer", HONE_COLUMN(answer));
+    column("item", HONE_COLUMN(item));
+    column("step", HONE_COLUMN(step));
+    column("value", HONE_COLUMN(value));
+  }
+};
+
+template <>
+struct Schema<Review> {
+  static constexpr const char* kGroup = "reviews";
+  template <class Visitor>
+  static void visit(Visitor&& column) {
+    column("answer", HONE_COLUMN(answer));
+    column("item", HONE_COLUMN(item));
+    column("approved", HONE_COLUMN(approved));
+  }
+};
+
+template <>
+struct Schema<Flag> {
+  static constexpr const char* kGroup = "flags";
+  template <class Visitor>
+  static void visit(Visitor&& column) {
+    column("answer", HONE_COLUMN(answer));
+    column("flag", HONE_COLUMN(flag));
   }
 };
 

@@ -21,6 +21,12 @@ void visit_kinds(AnyRecords& records, Visitor&& visit) {
   visit(records.ratings, &SegmentHeader::ratings);
   visit(records.comparisons, &SegmentHeader::comparisons);
   visit(records.demonstrations, &SegmentHeader::demonstrations);
+  visit(records.answers, &SegmentHeader::answers);
+  visit(records.corrections, &SegmentHeader::corrections);
+  visit(records.spans, &SegmentHeader::spans);
+  visit(records.steps, &SegmentHeader::steps);
+  visit(records.reviews, &SegmentHeader::reviews);
+  visit(records.flags, &SegmentHeader::flags);
 }
 
 /// Records to come, as columns.
@@ -29,6 +35,12 @@ struct RecordColumns {
   ColumnRows<Rating> ratings;
   ColumnRows<Comparison> comparisons;
   ColumnRows<Demonstration> demonstrations;
+  ColumnRows<Answer> answers;
+  ColumnRows<Correction> corrections;
+  ColumnRows<Span> spans;
+  ColumnRows<Step> steps;
+  ColumnRows<Review> reviews;
+  ColumnRows<Flag> flags;
 };
 
 /// The file's bytes. Item indices in `records` are store-wide.

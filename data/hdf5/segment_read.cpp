@@ -15,11 +15,11 @@ void check_header(const ColumnFileReader& file, const SegmentHeader& header) {
     }
   };
   require("format", kSegmentFormat, file.text_attribute("format"));
-  require("version", std::to_string(kSegmentVersion),
+  require("version", std::to_string(header.version),
           std::to_string(file.integer_attribute("version")));
   require("created", header.created, file.text_attribute("created"));
   require("sha256", header.digest, file.text_attribute("sha256"));
-  for (const auto& [name, count] : header_counts()) {
+  for (const auto& [name, count] : header_counts(header.version)) {
     require(name, std::to_string(header.*count), std::to_string(file.integer_attribute(name)));
   }
 }

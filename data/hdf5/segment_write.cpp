@@ -7,9 +7,10 @@ namespace hone::data::hdf5 {
 
 std::string finish_segment(ColumnFileWriter& file, const SegmentHeader& header) {
   file.add_attribute("format", kSegmentFormat);
-  file.add_attribute("version", kSegmentVersion);
+  file.add_attribute("version", header.version);
   file.add_attribute("created", header.created);
-  for (const auto& [name, count] : header_counts()) file.add_attribute(name, header.*count);
+  for (const auto& [name, count] : header_counts(header.version))
+    file.add_attribute(name, header.*count);
   const std::map<std::string, ColumnExtent> columns = file.columns();
   file.add_attribute("sha256", digest_of_columns(columns));
   std::string image = file.finish();
@@ -25,6 +26,9 @@ std::string encode_segment(const RecordColumns& records, int64_t items_before,
     rows.write(file);
     header.*count = rows.size();
   });
+  const int64_t newer = header.answers + header.corrections + header.spans + header.steps +
+                        header.reviews + header.flags;
+  header.version = newer > 0 ? kSegmentVersion : kFirstSegmentVersion;
   header.items_before = items_before;
   header.created = created;
   return finish_segment(file, header);
@@ -33,10 +37,19 @@ std::string encode_segment(const RecordColumns& records, int64_t items_before,
 std::string encode_segment(const Records& records, int64_t items_before,
                            const std::string& created) {
   RecordColumns columns;
-  for (const Item& item : records.items) columns.items.append(item);
-  for (const Rating& rating : records.ratings) columns.ratings.append(rating);
-  for (const Comparison& comparison : records.comparisons) columns.comparisons.append(comparison);
-  for (const Demonstration& one : records.demonstrations) columns.demonstrations.append(one);
+  const auto append = [](const auto& rows, auto& kind) {
+    for (const auto& row : rows) kind.append(row);
+  };
+  append(records.items, columns.items);
+  append(records.ratings, columns.ratings);
+  append(records.comparisons, columns.comparisons);
+  append(records.demonstrations, columns.demonstrations);
+  append(records.answers, columns.answers);
+  append(records.corrections, columns.corrections);
+  append(records.spans, columns.spans);
+  append(records.steps, columns.steps);
+  append(records.reviews, columns.reviews);
+  append(records.flags, columns.flags);
   return encode_segment(columns, items_before, created);
 }
 

@@ -1,6 +1,7 @@
 #include "data/importers/importer.h"
 
 #include "data/sha256.h"
+#include "data/split.h"
 
 namespace hone::data {
 namespace {
@@ -14,13 +15,6 @@ std::string stem_of(const std::filesystem::path& input) {
     }
   }
   return name;
-}
-
-/// Uniform in [0, 1) by the first 52 bits of a hash: the same group is in the same split in every
-/// import on every machine.
-double unit_interval(const std::string& group) {
-  const std::string digest = sha256_hex("split\n" + group);
-  return static_cast<double>(std::stoull(digest.substr(0, 13), nullptr, 16)) / 4503599627370496.0;
 }
 
 }  // namespace
@@ -47,10 +41,7 @@ Split ImportTarget::split_of(const std::string& given, const std::string& group)
   if (name == "validation") return Split::kValidation;
   if (name == "test") return Split::kTest;
   if (!given.empty()) throw LineError("split", "train, validation or test", given);
-  const double position = unit_interval(group);
-  if (position < options_.test_fraction) return Split::kTest;
-  return position < options_.test_fraction + options_.validation_fraction ? Split::kValidation
-                                                                          : Split::kTrain;
+  return split_of_group(group, options_.validation_fraction, options_.test_fraction);
 }
 
 int64_t ImportTarget::add_item(Item item, const std::string& given_split,

@@ -201,6 +201,10 @@ void IdIndex::rebuild(int64_t segment, int64_t items_before) {
           [&](const Demonstration& one, int64_t) {
             return IdEntry{id_of(one.id), {}};
           });
+  collect(IdKind::kAnswer, view.rows<Answer>(header.answers), Answer{},
+          [&](const Answer& one, int64_t) {
+            return IdEntry{id_of(one.id), {}};
+          });
   push({segment, segment, covers(segment, segment)}, entries);
 }
 

@@ -17,8 +17,8 @@
 namespace hone::data {
 
 /// Kinds of ids, and how many words are kept beside each.
-enum class IdKind : uint8_t { kItem, kRating, kComparison, kDemonstration };
-constexpr std::array<std::size_t, 4> kIdWords = {2, 1, 0, 0};
+enum class IdKind : uint8_t { kItem, kRating, kComparison, kDemonstration, kAnswer };
+constexpr std::array<std::size_t, 5> kIdWords = {2, 1, 0, 0, 0};
 constexpr std::size_t kIdKinds = kIdWords.size();
 
 /// Words: of an item its number and a hash of its content, of a rating the bits of its value.

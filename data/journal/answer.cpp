@@ -200,7 +200,7 @@ void accept(Journal::Impl& journal, sqlite::Database& database, const RaterRef& 
   database.run("DELETE FROM leases WHERE id = ?", lease.id);
   database.run("INSERT INTO taken VALUES(?, ?) ON CONFLICT DO NOTHING", lease.rater,
                lease.question);
-  database.run("INSERT INTO unsealed VALUES(?, ?)", answer.sequence, lease.rater);
+  database.run("INSERT INTO unsealed VALUES(?, ?, 0)", answer.sequence, lease.rater);
   if (lease.purpose == Purpose::kRepeat) {
     database.run("DELETE FROM repeatable WHERE rater = ? AND project = ? AND question = ?",
                  lease.rater, lease.project, lease.question);
@@ -234,7 +234,7 @@ AnswerRow last_answer(sqlite::Database& database, const std::string& rater) {
 }
 
 bool is_unsealed(sqlite::Database& database, int64_t sequence) {
-  auto& row = database.prepared("SELECT 1 FROM unsealed WHERE sequence = ?");
+  auto& row = database.prepared("SELECT 1 FROM unsealed WHERE sequence = ? AND sealing = 0");
   row.bind_all(sequence);
   const bool found = row.step();
   row.reset();
@@ -344,6 +344,26 @@ Lease take_back(Journal::Impl& journal, sqlite::Database& database, const RaterR
 }
 
 }  // namespace
+
+void forget_answer(sqlite::Database& database, const AnswerRow& answer, int64_t stamp) {
+  const BodyJson body = parse_body(answer.body);
+  count_answer(database, answer, body, -1);
+  const QuestionRow before = load_question(database, answer.question);
+  QuestionRow row = before;
+  if (answer.purpose == Purpose::kOrdinary) {
+    if (is_answer(body)) --row.accepted;
+    if (!flags_of(body).empty() && row.state == QuestionState::kEscalated && !row.expert_leased &&
+        !is_flagged_by_others(database, answer.question, answer.sequence)) {
+      row.state = QuestionState::kOpen;
+    }
+  } else if (answer.purpose == Purpose::kEscalation && row.state == QuestionState::kDecided) {
+    row.state = QuestionState::kEscalated;
+  } else {
+    return;
+  }
+  row.stamp = stamp;
+  save_question(database, before, row);
+}
 
 NextResult Journal::next(const RaterRef& rater, const std::string& project, int64_t now_us) {
   const ProjectPointer rules = impl_->project(project);

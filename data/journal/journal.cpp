@@ -132,8 +132,10 @@ Journal::~Journal() = default;
 Journal Journal::open(const std::filesystem::path& store, bool create) {
   Store::open(store, create);
   FileDescriptor lock = take_journal_lock(store);
-  auto database = sqlite::Database::open(journal_path(store), {.create = create, .vfs = {}});
-  return Journal(std::make_unique<Impl>(store, std::move(lock), std::move(database)));
+  auto database = sqlite::Database::open(journal_path(store), {.create = create});
+  Journal journal(std::make_unique<Impl>(store, std::move(lock), std::move(database)));
+  finish_erasure(*journal.impl_, 0);
+  return journal;
 }
 
 // ---- Projects

@@ -178,5 +178,20 @@ struct FeedbackCursor {
 /// Records as Store::read gives them, with the journal's unsealed answers behind; a store without
 /// journal is read as before.
 Records read_feedback(const std::filesystem::path& store, FeedbackCursor* cursor = nullptr);
+/// Has anything been answered, taken back, erased or imported since?
+bool has_new_feedback(const std::filesystem::path& store, const FeedbackCursor& cursor);
+
+/// Audit chain, tombstones and invariants of a store's journal, from any process; nothing without
+/// a journal. The segments are Store::verify's.
+std::vector<VerifyProblem> verify_journal(const std::filesystem::path& store);
+
+/// What `hone inspect` says of a store's journal; from any process.
+struct JournalSummary {
+  std::vector<Project> projects;
+  std::vector<QueueCounts> counts;  // of each
+  int64_t raters = 0, audit_rows = 0, erasures = 0;
+  std::string audit_hash;
+};
+std::optional<JournalSummary> summarize_journal(const std::filesystem::path& store);
 
 }  // namespace hone::data

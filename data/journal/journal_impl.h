@@ -49,6 +49,9 @@ class ReaderPool {
 
 std::filesystem::path journal_path(const std::filesystem::path& store);
 
+/// From any process; nothing without a journal.
+std::optional<sqlite::Database> open_journal_to_read(const std::filesystem::path& store);
+
 using ProjectPointer = std::shared_ptr<const Project>;
 
 struct Journal::Impl {
@@ -65,8 +68,18 @@ struct Journal::Impl {
   mutable std::shared_mutex projects_mutex;
   std::map<std::string, ProjectPointer> projects;
   mutable ReaderPool readers;
+  std::mutex sealing;                   // one seal or erasure at a time
   std::unique_ptr<GroupCommit> writer;  // last: it stops first
 };
+
+/// Takes back what a standing answer changed besides its row: counts, and its place in the queue.
+void forget_answer(sqlite::Database& database, const AnswerRow& answer, int64_t stamp);
+
+/// Chain, tombstones and invariants of a journal, found problems appended.
+void verify_journal(sqlite::Database& database, std::vector<VerifyProblem>& problems);
+
+/// Finishes an erasure; does nothing without one under way.
+int64_t finish_erasure(Journal::Impl& journal, int64_t now_us);
 
 /// What the rater sees of a leased question.
 Assignment make_assignment(const Lease& lease, const Question& question, const Project& project,

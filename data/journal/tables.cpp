@@ -10,6 +10,7 @@ namespace {
 // leases: live = 0 after expiry, until the slot is another's.
 // taken: who has had which question. cursors: up to which stamp a queue holds nothing for a rater.
 // leases.row, answers.row: the order shown as a row of a Latin square, 2 * shift + mirrored.
+// unsealed: answers that no segment holds; sealing = 1: being written to one, no more taken back.
 // answers: append-only; erase() alone removes rows, and audit keeps their digests.
 constexpr const char* kTables = R"sql(
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -79,7 +80,9 @@ CREATE INDEX IF NOT EXISTS answers_question ON answers(question);
 CREATE UNIQUE INDEX IF NOT EXISTS answers_undone ON answers(supersedes) WHERE type = 1;
 CREATE TABLE IF NOT EXISTS audit(
   sequence INTEGER PRIMARY KEY, digest TEXT NOT NULL, hash TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS unsealed(sequence INTEGER PRIMARY KEY, rater TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS unsealed(
+  sequence INTEGER PRIMARY KEY, rater TEXT NOT NULL, sealing INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS unsealed_rater ON unsealed(rater, sequence);
 CREATE TABLE IF NOT EXISTS queue_counts(
   project TEXT PRIMARY KEY, questions INTEGER NOT NULL, open_slots INTEGER NOT NULL,
   leased INTEGER NOT NULL, complete INTEGER NOT NULL, escalated INTEGER NOT NULL,

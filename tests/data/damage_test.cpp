@@ -99,7 +99,7 @@ TEST_F(Damage, AMissingSegmentIsNamed) {
 
 TEST_F(Damage, AnotherVersionIsRefused) {
   std::string newer = whole_;
-  newer.replace(newer.find("segment 1"), 9, "segment 2");
+  newer.replace(newer.find("segment 1"), 9, "segment 3");
   spit(segment_, newer);
   EXPECT_THROW(Store::open(store_.directory()), CorruptError);
   EXPECT_NE(message_of<CorruptError>([&] { store_.read(); }).find("version"), std::string::npos);
