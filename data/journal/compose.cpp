@@ -54,7 +54,7 @@ class Composer {
         std::count_if(question_.candidates.begin(),
                       question_.candidates.begin() + static_cast<std::ptrdiff_t>(index),
                       [&](const Candidate& earlier) { return earlier.text == candidate.text; });
-    if (same > 0) one.id += "-" + std::to_string(same);
+    if (same > 0) one.id.append("-").append(std::to_string(same));
     one.prompt = question_.prompt;
     one.prompt_is_messages = question_.prompt_is_messages;
     one.text = candidate.text;
@@ -179,10 +179,10 @@ class Composer {
       comparison.outcome = Outcome::kSkipped;
       comparison.skip_reason = text_of("reason");
       if (outcome == "flagged") {
-        std::string flags = "flagged:";
-        for (const std::string& flag : flags_of(body_)) flags += " " + flag;
-        comparison.skip_reason =
-            comparison.skip_reason.empty() ? flags : flags + "; " + comparison.skip_reason;
+        std::string said = "flagged:";
+        for (const std::string& flag : flags_of(body_)) said.append(" ").append(flag);
+        if (!comparison.skip_reason.empty()) said.append("; ").append(comparison.skip_reason);
+        comparison.skip_reason = std::move(said);
       }
     } else {
       rank(comparison);

@@ -87,9 +87,9 @@ constexpr const char* kUndone =
 
 /// (table, query): each row found is one too many: whose, what was expected, what came.
 std::vector<std::pair<std::string, std::string>> rules() {
-  const std::string standing = std::string("type = 0 AND NOT ") + kUndone;
+  const std::string standing = std::string("a.type = 0 AND NOT ") + kUndone;
   const std::string filling = standing +
-                              " AND purpose = 0 AND json_extract(body, '$.outcome') NOT IN"
+                              " AND a.purpose = 0 AND json_extract(a.body, '$.outcome') NOT IN"
                               " ('skipped', 'flagged')";
   return {
       {"questions",
@@ -114,7 +114,7 @@ std::vector<std::pair<std::string, std::string>> rules() {
        " WHERE purpose = 0 AND accepted + leased > overlap"},
       {"answers",
        "SELECT 'question ' || question_id, 'one answer a rater', count(*) FROM answers a WHERE " +
-           standing + " AND purpose <> 3 GROUP BY rater, question HAVING count(*) > 1"},
+           standing + " AND a.purpose <> 3 GROUP BY rater, question HAVING count(*) > 1"},
       {"answers",
        "SELECT 'question ' || question_id, 'one answer a key', count(*) FROM answers WHERE key <> "
        "''"

@@ -4,6 +4,7 @@
 
 #include "data/atomic_file.h"
 #include "data/error.h"
+#include "data/journal/journal.h"
 
 namespace hone::engine {
 
