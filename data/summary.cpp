@@ -87,6 +87,7 @@ StoreSummary summarize(const Store& store) {
   summary.ratings = records.ratings.size();
   summary.comparisons = records.comparisons.size();
   summary.demonstrations = records.demonstrations.size();
+  summary.answers = records.answers.size();
   Counter counter(summary);
   for (const Item& item : records.items) counter.count(item);
   for (const Rating& rating : records.ratings) counter.count(rating);

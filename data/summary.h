@@ -15,6 +15,7 @@ struct StoreSummary {
   std::string hash;
   uint64_t bytes = 0;
   uint64_t items = 0, ratings = 0, comparisons = 0, demonstrations = 0;
+  uint64_t answers = 0;        // given at the page, whatever their kind
   uint64_t groups = 0;         // of items and demonstrations
   uint64_t raters = 0;         // distinct pseudonyms over all kinds
   uint64_t without_rater = 0;  // comparisons that name none

@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "data/journal/journal.h"
 #include "data/summary.h"
 #include "engine/cli/command.h"
 #include "engine/cli/line_output.h"
@@ -119,6 +120,50 @@ std::string table_text(const std::string& directory, const StoreSummary& summary
   return text;
 }
 
+std::string journal_table(const data::JournalSummary& journal) {
+  std::string text = row("journal", std::to_string(journal.audit_rows) + " rows");
+  text += row("  audit hash", journal.audit_hash);
+  text += row("  raters", std::to_string(journal.raters));
+  text += row("  erasures", std::to_string(journal.erasures));
+  char line[256];
+  std::snprintf(line, sizeof line, "\n%-20s %9s %10s %7s %9s %9s %9s %8s\n", "project", "questions",
+                "open slots", "leased", "complete", "escalated", "answers", "unsealed");
+  text += line;
+  for (std::size_t i = 0; i < journal.projects.size(); ++i) {
+    const data::QueueCounts& counts = journal.counts[i];
+    using Count = long long;
+    std::snprintf(line, sizeof line, "%-20s %9lld %10lld %7lld %9lld %9lld %9lld %8lld\n",
+                  journal.projects[i].id.c_str(), Count{counts.questions}, Count{counts.open_slots},
+                  Count{counts.leased}, Count{counts.complete}, Count{counts.escalated},
+                  Count{counts.answers}, Count{counts.unsealed});
+    text += line;
+  }
+  return text;
+}
+
+nlohmann::ordered_json journal_json(const data::JournalSummary& journal) {
+  nlohmann::ordered_json json = {{"rows", journal.audit_rows},
+                                 {"audit_hash", journal.audit_hash},
+                                 {"raters", journal.raters},
+                                 {"erasures", journal.erasures}};
+  auto& projects = json["projects"] = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < journal.projects.size(); ++i) {
+    const data::QueueCounts& counts = journal.counts[i];
+    projects.push_back({{"id", journal.projects[i].id},
+                        {"title", journal.projects[i].title},
+                        {"guideline_hash", journal.projects[i].guideline_hash},
+                        {"questions", counts.questions},
+                        {"open_slots", counts.open_slots},
+                        {"leased", counts.leased},
+                        {"complete", counts.complete},
+                        {"escalated", counts.escalated},
+                        {"leases_expired", counts.leases_expired},
+                        {"answers", counts.answers},
+                        {"unsealed", counts.unsealed}});
+  }
+  return json;
+}
+
 nlohmann::ordered_json to_json(const StoreSummary& summary) {
   nlohmann::ordered_json json = {{"hash", summary.hash},
                                  {"bytes", summary.bytes},
@@ -126,6 +171,7 @@ nlohmann::ordered_json to_json(const StoreSummary& summary) {
                                  {"ratings", summary.ratings},
                                  {"comparisons", summary.comparisons},
                                  {"demonstrations", summary.demonstrations},
+                                 {"answers", summary.answers},
                                  {"groups", summary.groups},
                                  {"raters", summary.raters},
                                  {"comparisons_without_rater", summary.without_rater},
@@ -165,9 +211,13 @@ struct InspectArguments {
 
 void run_inspect(const InspectArguments& arguments) {
   const StoreSummary summary = data::summarize(data::Store::open(arguments.store));
+  const auto journal = data::summarize_journal(arguments.store);
   std::string text = table_text(arguments.store, summary);
+  if (journal) text += "\n" + journal_table(*journal);
   if (arguments.json) {
-    text = to_json(summary).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    nlohmann::ordered_json json = to_json(summary);
+    if (journal) json["journal"] = journal_json(*journal);
+    text = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   }
   text.pop_back();  // write() ends the line
   LineOutput("-").write(text);
@@ -177,7 +227,7 @@ void run_inspect(const InspectArguments& arguments) {
 
 void add_inspect_command(CLI::App& app) {
   auto arguments = std::make_shared<InspectArguments>();
-  auto* command = app.add_subcommand("inspect", "Say what is in a store");
+  auto* command = app.add_subcommand("inspect", "Say what is in a store and its journal");
   command->add_option("store", arguments->store, "Directory of the store")->required();
   command->add_flag("--json", arguments->json, "As one JSON object");
   command->footer(

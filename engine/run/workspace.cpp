@@ -26,7 +26,7 @@ std::vector<std::string> Workspace::expand(const std::vector<std::string>& comma
 }
 
 const data::Records& Workspace::records() {
-  if (!records_) records_ = data::Store::open(run_.feedback()).read();
+  if (!records_) records_ = data::read_feedback(run_.feedback());
   return *records_;
 }
 
