@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <array>
@@ -147,6 +148,30 @@ StepResult forward_backward(CausalLM& model, const reward::PairBatch& batch,
   return result;
 }
 
+/// Exponential moving average of all parameters, unbiased at any step (Adam's correction).
+class WeightAverage {
+ public:
+  explicit WeightAverage(double decay) : decay_(decay) {}
+  void add(const CausalLM& model) {
+    if (decay_ <= 0.0) return;
+    const at::NoGradGuard no_grad;
+    const at::Tensor& data = model.parameters().data();
+    if (!sum_.defined()) sum_ = at::zeros_like(data);
+    sum_.mul_(decay_).add_(data, 1.0 - decay_);
+    share_ *= decay_;
+  }
+  void apply(CausalLM& model) const {
+    if (!sum_.defined()) return;
+    const at::NoGradGuard no_grad;
+    at::Tensor data = model.parameters().data();
+    data.copy_(sum_ / (1.0 - share_));
+  }
+
+ private:
+  double decay_, share_ = 1.0;
+  at::Tensor sum_;
+};
+
 constexpr int64_t kFinalSteps = 20;  // final_loss is the mean of this many last steps
 
 }  // namespace
@@ -164,6 +189,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
   Optimizer optimizer(model.parameters(), options.optimizer, total);
   model.parameters().zero_grad();
   const TrainingDropout dropout(model, options.dropout, mix_seed(seed, 1));
+  WeightAverage average(options.average_decay);
 
   RewardTrainingResult result;
   metrics.begin_stage("reward", total);
@@ -178,6 +204,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
       const double lr = optimizer.lr();
       const StepResult step = forward_backward(model, batch, tokens, options);
       const double grad_norm = optimizer.step();
+      average.add(model);
       metrics.step(++result.steps,
                    {{"reward/loss", step.loss},
                     {"reward/accuracy", step.accuracy},
@@ -191,6 +218,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
       }
     }
   }
+  average.apply(model);
   metrics.end_stage();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;

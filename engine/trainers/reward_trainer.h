@@ -24,6 +24,7 @@ struct RewardTrainingOptions {
   int64_t groups_per_batch = 4;
   int64_t items_per_batch = 128;
   double across_weight = 1.0;
+  double average_decay = 0.0;
   OptimizerOptions optimizer;
 
   template <class V>
@@ -37,6 +38,8 @@ struct RewardTrainingOptions {
     v("groups_per_batch", groups_per_batch, "rater groups in one step");
     v("items_per_batch", items_per_batch, "texts in one step made of explicit comparisons");
     v("across_weight", across_weight, "weight of pairs across groups");
+    v("average_decay", average_decay,
+      "the model kept is a moving average of the weights with this decay a step; 0 = the last one");
     v("optimizer", optimizer, "");
   }
 };
