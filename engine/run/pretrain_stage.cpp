@@ -103,14 +103,16 @@ StageOutcome pretrain_stage(Workspace& workspace) {
     BpeTrainerOptions bpe;
     bpe.vocab_size = recipe.tokenizer.vocab_size;
     const std::string json = train_byte_level_bpe(corpus, bpe);
-    const auto config = config_of(recipe.model, Tokenizer::parse(json, "trained").vocab_size());
-    write_tokenizer(directory, json);
+    Tokenizer tokenizer = Tokenizer::parse(json, "trained");
+    const auto config = config_of(recipe.model, tokenizer.vocab_size());
     model = std::make_unique<CausalLM>(config, HeadKind::kLanguageModel);
     model->initialize(workspace.seed());
-    save_model(*model, directory);  // the codec reads its config from here
+    // Until training has ended, the folder keeps what an earlier run left there.
+    workspace.use_codec({std::move(tokenizer), config, recipe.data.max_tokens});
     const auto result =
         train_lm(*model, whole_texts(workspace, data::Split::kTrain), recipe.pretrain,
                  workspace.seed(), "pretrain", workspace.metrics());
+    write_tokenizer(directory, json);
     save_model(*model, directory);
     outcome.figures = {{"steps", result.steps},
                        {"tokens", result.tokens},

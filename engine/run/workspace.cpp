@@ -39,6 +39,11 @@ const TextCodec& Workspace::codec() {
   return *codec_;
 }
 
+void Workspace::use_codec(TextCodec codec) {
+  codec_.emplace(std::move(codec));
+  item_tokens_.clear();
+}
+
 std::vector<int64_t> Workspace::items_of(data::Split split) {
   std::vector<int64_t> found;
   const auto& items = records().items;

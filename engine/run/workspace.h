@@ -33,6 +33,8 @@ class Workspace {
   void drop_records() { records_.reset(); }
   /// Text encoding of the policy in pretrain/.
   const TextCodec& codec();
+  /// The codec of a policy that is not in pretrain/ yet.
+  void use_codec(TextCodec codec);
 
   std::vector<int64_t> items_of(data::Split split);
   /// Prompt and answer of an item under the recipe's prompt_words.

@@ -71,6 +71,8 @@ void check_options(const RewardTrainingOptions& options) {
         options.dropout);
   check(options.centering >= 0.0 && std::isfinite(options.centering), "centering", "0 or more",
         options.centering);
+  check(options.average_decay >= 0.0 && options.average_decay < 1.0, "average_decay",
+        "0 <= average_decay < 1", options.average_decay);
   if (options.loss == "davidson") {
     check(options.tie >= 0.0 && std::isfinite(options.tie), "tie", "0 or more for davidson",
           options.tie);

@@ -74,7 +74,7 @@ def make_data(folder):
     rng = random.Random(0)
     with open(folder / "texts.jsonl", "w") as texts, open(folder / "ratings.tsv", "w") as ratings, \
             open(folder / "demonstrations.jsonl", "w") as demonstrations:
-        for block in range(20):
+        for block in range(22):
             split = "test" if block >= 17 else "validation" if block >= 15 else "train"
             for i in range(10):
                 words = rng.choices(PLAIN, k=6) + rng.choices(GOOD if rng.random() < 0.5 else BAD, k=2)
@@ -243,15 +243,70 @@ def test_one_run_at_a_time(folder, finished, hone):
         assert "other run" in hone("run", folder / "recipe.toml", "--out", finished, code=2).stderr
 
 
-def test_disk_full_is_one_line_and_the_last_model_stays(folder, finished, hone, tmp_path):
+WHOLE = ("feedback/store.json", "feedback/segments/segment-000001.h5", "pretrain/model.safetensors",
+         "sft/model.safetensors", "reward/model.safetensors", "policy/model.safetensors")
+
+
+def copied(finished, tmp_path):
     out = tmp_path / "copy"
     subprocess.run(["cp", "-r", finished, out], check=True)
-    before = digest(out / "policy/model.safetensors")
-    limited = f"ulimit -f 20; trap '' XFSZ; exec {hone.binary} train {folder / 'recipe.toml'} --out {out} --force --quiet"
-    done = subprocess.run(["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert digest(out / "policy/model.safetensors") == before
+    return out, {name: digest(out / name) for name in WHOLE}
+
+
+def harmed(out, before):
+    return [name for name in WHOLE if digest(out / name) != before[name]]
+
+
+@pytest.mark.parametrize("stage", ["import", "pretrain", "sft", "reward", "train", "evaluate", "report"])
+def test_a_full_disk_in_any_stage_is_one_line_and_harms_nothing(folder, finished, hone, tmp_path, stage):
+    """No file may grow beyond 8 kB: whatever the stage writes last fails, as on a full disk."""
+    out, before = copied(finished, tmp_path)
+    if stage == "import":  # a store that exists would be appended to: here it is new
+        subprocess.run(["rm", "-r", out / "feedback"], check=True)
+    (out / "metrics.jsonl").write_text("")
+    limited = (f"ulimit -f 8; trap '' XFSZ; exec {hone.binary} run {folder / 'recipe.toml'} --out {out} --force --quiet"
+               f""" --set 'stages=["{stage}"]' --set evaluate.prompts=50""")
+    done = subprocess.run(["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, (done.returncode, done.stderr)
+    assert len(done.stderr.strip().splitlines()) == 1 and "hone: " in done.stderr, done.stderr
+    if stage != "import":
+        assert harmed(out, before) == []
+    # With room again the run goes on and ends as the one that was never in trouble.
+    hone("run", folder / "recipe.toml", "--out", out)
+    assert digest(out / "policy/model.safetensors") == before["policy/model.safetensors"]
+
+
+@pytest.mark.parametrize("stage, endless, stop", [
+    ("import", "data.prepare=['sleep','600']", signal.SIGINT),
+    ("pretrain", "pretrain.steps=1000000", signal.SIGTERM),
+    ("sft", "sft.epochs=100000", signal.SIGINT),
+    ("reward", "reward.training.epochs=100000", signal.SIGTERM),
+    ("evaluate", "evaluate.judge=['sleep','600']", signal.SIGINT),
+])
+def test_a_stop_in_any_stage_is_clean_and_harms_nothing(folder, finished, hone, tmp_path, stage, endless, stop):
+    out, before = copied(finished, tmp_path)
+    process = subprocess.Popen([str(hone.binary), "run", str(folder / "recipe.toml"), "--out", str(out), "--set", endless],
+                               cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    metrics = out / "metrics.jsonl"
+    seen = metrics.stat().st_size
+
+    def begun():
+        if stage in ("import", "evaluate"):
+            children = subprocess.run(["pgrep", "-P", str(process.pid), "sleep"], capture_output=True)
+            return children.returncode == 0
+        return f'"stage":"{stage}"' in metrics.read_text()[seen:] if metrics.stat().st_size >= seen else True
+
+    deadline = time.time() + 120
+    while not begun():
+        assert process.poll() is None and time.time() < deadline, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(stop)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + stop, text
+    assert subprocess.run(["pgrep", "-f", "sleep 600"], capture_output=True).returncode != 0, "the program it ran lives on"
+    assert harmed(out, before) == []
+    for line in metrics.read_text().splitlines():
+        json.loads(line)
 
 
 def test_collect_in_the_terminal(finished, hone):

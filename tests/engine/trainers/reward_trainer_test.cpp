@@ -116,6 +116,28 @@ TEST(RewardTrainer, LossOfAStepIsThatOfTheFormula) {
   EXPECT_NEAR(result.final_loss, want, 1e-6);
 }
 
+/// The rule: after step t the average is sum_k d^(t-k) (1-d) w_k / (1 - d^t). Runs of 1, 2 and 3
+/// steps on a constant rate give w_1, w_2, w_3.
+TEST(RewardTrainer, KeepsTheMovingAverageOfItsSteps) {
+  const Planted data = planted(30, 5);
+  const PreferenceData train(data.records, {});
+  const auto weights_after = [&](int64_t steps, double decay) {
+    auto model = tiny_model(at::kDouble);
+    Metrics metrics({}, true);
+    auto options =
+        quick_options(static_cast<double>(steps) / static_cast<double>(train.batches_per_epoch()));
+    options.optimizer.schedule = "constant";
+    options.average_decay = decay;
+    EXPECT_EQ(train_reward(*model, train, data.tokens, options, 3, metrics).steps, steps);
+    return model->parameters().data().clone();
+  };
+  const double d = 0.7;
+  const at::Tensor want =
+      (weights_after(1, 0.0) * d * d + weights_after(2, 0.0) * d + weights_after(3, 0.0)) *
+      ((1.0 - d) / (1.0 - d * d * d));
+  EXPECT_LT((weights_after(3, d) - want).abs().max().item<double>(), 1e-12);
+}
+
 TEST(RewardTrainer, CenteringPullsTheMeanScoreToZero) {
   const Planted data = planted(12, 3);
   const auto mean_score = [&](double centering) {
