@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "data/error.h"
@@ -34,19 +35,19 @@ struct LineReader::Stream {
 };
 
 LineReader::LineReader(const std::filesystem::path& path, uint64_t max_line_bytes)
-    : stream_(std::make_unique<Stream>()),
-      name_(path.string()),
-      max_line_bytes_(max_line_bytes),
-      buffer_(1 << 18, '\0') {
+    : stream_(std::make_unique<Stream>()), name_(path.string()), max_line_bytes_(max_line_bytes) {
   const FileDescriptor file = open_input(path);
   struct stat status {};
   if (::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode)) {
     bytes_total_ = static_cast<uint64_t>(status.st_size);
   }
+  constexpr uint64_t kLeast = 1 << 12, kMost = 1 << 18;
+  const uint64_t buffered = bytes_total_ == 0 ? kMost : std::clamp(bytes_total_, kLeast, kMost);
+  buffer_.resize(buffered);
   const int fd = ::dup(file.get());
   stream_->file = fd < 0 ? nullptr : gzdopen(fd, "rb");
   if (stream_->file == nullptr) throw_errno(path, "open");
-  gzbuffer(stream_->file, 1 << 18);
+  gzbuffer(stream_->file, static_cast<unsigned>(buffered));
 }
 
 LineReader::~LineReader() = default;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <unordered_map>
 
 #include "data/importers/importer.h"
@@ -100,7 +101,10 @@ class VotesTsv : public Importer {
     const std::string& kind = comparison.provenance.kind;
     const std::string id = content_id({"vote", first_, second_, outcome, comparison.rater, kind});
     if (!comparison.rater.empty()) return id;
-    const int64_t earlier = anonymous_[id]++;
+    uint64_t leading =
+        0;  // 64 bits tell them apart; if two ever share them, their ids still differ
+    std::from_chars(id.data(), id.data() + 16, leading, 16);
+    const uint32_t earlier = anonymous_[leading]++;
     return earlier == 0 ? id : content_id({"vote", id, std::to_string(earlier)});
   }
 
@@ -117,7 +121,7 @@ class VotesTsv : public Importer {
   TsvTable* table_ = nullptr;
   std::size_t outcome_at_ = 3;
   std::string first_, second_;
-  std::unordered_map<std::string, int64_t> anonymous_;  // id -> how often listed
+  std::unordered_map<uint64_t, uint32_t> anonymous_;  // id -> how often listed
 };
 
 }  // namespace
