@@ -11,9 +11,9 @@ namespace {
 
 constexpr std::size_t kGroups = 40;
 // Student's t at 0.975 with kGroups - 1 degrees of freedom, to be used with up to kGroups groups.
-constexpr double kQuantiles[] = {0,     12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365,
-                                 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-                                 2.120, 2.110, 2.101, 2.093, 2.086};
+constexpr double kQuantiles[] = {0,     12.71, 4.303, 3.182, 2.776, 2.571, 2.447,
+                                 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+                                 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086};
 
 double student_quantile(std::size_t degrees) {
   if (degrees < std::size(kQuantiles)) return kQuantiles[degrees];

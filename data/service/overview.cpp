@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 #include <unordered_map>
 #include <utility>
+
+#include "data/service/agreement.h"
+#include "data/service/proportion.h"
 
 namespace hone::data::service {
 namespace {
@@ -58,6 +63,70 @@ class FirstTimes {
   std::map<std::pair<std::string, uint64_t>, const SeenAnswer*> first_;
 };
 
+Json share_json(const char* name, int64_t count, int64_t of) {
+  const auto interval = share_at_any_time(count, of);
+  return {{name, count}, {"of", of}, {"low", interval.low}, {"high", interval.high}};
+}
+
+Distance distance_of(const std::string& kind) {
+  if (kind == "rating") return Distance::kInterval;
+  return kind == "review" ? Distance::kNominal : Distance::kOrdinal;
+}
+
+std::string_view distance_name(Distance distance) {
+  if (distance == Distance::kInterval) return "interval";
+  return distance == Distance::kNominal ? "nominal" : "ordinal";
+}
+
+/// How far the people who judged the same things of one kind agree. A person's second look at a
+/// question is no second person; experts see only what others could not decide.
+std::optional<Agreement> agreement_of(const Answers& answers, const std::string& kind) {
+  std::unordered_map<uint64_t, size_t> number_of;
+  std::vector<JudgedUnit> units;
+  for (const auto* answer : answers) {
+    if (answer->kind != kind || answer->repeat || answer->escalation) continue;
+    for (const auto& [unit, value] : answer->values) {
+      const auto [found, fresh] = number_of.try_emplace(unit, units.size());
+      if (fresh) units.push_back({answer->question, {}});
+      units[found->second].values.push_back(value);
+    }
+  }
+  return krippendorff_alpha(units, distance_of(kind));
+}
+
+Json agreement_json(const Answers& answers) {
+  std::set<std::string> kinds;
+  for (const auto* answer : answers) {
+    if (!answer->values.empty()) kinds.insert(answer->kind);
+  }
+  Json list = Json::array();
+  for (const auto& kind : kinds) {
+    const auto agreement = agreement_of(answers, kind);
+    if (!agreement) continue;
+    list.push_back({{"kind", kind},
+                    {"distance", distance_name(distance_of(kind))},
+                    {"alpha", agreement->alpha},
+                    {"low", agreement->low},
+                    {"high", agreement->high},
+                    {"questions", agreement->questions},
+                    {"answers", agreement->values}});
+  }
+  return list;
+}
+
+/// A day's alpha over the kind that most answers are of; null with too little to say.
+Json day_alpha(const Answers& answers) {
+  constexpr int64_t kLeastQuestions = 10;
+  std::map<std::string, int64_t> counts;
+  for (const auto* answer : answers) ++counts[answer->kind];
+  const auto most =
+      std::max_element(counts.begin(), counts.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most == counts.end()) return nullptr;
+  const auto agreement = agreement_of(answers, most->first);
+  return agreement && agreement->questions >= kLeastQuestions ? Json(agreement->alpha) : Json();
+}
+
 Json hours_json(const Answers& answers, int64_t now_us) {
   const int64_t first = now_us / kHour - kHours + 1;
   std::vector<int64_t> counts(kHours, 0);
@@ -105,9 +174,9 @@ Json overview_of(const Answers& answers, int64_t now_us) {
                               {"median_seconds", median_seconds(part.answers)},
                               {"gold", {{"right", t.gold_right}, {"of", t.gold}}},
                               {"repeats", {{"same", t.repeats_same}, {"of", t.repeats}}},
-                              {"alpha", nullptr}});
+                              {"alpha", day_alpha(part.answers)}});
   }
-  result["agreement"] = Json::array();
+  result["agreement"] = agreement_json(answers);
   result["raters"] = Json::array();
   for (const auto& [rater, part] : raters) {
     const auto& t = part.tally;
@@ -118,9 +187,9 @@ Json overview_of(const Answers& answers, int64_t now_us) {
                                 {"skips", t.skips},
                                 {"both_bad", t.both_bad},
                                 {"flagged", t.flagged},
-                                {"gold", {{"right", t.gold_right}, {"of", t.gold}}},
-                                {"position", {{"left", t.left}, {"of", t.pairs}}},
-                                {"repeats", {{"same", t.repeats_same}, {"of", t.repeats}}}});
+                                {"gold", share_json("right", t.gold_right, t.gold)},
+                                {"position", share_json("left", t.left, t.pairs)},
+                                {"repeats", share_json("same", t.repeats_same, t.repeats)}});
   }
   return result;
 }

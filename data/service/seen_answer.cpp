@@ -60,6 +60,17 @@ void see_ratings(const Json& body, const std::vector<uint8_t>& shown, SeenAnswer
   }
 }
 
+/// The page's own count of the time the question was in view; questions are also served ahead, and
+/// answers sent later. Without it, from serving to answering.
+float seconds_of(const JournalAnswer& answer) {
+  const Json client = Json::parse(answer.client, nullptr, false);
+  if (client.is_object() && client.contains("visible_ms") && client["visible_ms"].is_number()) {
+    return std::max(0.0F, client["visible_ms"].get<float>() * 1e-3F);
+  }
+  return static_cast<float>(
+      static_cast<double>(std::max<int64_t>(0, answer.answered_us - answer.served_us)) * 1e-6);
+}
+
 }  // namespace
 
 bool SeenAnswer::same_as(const SeenAnswer& other) const {
@@ -78,8 +89,7 @@ SeenAnswer see(const JournalAnswer& answer) {
   SeenAnswer seen;
   seen.sequence = answer.sequence;
   seen.answered_us = answer.answered_us;
-  seen.seconds = static_cast<float>(
-      static_cast<double>(std::max<int64_t>(0, answer.answered_us - answer.served_us)) * 1e-6);
+  seen.seconds = seconds_of(answer);
   seen.project = answer.project;
   seen.rater = answer.rater;
   seen.kind = answer.kind;
