@@ -1,5 +1,6 @@
 #include "engine/io/json.h"
 
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -117,12 +118,21 @@ int64_t JsonField::integer(int64_t low, int64_t high) const {
   return value_->get<int64_t>();
 }
 
+double JsonField::number() const {
+  if (!value_->is_number() || !std::isfinite(value_->get<double>())) fail("a finite number");
+  return value_->get<double>();
+}
+
 std::string JsonField::text_or(const std::string& key, const std::string& fallback) const {
   return has(key) ? at(key).text() : fallback;
 }
 
 bool JsonField::boolean_or(const std::string& key, bool fallback) const {
   return has(key) ? at(key).boolean() : fallback;
+}
+
+double JsonField::number_or(const std::string& key, double fallback) const {
+  return has(key) ? at(key).number() : fallback;
 }
 
 void JsonField::require_object() const {

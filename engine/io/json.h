@@ -43,9 +43,12 @@ class JsonField {
   bool boolean() const;
   /// An integer in [low, high].
   int64_t integer(int64_t low, int64_t high) const;
+  /// A finite number.
+  double number() const;
   /// The field `key`, or `fallback` where it is absent or null.
   std::string text_or(const std::string& key, const std::string& fallback) const;
   bool boolean_or(const std::string& key, bool fallback) const;
+  double number_or(const std::string& key, double fallback) const;
 
   void require_object() const;
   [[noreturn]] void fail(const std::string& expected) const;

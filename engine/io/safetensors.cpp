@@ -172,4 +172,12 @@ const StoredTensor& Safetensors::at(const std::string& name) const {
   return found->second;
 }
 
+void Safetensors::release(const StoredTensor& tensor) {
+  static const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  // Whole pages only: a neighbour may be in use on the others.
+  const auto begin = (reinterpret_cast<uintptr_t>(tensor.bytes) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<uintptr_t>(tensor.bytes) + tensor.size) / page * page;
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 }  // namespace hone::engine

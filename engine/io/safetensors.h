@@ -33,6 +33,9 @@ class Safetensors {
   const std::map<std::string, StoredTensor>& tensors() const { return tensors_; }
   /// Throws InputError when absent.
   const StoredTensor& at(const std::string& name) const;
+  /// Gives the memory of a tensor's pages back to the system; reading it again reads the file
+  /// again. So a model can be read with one copy of it in memory.
+  static void release(const StoredTensor& tensor);
 
  private:
   Safetensors();
@@ -48,6 +51,29 @@ struct TensorToStore {
   const void* bytes = nullptr;
   size_t size = 0;
 };
+
+/// Writes one file, tensor by tensor, so that only one of them has to be in memory. Atomic:
+/// nothing is at `path` before finish().
+class SafetensorsWriter {
+ public:
+  /// Tensors lie in the file in the order given; their `bytes` are not used.
+  SafetensorsWriter(const std::filesystem::path& path, const std::vector<TensorToStore>& tensors,
+                    const std::map<std::string, std::string>& metadata);
+  ~SafetensorsWriter();
+  SafetensorsWriter(const SafetensorsWriter&) = delete;
+  SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
+  /// The next bytes of the tensors' data.
+  void write(const void* bytes, size_t size);
+  /// Throws InputError when more or fewer bytes than declared were written.
+  void finish();
+
+ private:
+  class File;
+  std::unique_ptr<File> file_;
+  std::filesystem::path path_;
+  uint64_t expected_ = 0, written_ = 0;
+};
+
 /// Atomic (temporary file, fsync, rename). Tensors are written in the order given.
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToStore>& tensors,
                        const std::map<std::string, std::string>& metadata);

@@ -21,47 +21,6 @@ using data::InputError;
 using data::IoError;
 namespace fs = std::filesystem;
 
-// A file that disappears unless it is finished.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(fs::path path) : path_(std::move(path)) {
-    file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (file_ < 0) fail("open");
-  }
-  ~TemporaryFile() {
-    if (file_ >= 0) ::close(file_);
-    if (!published_) ::unlink(path_.c_str());
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-
-  void write(const void* bytes, size_t size) {
-    const char* next = static_cast<const char*>(bytes);
-    while (size > 0) {
-      const ssize_t written = ::write(file_, next, size);
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) fail("write");
-      next += written;
-      size -= static_cast<size_t>(written);
-    }
-  }
-  void publish(const fs::path& target) {
-    const int file = std::exchange(file_, -1);
-    if (::close(file) != 0) fail("close");
-    data::publish_file(path_, target);
-    published_ = true;
-  }
-
- private:
-  [[noreturn]] void fail(const char* what) const {
-    throw IoError(path_.string() + ": " + what + " failed: " + std::strerror(errno));
-  }
-
-  fs::path path_;
-  int file_ = -1;
-  bool published_ = false;
-};
-
 std::string header_of(const std::vector<TensorToStore>& tensors,
                       const std::map<std::string, std::string>& metadata,
                       const std::string& where) {
@@ -97,18 +56,82 @@ std::string header_of(const std::vector<TensorToStore>& tensors,
 
 }  // namespace
 
-void write_safetensors(const fs::path& path, const std::vector<TensorToStore>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+// A file that disappears unless it is finished.
+class SafetensorsWriter::File {
+ public:
+  explicit File(fs::path path) : path_(std::move(path)) {
+    file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (file_ < 0) fail("open");
+  }
+  ~File() {
+    if (file_ >= 0) ::close(file_);
+    if (!published_) ::unlink(path_.c_str());
+  }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  void write(const void* bytes, size_t size) {
+    const char* next = static_cast<const char*>(bytes);
+    while (size > 0) {
+      const ssize_t written = ::write(file_, next, size);
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) fail("write");
+      next += written;
+      size -= static_cast<size_t>(written);
+    }
+  }
+  void publish(const fs::path& target) {
+    const int file = std::exchange(file_, -1);
+    if (::close(file) != 0) fail("close");
+    data::publish_file(path_, target);
+    published_ = true;
+  }
+
+ private:
+  [[noreturn]] void fail(const char* what) const {
+    throw IoError(path_.string() + ": " + what + " failed: " + std::strerror(errno));
+  }
+
+  fs::path path_;
+  int file_ = -1;
+  bool published_ = false;
+};
+
+SafetensorsWriter::SafetensorsWriter(const fs::path& path,
+                                     const std::vector<TensorToStore>& tensors,
+                                     const std::map<std::string, std::string>& metadata)
+    : path_(path) {
   const std::string header = header_of(tensors, metadata, path.string());
   char length[8];
   for (size_t i = 0; i < 8; ++i) length[i] = static_cast<char>(uint64_t{header.size()} >> 8 * i);
   fs::path temporary = path;
   temporary += ".tmp-" + std::to_string(::getpid());
-  TemporaryFile file(temporary);
-  file.write(length, sizeof length);
-  file.write(header.data(), header.size());
-  for (const TensorToStore& tensor : tensors) file.write(tensor.bytes, tensor.size);
-  file.publish(path);
+  file_ = std::make_unique<File>(temporary);
+  file_->write(length, sizeof length);
+  file_->write(header.data(), header.size());
+  for (const TensorToStore& tensor : tensors) expected_ += tensor.size;
+}
+
+SafetensorsWriter::~SafetensorsWriter() = default;
+
+void SafetensorsWriter::write(const void* bytes, size_t size) {
+  file_->write(bytes, size);
+  written_ += size;
+}
+
+void SafetensorsWriter::finish() {
+  if (written_ != expected_) {
+    throw InputError(path_.string(), "tensor data", std::to_string(expected_) + " bytes",
+                     std::to_string(written_));
+  }
+  file_->publish(path_);
+}
+
+void write_safetensors(const fs::path& path, const std::vector<TensorToStore>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  SafetensorsWriter writer(path, tensors, metadata);
+  for (const TensorToStore& tensor : tensors) writer.write(tensor.bytes, tensor.size);
+  writer.finish();
 }
 
 }  // namespace hone::engine

@@ -2,44 +2,107 @@
 
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/relu.h>
 
 namespace hone::engine {
+namespace {
 
-TransformerBlock::TransformerBlock(const BlockLayout& layout, const ParameterArena& arena) {
-  const auto leaf = [&](int64_t index) { return index < 0 ? at::Tensor() : arena.leaf(index); };
-  qkv = leaf(layout.qkv);
-  attention_output = leaf(layout.attention_output);
-  gate_up = leaf(layout.gate_up);
-  down = leaf(layout.down);
-  attention_norm = leaf(layout.attention_norm);
-  mlp_norm = leaf(layout.mlp_norm);
-  qkv_bias = leaf(layout.qkv_bias);
-  query_norm = leaf(layout.query_norm);
-  key_norm = leaf(layout.key_norm);
+at::Tensor leaf(const ParameterArena& arena, int64_t index) {
+  return index < 0 ? at::Tensor() : arena.leaf(index);
 }
 
-at::Tensor TransformerBlock::project(const at::Tensor& x, const ModelConfig& config) const {
-  at::Tensor projected = qkv_bias.defined() ? at::addmm(qkv_bias, x, qkv.t()) : at::mm(x, qkv.t());
-  if (!query_norm.defined()) return projected;
-  const int64_t n = x.size(0), dim = config.head_dim;
-  const int64_t query = config.heads * dim, key = config.kv_heads * dim;
-  const auto normed = [&](int64_t start, int64_t width, const at::Tensor& weight) {
-    const at::Tensor heads = projected.narrow(1, start, width).reshape({n * width / dim, dim});
-    return kernels::rms_norm(heads, weight, config.norm_eps).view({n, width});
+}  // namespace
+
+Projection::Projection(const LeafPair& leaves, const ParameterArena& arena)
+    : weight(leaf(arena, leaves.weight)), bias(leaf(arena, leaves.bias)) {}
+
+at::Tensor Projection::operator()(const at::Tensor& x) const {
+  return bias.defined() ? at::addmm(bias, x, weight.t()) : at::mm(x, weight.t());
+}
+
+at::Tensor Projection::added(const at::Tensor& residual, const at::Tensor& x) const {
+  return at::addmm(bias.defined() ? residual.add(bias) : residual, x, weight.t());
+}
+
+void Projection::add_to(at::Tensor& residual, const at::Tensor& x) const {
+  residual.addmm_(x, weight.t());
+  if (bias.defined()) residual.add_(bias);
+}
+
+Norm::Norm(const LeafPair& leaves, const ParameterArena& arena)
+    : weight(leaf(arena, leaves.weight)), bias(leaf(arena, leaves.bias)) {}
+
+at::Tensor Norm::operator()(const at::Tensor& x, double eps) const {
+  if (!bias.defined()) return kernels::rms_norm(x, weight, eps);
+  return at::layer_norm(x, weight.sizes(), weight, bias, eps);
+}
+
+TransformerBlock::TransformerBlock(const BlockLayout& layout, const ParameterArena& arena,
+                                   const ModelConfig& config, int64_t layer)
+    : attention_output(layout.attention_output, arena),
+      down(layout.down, arena),
+      qkv_(layout.qkv, arena),
+      up_(layout.up, arena),
+      attention_norm_(layout.attention_norm, arena),
+      mlp_norm_(layout.mlp_norm, arena),
+      query_norm_(layout.query_norm, arena),
+      key_norm_(layout.key_norm, arena),
+      activation_(find_activation(find_family(config.family, "model"), config.activation, "model")),
+      eps_(config.norm_eps),
+      head_dim_(config.head_dim) {
+  attention.heads = config.heads;
+  attention.kv_heads = config.kv_heads;
+  attention.head_dim = config.attention_head_dim();
+  attention.scale = config.attention_scale(layer);
+  attention.window = config.window(layer);
+}
+
+at::Tensor TransformerBlock::attention_input(const at::Tensor& x) const {
+  at::Tensor qkv = qkv_(attention_norm_(x, eps_));
+  if (query_norm_.weight.defined()) qkv = with_normed_heads(qkv);
+  if (head_dim_ == attention.head_dim) return qkv;
+  // A zero more per head changes no score, and the value's zero is cut off in attended().
+  const int64_t heads = attention.heads + 2 * attention.kv_heads;
+  return at::constant_pad_nd(qkv.view({-1, heads, head_dim_}), {0, 1})
+      .view({-1, heads * attention.head_dim});
+}
+
+at::Tensor TransformerBlock::attended(const at::Tensor& x) const {
+  if (head_dim_ == attention.head_dim) return x;
+  return x.view({-1, attention.heads, attention.head_dim})
+      .narrow(2, 0, head_dim_)
+      .reshape({-1, attention.heads * head_dim_});
+}
+
+at::Tensor TransformerBlock::with_normed_heads(const at::Tensor& qkv) const {
+  const int64_t n = qkv.size(0), dim = head_dim_;
+  const int64_t query = attention.heads * dim, key = attention.kv_heads * dim;
+  const auto normed = [&](int64_t start, int64_t width, const Norm& norm) {
+    const at::Tensor heads = qkv.narrow(1, start, width).reshape({n * width / dim, dim});
+    return norm(heads, eps_).view({n, width});
   };
-  return at::cat({normed(0, query, query_norm), normed(query, key, key_norm),
-                  projected.narrow(1, query + key, key)},
+  return at::cat({normed(0, query, query_norm_), normed(query, key, key_norm_),
+                  qkv.narrow(1, query + key, key)},
                  1);
 }
 
-kernels::AttentionOptions attention_options(const ModelConfig& config) {
-  kernels::AttentionOptions options;
-  options.heads = config.heads;
-  options.kv_heads = config.kv_heads;
-  options.head_dim = config.head_dim;
-  options.window = config.sliding_window;
-  return options;
+at::Tensor TransformerBlock::mlp_input(const at::Tensor& x) const {
+  const at::Tensor up = up_(mlp_norm_(x, eps_));
+  switch (activation_) {
+    case Activation::kSilu:  // the families that have it are gated
+      return kernels::swiglu(up);
+    case Activation::kGeluTanh:
+      return at::gelu(up, "tanh");
+    case Activation::kGelu:
+      return at::gelu(up, "none");
+    case Activation::kRelu:
+      return at::relu(up);
+  }
+  return up;
 }
 
 }  // namespace hone::engine

@@ -1,6 +1,7 @@
 #pragma once
 
-// The weights of one transformer block and the projection every family shares.
+// The one transformer block. What it has (biases, layer or RMS norms, gate, q/k norms) is what the
+// family's row made the layout declare; an undefined tensor is a part that the model lacks.
 
 #include <ATen/core/Tensor.h>
 
@@ -9,19 +10,51 @@
 
 namespace hone::engine {
 
-/// Handles of the arena's leaves; an undefined tensor is a part that the family does not have.
-struct TransformerBlock {
-  TransformerBlock(const BlockLayout& layout, const ParameterArena& arena);
+/// y = x W^T + b.
+struct Projection {
+  at::Tensor weight;  // [out, in]
+  at::Tensor bias;    // [out], or undefined
 
-  at::Tensor qkv, attention_output, gate_up, down;  // [q+2kv,H] [H,q] [2F,H] [H,F]
-  at::Tensor attention_norm, mlp_norm;              // [H]
-  at::Tensor qkv_bias;                              // [q+2kv]
-  at::Tensor query_norm, key_norm;                  // [head_dim]
-
-  /// Normed input [N,H] -> q, k, v side by side [N, q+2kv], with bias and q/k norm if any.
-  at::Tensor project(const at::Tensor& x, const ModelConfig& config) const;
+  Projection() = default;
+  Projection(const LeafPair& leaves, const ParameterArena& arena);
+  at::Tensor operator()(const at::Tensor& x) const;
+  /// residual + y; a new tensor.
+  at::Tensor added(const at::Tensor& residual, const at::Tensor& x) const;
+  /// residual += y, without gradient.
+  void add_to(at::Tensor& residual, const at::Tensor& x) const;
 };
 
-kernels::AttentionOptions attention_options(const ModelConfig& config);
+/// LayerNorm (Ba et al. 2016) when it has a bias, else RMS norm (Zhang and Sennrich 2019).
+struct Norm {
+  at::Tensor weight, bias;  // [size]
+
+  Norm() = default;
+  Norm(const LeafPair& leaves, const ParameterArena& arena);
+  at::Tensor operator()(const at::Tensor& x, double eps) const;
+};
+
+struct TransformerBlock {
+  TransformerBlock(const BlockLayout& layout, const ParameterArena& arena,
+                   const ModelConfig& config, int64_t layer);
+
+  /// x [N,H] -> normed and projected q, k, v side by side, as `attention` takes them.
+  at::Tensor attention_input(const at::Tensor& x) const;
+  /// What `attention` gave [N, heads * attention_head_dim] -> input of attention_output [N, q].
+  at::Tensor attended(const at::Tensor& x) const;
+  /// x [N,H] -> input of `down` [N,F].
+  at::Tensor mlp_input(const at::Tensor& x) const;
+
+  Projection attention_output, down;  // [H,q] [H,F]; what they give is added to the stream
+  kernels::AttentionOptions attention;
+
+ private:
+  at::Tensor with_normed_heads(const at::Tensor& qkv) const;
+
+  Projection qkv_, up_;  // [q+2kv,H] [F,H], [2F,H] gate and up
+  Norm attention_norm_, mlp_norm_, query_norm_, key_norm_;
+  Activation activation_;
+  double eps_;
+  int64_t head_dim_;
+};
 
 }  // namespace hone::engine

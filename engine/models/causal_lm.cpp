@@ -47,6 +47,24 @@ void fill_normal(at::Tensor parameter, double std, uint64_t seed, const std::str
   parameter.copy_(cpu.normal_(0.0, std, generator));
 }
 
+/// Index of every packed token in its sequence. [N] int64.
+at::Tensor packed_positions(const at::Tensor& tokens, const at::Tensor& cu_seqlens) {
+  const at::Tensor starts = cu_seqlens.narrow(0, 0, cu_seqlens.size(0) - 1);
+  return at::arange(tokens.size(0), tokens.options())
+      .sub_(at::repeat_interleave(starts, cu_seqlens.diff(), 0, tokens.size(0)));
+}
+
+/// Learned positions end where their table does.
+void check_positions(const at::Tensor& positions, int64_t limit) {
+  if (positions.size(0) <= limit) return;
+  const auto last = positions.max().item<int64_t>();
+  if (last < limit) return;
+  throw data::InputError(
+      "model", "sequence",
+      "at most " + std::to_string(limit) + " tokens (the positions that the model learned)",
+      std::to_string(last + 1));
+}
+
 }  // namespace
 
 void KvCache::copy_block(int64_t from, int64_t to) {
@@ -61,11 +79,12 @@ CausalLM::CausalLM(ModelConfig config, HeadKind head, at::ScalarType dtype, at::
   ModelLayout layout = declare_parameters(config_, head, parameters_);
   parameters_.allocate(dtype, device);
   embedding_ = layout.embedding;
+  positions_ = layout.positions;
   lm_head_ = layout.lm_head;
-  final_norm_ = layout.final_norm;
   scalar_head_ = layout.scalar_head;
+  final_norm_ = std::make_unique<Norm>(layout.final_norm, parameters_);
   for (const BlockLayout& block : layout.blocks) {
-    blocks_.emplace_back(block, parameters_);
+    blocks_.emplace_back(block, parameters_, config_, static_cast<int64_t>(blocks_.size()));
   }
 }
 
@@ -77,8 +96,8 @@ void CausalLM::initialize(uint64_t seed) {
   const double residual = 1.0 / std::sqrt(2.0 * static_cast<double>(config_.layers));
   std::vector<std::string> scaled;
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    scaled.push_back(layer_name(family.names.attention_output, layer));
-    scaled.push_back(layer_name(family.names.down, layer));
+    scaled.push_back(layer_name(family.names.attention_output, layer) + ".weight");
+    scaled.push_back(layer_name(family.names.down, layer) + ".weight");
   }
   for (const ParameterSlice& slice : parameters_.slices()) {
     at::Tensor values = parameters_.slice(slice.name);
@@ -127,11 +146,11 @@ void CausalLM::reserve_positions(int64_t positions) {
 struct CausalLM::CacheWriter {
   KvCache& cache;
   const at::Tensor& slots;  // [N]
-  at::Tensor cos, sin;      // [N,1,head_dim/2], by position
+  at::Tensor cos, sin;      // [N,1,attention_head_dim/2], by position
 
-  void write(size_t layer, const at::Tensor& qkv, const ModelConfig& config) {
-    const int64_t dim = config.head_dim, half = dim / 2, kv = config.kv_heads;
-    const int64_t key_start = config.heads * dim;
+  void write(size_t layer, const at::Tensor& qkv, const kernels::AttentionOptions& attention) {
+    const int64_t dim = attention.head_dim, half = dim / 2, kv = attention.kv_heads;
+    const int64_t key_start = attention.heads * dim;
     const auto heads = [&](int64_t start) {
       return qkv.narrow(1, start, kv * dim).view({qkv.size(0), kv, dim});
     };
@@ -148,70 +167,74 @@ struct CausalLM::CacheWriter {
   }
 };
 
-at::Tensor CausalLM::forward(const at::Tensor& tokens, const at::Tensor& cu_seqlens, double dropout,
-                             CacheWriter* writer) {
-  const double eps = config_.norm_eps;
-  const kernels::AttentionOptions attention = attention_options(config_);
-  const auto add = [&](const at::Tensor& residual, const at::Tensor& x, const at::Tensor& weight) {
-    if (dropout == 0.0) return at::addmm(residual, x, weight.t());
-    const auto seed = static_cast<int64_t>(mix(dropout_seed_, dropout_calls_++) >> 1);
-    return residual.add(kernels::dropout(at::mm(x, weight.t()), dropout, seed));
-  };
+at::Tensor CausalLM::embed(const at::Tensor& tokens, const at::Tensor& positions) const {
   at::Tensor x = at::embedding(parameters_.leaf(embedding_), tokens);
+  if (positions_ < 0) return x;
+  return x.add(at::embedding(parameters_.leaf(positions_), positions));
+}
+
+at::Tensor CausalLM::forward(const at::Tensor& tokens, const at::Tensor& cu_seqlens,
+                             const at::Tensor& positions, double dropout, CacheWriter* writer) {
+  const auto add = [&](const at::Tensor& residual, const at::Tensor& x, const Projection& output) {
+    if (dropout == 0.0) return output.added(residual, x);
+    const auto seed = static_cast<int64_t>(mix(dropout_seed_, dropout_calls_++) >> 1);
+    return residual.add(kernels::dropout(output(x), dropout, seed));
+  };
+  at::Tensor x = embed(tokens, positions);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     const TransformerBlock& block = blocks_[layer];
-    const at::Tensor qkv = block.project(kernels::rms_norm(x, block.attention_norm, eps), config_);
-    if (writer != nullptr) writer->write(layer, qkv, config_);
-    const at::Tensor attended = kernels::attention(qkv, cu_seqlens, cos_, sin_, attention);
-    x = add(x, attended, block.attention_output);
-    const at::Tensor gate_up = at::mm(kernels::rms_norm(x, block.mlp_norm, eps), block.gate_up.t());
-    x = add(x, kernels::swiglu(gate_up), block.down);
+    const at::Tensor qkv = block.attention_input(x);
+    if (writer != nullptr) writer->write(layer, qkv, block.attention);
+    const at::Tensor mixed = kernels::attention(qkv, cu_seqlens, cos_, sin_, block.attention);
+    x = add(x, block.attended(mixed), block.attention_output);
+    x = add(x, block.mlp_input(x), block.down);
   }
-  return kernels::rms_norm(x, parameters_.leaf(final_norm_), eps);
+  return (*final_norm_)(x, config_.norm_eps);
 }
 
 at::Tensor CausalLM::hidden(const at::Tensor& tokens, const at::Tensor& cu_seqlens) {
   reserve_positions(tokens.size(0));  // no position of a packed batch lies beyond its tokens
-  return forward(tokens, cu_seqlens, dropout_, nullptr);
+  at::Tensor positions;
+  if (positions_ >= 0) {
+    positions = packed_positions(tokens, cu_seqlens);
+    check_positions(positions, config_.max_positions);
+  }
+  return forward(tokens, cu_seqlens, positions, dropout_, nullptr);
 }
 
 at::Tensor CausalLM::prefill(const at::Tensor& tokens, const at::Tensor& cu_seqlens, KvCache& cache,
                              const at::Tensor& slots) {
   const at::NoGradGuard no_grad;
   reserve_positions(tokens.size(0));
-  const at::Tensor starts = cu_seqlens.narrow(0, 0, cu_seqlens.size(0) - 1);
-  const at::Tensor positions =
-      at::arange(tokens.size(0), tokens.options())
-          .sub_(at::repeat_interleave(starts, cu_seqlens.diff(), 0, tokens.size(0)));
+  const at::Tensor positions = packed_positions(tokens, cu_seqlens);
+  if (positions_ >= 0) check_positions(positions, config_.max_positions);
   CacheWriter writer{cache, slots, cos_.index_select(0, positions).unsqueeze(1),
                      sin_.index_select(0, positions).unsqueeze(1)};
-  return forward(tokens, cu_seqlens, 0.0, &writer);
+  return forward(tokens, cu_seqlens, positions, 0.0, &writer);
 }
 
 at::Tensor CausalLM::decode(const at::Tensor& tokens, const at::Tensor& positions, KvCache& cache,
                             const at::Tensor& block_table) {
   const at::NoGradGuard no_grad;
   reserve_positions(block_table.size(1) * cache.block_size);
-  const double eps = config_.norm_eps;
-  const kernels::AttentionOptions attention = attention_options(config_);
-  at::Tensor x = at::embedding(parameters_.leaf(embedding_), tokens);
+  at::Tensor x = embed(tokens, positions);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     const TransformerBlock& block = blocks_[layer];
-    const at::Tensor qkv = block.project(kernels::rms_norm(x, block.attention_norm, eps), config_);
-    const at::Tensor attended = kernels::decode_attention(
-        qkv, cache.keys[layer], cache.values[layer], block_table, positions, cos_, sin_, attention);
-    x.addmm_(attended, block.attention_output.t());
-    const at::Tensor gate_up = at::mm(kernels::rms_norm(x, block.mlp_norm, eps), block.gate_up.t());
-    x.addmm_(kernels::swiglu(gate_up), block.down.t());
+    const at::Tensor mixed =
+        kernels::decode_attention(block.attention_input(x), cache.keys[layer], cache.values[layer],
+                                  block_table, positions, cos_, sin_, block.attention);
+    block.attention_output.add_to(x, block.attended(mixed));
+    block.down.add_to(x, block.mlp_input(x));
   }
-  return kernels::rms_norm(x, parameters_.leaf(final_norm_), eps);
+  return (*final_norm_)(x, config_.norm_eps);
 }
 
 KvCache CausalLM::make_cache(int64_t blocks, int64_t block_size) const {
   KvCache cache;
   cache.blocks = blocks;
   cache.block_size = block_size;
-  const std::vector<int64_t> shape = {blocks, block_size, config_.kv_heads, config_.head_dim};
+  const std::vector<int64_t> shape = {blocks, block_size, config_.kv_heads,
+                                      config_.attention_head_dim()};
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     cache.keys.push_back(at::empty(shape, parameters_.data().options()));
     cache.values.push_back(at::empty(shape, parameters_.data().options()));

@@ -15,13 +15,15 @@
 
 namespace hone::engine {
 
+struct Norm;
 struct TransformerBlock;
 
 enum class HeadKind { kLanguageModel, kScalar };
 
 /// Keys and values of live rows in blocks of `block_size` tokens, allocated once.
 struct KvCache {
-  std::vector<at::Tensor> keys, values;  // per layer [blocks, block_size, kv_heads, head_dim]
+  /// Per layer [blocks, block_size, kv_heads, ModelConfig::attention_head_dim()].
+  std::vector<at::Tensor> keys, values;
   int64_t block_size = 16, blocks = 0;
 
   void copy_block(int64_t from, int64_t to);
@@ -67,8 +69,10 @@ class CausalLM : public reward::Backbone {
 
  private:
   struct CacheWriter;
-  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& cu_seqlens, double dropout,
-                     CacheWriter* writer);
+  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& cu_seqlens,
+                     const at::Tensor& positions, double dropout, CacheWriter* writer);
+  /// Rows of the embeddings of tokens [N] and, in a family that learns them, positions [N].
+  at::Tensor embed(const at::Tensor& tokens, const at::Tensor& positions) const;
   /// Makes cos_ and sin_ cover at least `positions`.
   void reserve_positions(int64_t positions);
 
@@ -76,8 +80,9 @@ class CausalLM : public reward::Backbone {
   HeadKind head_;
   ParameterArena parameters_;
   std::vector<TransformerBlock> blocks_;
-  int64_t embedding_ = -1, lm_head_ = -1, final_norm_ = -1, scalar_head_ = -1;  // leaf indices
-  at::Tensor cos_, sin_;  // [positions seen so far, rounded up; head_dim/2]
+  std::unique_ptr<Norm> final_norm_;
+  int64_t embedding_ = -1, positions_ = -1, lm_head_ = -1, scalar_head_ = -1;  // leaf indices
+  at::Tensor cos_, sin_;  // [positions seen so far, rounded up; attention_head_dim/2]
   double dropout_ = 0.0;
   uint64_t dropout_seed_ = 0, dropout_calls_ = 0;
 };

@@ -1,10 +1,10 @@
-// config.json as transformers 4 and 5 write it, in and out.
+// config.json as transformers 4 and 5 write it: reading.
 
-#include <algorithm>
-#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "data/error.h"
+#include "engine/io/json.h"
 #include "engine/models/families.h"
 #include "engine/models/model_config.h"
 
@@ -13,213 +13,200 @@ namespace {
 
 using nlohmann::json;
 
-/// Typed access to one object of the file; every complaint names file and field.
-class Fields {
- public:
-  Fields(const json& object, const std::string& where, std::string prefix = "")
-      : object_(object), where_(where), prefix_(std::move(prefix)) {}
+constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
 
-  bool has(const char* name) const { return object_.contains(name) && !object_[name].is_null(); }
-  const json& raw(const char* name) const { return object_[name]; }
+int64_t integer(const JsonField& fields, const std::string& name) {
+  return fields.at(name).integer(-kAny, kAny);
+}
 
-  [[noreturn]] void fail(const char* name, const std::string& expected) const {
-    const std::string got = object_.contains(name) ? object_[name].dump() : "nothing";
-    throw data::InputError(where_, prefix_ + name, expected, got.substr(0, 100));
-  }
+int64_t integer_or(const JsonField& fields, const std::string& name, int64_t fallback) {
+  return fields.has(name) ? integer(fields, name) : fallback;
+}
 
-  int64_t integer(const char* name) const {
-    if (!has(name) || !object_[name].is_number_integer()) fail(name, "an integer");
-    const json& value = object_[name];
-    if (value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX) fail(name, "an integer");
-    return value.get<int64_t>();
-  }
-  int64_t integer(const char* name, int64_t fallback) const {
-    return has(name) ? integer(name) : fallback;
-  }
-  double number(const char* name, double fallback) const {
-    if (!has(name)) return fallback;
-    if (!object_[name].is_number()) fail(name, "a number");
-    const auto value = object_[name].get<double>();
-    if (!std::isfinite(value)) fail(name, "a finite number");
-    return value;
-  }
-  bool boolean(const char* name, bool fallback) const {
-    if (!has(name)) return fallback;
-    if (!object_[name].is_boolean()) fail(name, "true or false");
-    return object_[name].get<bool>();
-  }
-  std::string text(const char* name, const std::string& fallback) const {
-    if (!has(name)) return fallback;
-    if (!object_[name].is_string()) fail(name, "a string");
-    return object_[name].get<std::string>();
-  }
+/// A field whose value would change the numbers.
+[[noreturn]] void unsupported(const JsonField& field, const std::string& expected) {
+  field.fail(expected + " (of the families known: " + family_names() + ")");
+}
 
- private:
-  const json& object_;
-  const std::string& where_;
-  std::string prefix_;
-};
-
-/// Fields that other models of the same family name use and that would change the numbers.
-void refuse_unsupported(const Fields& fields) {
-  for (const char* name : {"attention_bias", "mlp_bias", "use_sliding_window"}) {
-    if (fields.boolean(name, false)) fields.fail(name, "false (true is not supported)");
+/// Fields that other models use under the same names and that would change the numbers.
+void refuse_unsupported(const JsonField& fields, const Family& family) {
+  const auto refuse_true = [&](const char* name) {
+    if (fields.boolean_or(name, false)) unsupported(fields.at(name), "false");
+  };
+  for (const char* name : {"add_cross_attention", "is_encoder_decoder", "use_mrope"}) {
+    refuse_true(name);
   }
-  if (fields.text("hidden_act", "silu") != "silu") fields.fail("hidden_act", "\"silu\"");
-  if (fields.integer("pretraining_tp", 1) > 1) fields.fail("pretraining_tp", "1");
-  if (fields.number("partial_rotary_factor", 1.0) != 1.0) {
-    fields.fail("partial_rotary_factor", "1");
+  if (family.qkv_bias != Bias::kByConfig) refuse_true("attention_bias");
+  if (family.mlp_bias != Bias::kByConfig) refuse_true("mlp_bias");
+  if (family.window != Window::kByLayer) refuse_true("use_sliding_window");
+  if (!fields.boolean_or("is_causal", true)) unsupported(fields.at("is_causal"), "true");
+  if (integer_or(fields, "pretraining_tp", 1) > 1) unsupported(fields.at("pretraining_tp"), "1");
+  if (fields.number_or("partial_rotary_factor", 1.0) != 1.0) {
+    unsupported(fields.at("partial_rotary_factor"), "1");
   }
   for (const char* name :
        {"quantization_config", "attn_logit_softcapping", "final_logit_softcapping", "logit_scale",
-        "embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling",
-        "no_rope_layers", "clip_qkv", "num_experts", "num_local_experts"}) {
-    if (fields.has(name)) fields.fail(name, "no such field (not supported)");
-  }
-  if (fields.has("layer_types")) {
-    const json& types = fields.raw("layer_types");
-    for (const json& type : types) {
-      if (type != "full_attention") fields.fail("layer_types", "\"full_attention\" everywhere");
+        "logits_scaling", "embedding_multiplier", "residual_multiplier", "attention_multiplier",
+        "query_pre_attn_scalar", "no_rope_layers", "clip_qkv", "num_experts", "num_local_experts",
+        "rotary_pct", "alibi", "num_loops"}) {
+    if (fields.has(name) && fields.at(name).value() != json(false)) {
+      unsupported(fields.at(name), "no such field");
     }
   }
-}
-
-void read_rope(const Fields& fields, const json& root, const std::string& where,
-               ModelConfig& config) {
-  config.rope_theta = fields.number("rope_theta", 10000.0);
-  const char* name = fields.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-  if (!fields.has(name)) return;
-  if (!root[name].is_object()) fields.fail(name, "an object");
-  const Fields rope(root[name], where, std::string(name) + ".");
-  config.rope_theta = rope.number("rope_theta", config.rope_theta);
-  if (rope.number("partial_rotary_factor", 1.0) != 1.0) rope.fail("partial_rotary_factor", "1");
-  const char* type_field = rope.has("rope_type") ? "rope_type" : "type";
-  const std::string type = rope.text(type_field, "default");
-  if (type == "default") return;
-  if (type != "linear" && type != "llama3") rope.fail(type_field, "default, linear or llama3");
-  config.rope_scaling = type;
-  if (!rope.has("factor")) rope.fail("factor", "a number");
-  config.rope_factor = rope.number("factor", 1.0);
-  if (type == "linear") return;
-  for (const char* factor : {"low_freq_factor", "high_freq_factor"}) {
-    if (!rope.has(factor)) rope.fail(factor, "a number");
+  if (family.window == Window::kByLayer || !fields.has("layer_types")) return;
+  const JsonField types = fields.at("layer_types");
+  const bool windowed = family.window == Window::kEveryLayer && fields.has("sliding_window");
+  const std::string kind = windowed ? "sliding_attention" : "full_attention";
+  for (size_t i = 0; i < types.list_size(); ++i) {
+    if (types.at(i).text() != kind) unsupported(types.at(i), '"' + kind + "\" everywhere");
   }
-  config.rope_low_freq_factor = rope.number("low_freq_factor", 1.0);
-  config.rope_high_freq_factor = rope.number("high_freq_factor", 4.0);
-  config.rope_original_positions =
-      rope.integer("original_max_position_embeddings",
-                   fields.integer("original_max_position_embeddings", config.max_positions));
 }
 
-void read_tokens(const Fields& fields, ModelConfig& config) {
-  config.bos_id = fields.integer("bos_token_id", -1);
-  config.pad_id = fields.integer("pad_token_id", -1);
+/// sliding_window and which layers it is for, as transformers derives it.
+void read_window(const JsonField& fields, const Family& family, ModelConfig& config) {
+  if (family.window == Window::kNever) return;
+  const int64_t size = fields.value().contains("sliding_window")
+                           ? integer_or(fields, "sliding_window", 0)
+                           : int64_t{4096};
+  if (fields.has("sliding_window") && size < 1) {
+    fields.at("sliding_window").fail("an integer above 0, or null");
+  }
+  if (family.window == Window::kEveryLayer) {
+    config.sliding_window = size;
+    return;
+  }
+  const bool used = fields.boolean_or("use_sliding_window", false) && size > 0;
+  std::vector<bool> windowed;
+  if (fields.has("layer_types")) {
+    const JsonField types = fields.at("layer_types");
+    for (size_t i = 0; i < types.list_size(); ++i) {
+      const std::string& type = types.at(i).text();
+      if (type != "full_attention" && !(used && type == "sliding_attention")) {
+        unsupported(types.at(i), used ? "full_attention or sliding_attention"
+                                      : "full_attention (there is no window)");
+      }
+      windowed.push_back(type == "sliding_attention");
+    }
+    if (static_cast<int64_t>(windowed.size()) != config.layers) {
+      types.fail(std::to_string(config.layers) + " layers", std::to_string(windowed.size()));
+    }
+  } else if (used) {
+    const int64_t first = integer_or(fields, "max_window_layers", 28);
+    for (int64_t i = 0; i < config.layers; ++i) windowed.push_back(i >= first);
+  }
+  if (!used) return;
+  config.sliding_window = size;
+  config.windowed_layers = std::move(windowed);
+}
+
+/// transformers 5 writes rope_parameters with theta inside, 4 wrote rope_theta and rope_scaling.
+void read_rope(const JsonField& fields, ModelConfig& config) {
+  config.rope_theta = fields.number_or("rope_theta", 10000.0);
+  const char* name = fields.has("rope_scaling") && !fields.at("rope_scaling").value().empty()
+                         ? "rope_scaling"
+                         : "rope_parameters";
+  if (!fields.has(name)) return;
+  const JsonField rope = fields.at(name);
+  rope.require_object();
+  config.rope_theta = rope.number_or("rope_theta", config.rope_theta);
+  if (rope.number_or("partial_rotary_factor", 1.0) != 1.0) {
+    unsupported(rope.at("partial_rotary_factor"), "1");
+  }
+  for (const char* kind : {"full_attention", "sliding_attention"}) {
+    if (rope.has(kind)) unsupported(rope.at(kind), "one set of parameters for all layers");
+  }
+  const char* type_field = rope.has("rope_type") ? "rope_type" : "type";
+  const std::string type = rope.text_or(type_field, "default");
+  if (type == "default") return;
+  if (type != "linear" && type != "llama3") {
+    unsupported(rope.at(type_field), "default, linear or llama3");
+  }
+  config.rope_scaling = type;
+  config.rope_factor = rope.at("factor").number();
+  if (type == "linear") return;
+  config.rope_low_freq_factor = rope.at("low_freq_factor").number();
+  config.rope_high_freq_factor = rope.at("high_freq_factor").number();
+  // A field of the file's own goes before the one inside, as in transformers.
+  const char* original = "original_max_position_embeddings";
+  config.rope_original_positions =
+      integer_or(fields, original, integer_or(rope, original, config.max_positions));
+}
+
+void read_tokens(const JsonField& fields, ModelConfig& config) {
+  config.bos_id = integer_or(fields, "bos_token_id", -1);
+  config.pad_id = integer_or(fields, "pad_token_id", -1);
   if (!fields.has("eos_token_id")) return;
-  const json& eos = fields.raw("eos_token_id");
-  for (const json& id : eos.is_array() ? eos : json::array({eos})) {
-    if (!id.is_number_integer()) fields.fail("eos_token_id", "an integer or a list of integers");
-    config.eos_ids.push_back(id.get<int64_t>());
+  const JsonField eos = fields.at("eos_token_id");
+  if (!eos.value().is_array()) {
+    config.eos_ids.push_back(eos.integer(-kAny, kAny));
+  } else {
+    for (size_t i = 0; i < eos.list_size(); ++i) {
+      config.eos_ids.push_back(eos.at(i).integer(-kAny, kAny));
+    }
   }
   if (!config.eos_ids.empty()) config.eos_id = config.eos_ids.front();
+}
+
+void read_heads(const JsonField& fields, const Family& family, ModelConfig& config) {
+  const ConfigNames& names = family.fields;
+  config.heads = integer(fields, names.heads);
+  config.kv_heads = config.heads;
+  if (names.kv_heads != nullptr) {
+    const bool absent = !fields.value().contains(names.kv_heads);
+    config.kv_heads = absent && family.default_kv_heads > 0
+                          ? family.default_kv_heads
+                          : integer_or(fields, names.kv_heads, config.heads);
+  }
+  if (names.head_dim != nullptr && fields.has(names.head_dim)) {
+    config.head_dim = integer(fields, names.head_dim);
+  } else if (family.default_head_dim > 0) {
+    config.head_dim = family.default_head_dim;
+  } else if (config.heads < 1 || config.hidden_size % config.heads != 0) {
+    fields.at(names.heads)
+        .fail("a divisor of " + std::string(names.hidden_size) + " = " +
+              std::to_string(config.hidden_size));
+  } else {
+    config.head_dim = config.hidden_size / config.heads;
+  }
 }
 
 }  // namespace
 
 ModelConfig ModelConfig::from_json(const std::string& text, const std::string& where) {
-  const json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!root.is_object()) {
-    throw data::InputError(where, "content", "a JSON object",
-                           root.is_discarded() ? "invalid JSON" : root.type_name());
-  }
-  const Fields fields(root, where);
+  const json root = parse_json(text, where);
+  const JsonField fields(root, where);
+  fields.require_object();
   ModelConfig config;
-  config.family = fields.text("model_type", "");
+  config.family = fields.text_or("model_type", "");
   const Family& family = find_family(config.family, where);
-  refuse_unsupported(fields);
-  config.vocab_size = fields.integer("vocab_size");
-  config.hidden_size = fields.integer("hidden_size");
-  config.intermediate_size = fields.integer("intermediate_size");
-  config.layers = fields.integer("num_hidden_layers");
-  config.heads = fields.integer("num_attention_heads");
-  const bool absent = !root.contains("num_key_value_heads");
-  config.kv_heads = absent && family.default_kv_heads > 0
-                        ? family.default_kv_heads
-                        : fields.integer("num_key_value_heads", config.heads);
-  config.max_positions = fields.integer("max_position_embeddings");
-  if (fields.has("head_dim")) {
-    config.head_dim = fields.integer("head_dim");
-  } else if (family.default_head_dim > 0) {
-    config.head_dim = family.default_head_dim;
-  } else if (config.heads < 1 || config.hidden_size % config.heads != 0) {
-    fields.fail("num_attention_heads",
-                "a divisor of hidden_size = " + std::to_string(config.hidden_size));
+  const ConfigNames& names = family.fields;
+  refuse_unsupported(fields, family);
+  config.vocab_size = integer(fields, "vocab_size");
+  config.hidden_size = integer(fields, names.hidden_size);
+  config.layers = integer(fields, names.layers);
+  config.max_positions = integer(fields, names.max_positions);
+  config.intermediate_size = family.gated || fields.has(names.intermediate_size)
+                                 ? integer(fields, names.intermediate_size)
+                                 : 4 * fields.at(names.hidden_size).integer(0, int64_t{1} << 40);
+  read_heads(fields, family, config);
+  config.activation = fields.text_or(names.activation, family.activations.front().name);
+  config.norm_eps = fields.number_or(names.norm_eps, family.default_norm_eps);
+  config.tie_embeddings = fields.boolean_or("tie_word_embeddings", family.default_tied);
+  config.initializer_range = fields.number_or("initializer_range", 0.02);
+  if (family.qkv_bias == Bias::kByConfig) {
+    config.attention_bias = fields.boolean_or("attention_bias", false);
+  }
+  if (family.mlp_bias == Bias::kByConfig) config.mlp_bias = fields.boolean_or("mlp_bias", false);
+  if (family.learned_positions) {
+    config.scale_attention = fields.boolean_or("scale_attn_weights", true);
+    config.scale_by_inverse_layer = fields.boolean_or("scale_attn_by_inverse_layer_idx", false);
   } else {
-    config.head_dim = config.hidden_size / config.heads;
+    read_rope(fields, config);
   }
-  config.norm_eps = fields.number("rms_norm_eps", family.default_norm_eps);
-  config.tie_embeddings = fields.boolean("tie_word_embeddings", false);
-  config.initializer_range = fields.number("initializer_range", 0.02);
-  if (family.window_by_default) {
-    // transformers: 4096 when the field is absent, none when it is null.
-    config.sliding_window =
-        root.contains("sliding_window") ? fields.integer("sliding_window", 0) : int64_t{4096};
-  }
-  read_rope(fields, root, where, config);
+  read_window(fields, family, config);
   read_tokens(fields, config);
   config.validate(where);
   return config;
-}
-
-std::string ModelConfig::to_json(bool classifier) const {
-  const Family& row = find_family(family, "model");
-  const auto token = [](int64_t id) { return id < 0 ? json(nullptr) : json(id); };
-  json root = {{"architectures", {classifier ? row.classifier : row.lm_class}},
-               {"model_type", family},
-               {"vocab_size", vocab_size},
-               {"hidden_size", hidden_size},
-               {"intermediate_size", intermediate_size},
-               {"num_hidden_layers", layers},
-               {"num_attention_heads", heads},
-               {"num_key_value_heads", kv_heads},
-               {"head_dim", head_dim},
-               {"max_position_embeddings", max_positions},
-               {"rms_norm_eps", norm_eps},
-               {"rope_theta", rope_theta},
-               {"rope_scaling", nullptr},
-               {"hidden_act", "silu"},
-               {"attention_dropout", 0.0},
-               {"initializer_range", initializer_range},
-               {"tie_word_embeddings", tie_embeddings},
-               {"bos_token_id", token(bos_id)},
-               {"eos_token_id", eos_ids.size() > 1 ? json(eos_ids) : token(eos_id)},
-               {"pad_token_id", token(pad_id)},
-               {"use_cache", true},
-               {"torch_dtype", "float32"}};
-  if (rope_scaling != "none") {
-    root["rope_scaling"] = {{"rope_type", rope_scaling}, {"factor", rope_factor}};
-  }
-  if (rope_scaling == "llama3") {
-    root["rope_scaling"]["low_freq_factor"] = rope_low_freq_factor;
-    root["rope_scaling"]["high_freq_factor"] = rope_high_freq_factor;
-    root["rope_scaling"]["original_max_position_embeddings"] = rope_original_positions;
-  }
-  if (row.window_by_default)
-    root["sliding_window"] = token(sliding_window > 0 ? sliding_window : -1);
-  if (classifier) {
-    root["id2label"] = {{"0", "LABEL_0"}};
-    root["label2id"] = {{"LABEL_0", 0}};
-    // transformers scores the last token that is not padding, and refuses batches without a
-    // padding id; an end token must not be taken for padding, so an unused id stands in.
-    const auto ends = [this](int64_t id) {
-      return std::find(eos_ids.begin(), eos_ids.end(), id) != eos_ids.end();
-    };
-    for (int64_t id = 0; (pad_id < 0 || ends(pad_id)) && id < vocab_size; ++id) {
-      if (id == bos_id || ends(id)) continue;
-      root["pad_token_id"] = id;
-      break;
-    }
-  }
-  return root.dump(2) + "\n";
 }
 
 }  // namespace hone::engine

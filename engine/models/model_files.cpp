@@ -2,9 +2,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/isfinite.h>
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -12,6 +12,7 @@
 
 #include "data/atomic_file.h"
 #include "data/error.h"
+#include "engine/io/json.h"
 #include "engine/io/safetensors.h"
 #include "engine/models/causal_lm.h"
 #include "engine/models/families.h"
@@ -21,6 +22,10 @@ namespace hone::engine {
 namespace {
 
 namespace fs = std::filesystem;
+using data::InputError;
+
+/// What is read, converted and checked at a time.
+constexpr int64_t kChunkElements = int64_t{1} << 20;
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "[";
@@ -30,86 +35,171 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
+struct StoredType {
+  const char* name;   // in safetensors
+  const char* torch;  // in config.json
+  at::ScalarType type;
+};
+
+constexpr StoredType kStoredTypes[] = {{"F32", "float32", at::kFloat},
+                                       {"BF16", "bfloat16", at::kBFloat16},
+                                       {"F16", "float16", at::kHalf},
+                                       {"F64", "float64", at::kDouble}};
+
 at::ScalarType stored_type(const std::string& name, const StoredTensor& tensor) {
-  if (tensor.dtype == "F32") return at::kFloat;
-  if (tensor.dtype == "F64") return at::kDouble;
-  if (tensor.dtype == "BF16") return at::kBFloat16;
-  if (tensor.dtype == "F16") return at::kHalf;
-  throw data::InputError(tensor.file, "dtype of tensor " + name, "F32, F64, BF16 or F16",
-                         tensor.dtype);
+  for (const StoredType& stored : kStoredTypes) {
+    if (tensor.dtype == stored.name) return stored.type;
+  }
+  throw InputError(tensor.file, "dtype of tensor " + name, "F32, F64, BF16 or F16", tensor.dtype);
 }
 
-/// The stored values in the file's type, in aligned memory of our own.
-at::Tensor stored_values(const std::string& name, const StoredTensor& tensor) {
-  at::Tensor values = at::empty(tensor.shape, stored_type(name, tensor));
-  if (tensor.size > 0) std::memcpy(values.mutable_data_ptr(), tensor.bytes, tensor.size);
-  return values;
+/// What a file holds an arena of this type in; float64 is for tests and leaves as float32.
+const StoredType& file_type(at::ScalarType arena) {
+  for (const StoredType& stored : kStoredTypes) {
+    if (arena == stored.type && arena != at::kDouble) return stored;
+  }
+  return kStoredTypes[0];
 }
+
+/// Shape of a parameter as the checkpoint has it.
+std::vector<int64_t> stored_shape(const ParameterSlice& slice) {
+  std::vector<int64_t> shape = slice.shape;
+  if (slice.transposed) std::swap(shape[0], shape[1]);
+  return shape;
+}
+
+/// A checkpoint's tensors under the names that the family's row has.
+class Checkpoint {
+ public:
+  Checkpoint(const fs::path& directory, const ModelConfig& config)
+      : where_(directory.string()),
+        file_(Safetensors::open(directory)),
+        family_(find_family(config.family, where_)) {
+    bare_ = std::none_of(file_.tensors().begin(), file_.tensors().end(), [&](const auto& tensor) {
+      return tensor.first.starts_with(family_.prefix);
+    });
+  }
+
+  bool bare() const { return bare_; }
+  const std::string& where() const { return where_; }
+  const Family& family() const { return family_; }
+  const Safetensors& file() const { return file_; }
+
+  /// The file's name for a tensor of the row.
+  std::string stored_name(const std::string& name) const {
+    return bare_ && name.starts_with(family_.prefix) ? name.substr(std::strlen(family_.prefix))
+                                                     : name;
+  }
+  /// Null when the file does not have it.
+  const StoredTensor* find(const std::string& name) const {
+    const auto found = file_.tensors().find(stored_name(name));
+    return found == file_.tensors().end() ? nullptr : &found->second;
+  }
+
+ private:
+  std::string where_;
+  Safetensors file_;
+  const Family& family_;
+  bool bare_ = false;
+};
 
 /// A tied checkpoint may carry the head once more; it has to be the embedding.
-bool is_tied_copy(const std::string& name, const Safetensors& file, const ModelConfig& config,
-                  const Family& family) {
-  if (!config.tie_embeddings || name != family.names.lm_head) return false;
-  const StoredTensor& head = file.at(name);
-  const StoredTensor& embedding = file.at(family.names.embedding);
+bool is_tied_copy(const std::string& name, const Checkpoint& checkpoint,
+                  const ModelConfig& config) {
+  const CheckpointNames& names = checkpoint.family().names;
+  if (!config.tie_embeddings || name != names.lm_head) return false;
+  const StoredTensor& head = *checkpoint.find(names.lm_head);
+  const StoredTensor& embedding = *checkpoint.find(names.embedding);
   if (head.dtype == embedding.dtype && head.shape == embedding.shape &&
       std::memcmp(head.bytes, embedding.bytes, head.size) == 0) {
+    Safetensors::release(head);
     return true;
   }
-  throw data::InputError(head.file, "tensor " + name,
-                         std::string("the same values as ") + family.names.embedding +
-                             " (tie_word_embeddings is true)",
-                         "others");
+  throw InputError(head.file, "tensor " + name,
+                   "the same values as " + checkpoint.stored_name(names.embedding) +
+                       " (tie_word_embeddings is true)",
+                   "others");
+}
+
+bool is_ignored(const std::string& name, const Family& family) {
+  return std::any_of(family.ignored_suffixes.begin(), family.ignored_suffixes.end(),
+                     [&](const char* suffix) { return name.ends_with(suffix); });
 }
 
 /// Every parameter in the file with its shape, nothing else in the file. A scalar head may be
 /// missing (a language model's checkpoint), and a language model's head may then be left over.
-void check_tensors(const Safetensors& file, const std::string& where, const ModelConfig& config,
-                   HeadKind head, const ParameterArena& arena) {
-  const Family& family = find_family(config.family, where);
+void check_tensors(const Checkpoint& checkpoint, const ModelConfig& config, HeadKind head,
+                   const ParameterArena& arena) {
+  const Family& family = checkpoint.family();
   std::set<std::string> known;
   for (const ParameterSlice& slice : arena.slices()) {
-    known.insert(slice.name);
-    const auto found = file.tensors().find(slice.name);
-    if (found == file.tensors().end()) {
+    const std::string name = checkpoint.stored_name(slice.name);
+    const std::vector<int64_t> shape = stored_shape(slice);
+    known.insert(name);
+    const StoredTensor* stored = checkpoint.find(slice.name);
+    if (stored == nullptr) {
       if (slice.name == family.names.scalar_head) continue;
-      throw data::InputError(where, "tensor " + slice.name, shape_text(slice.shape), "nothing");
+      throw InputError(checkpoint.where(), "tensor " + name, shape_text(shape), "nothing");
     }
-    if (found->second.shape != slice.shape) {
-      throw data::InputError(found->second.file, "shape of tensor " + slice.name,
-                             shape_text(slice.shape), shape_text(found->second.shape));
+    if (stored->shape != shape) {
+      throw InputError(stored->file, "shape of tensor " + name, shape_text(shape),
+                       shape_text(stored->shape));
     }
-    stored_type(slice.name, found->second);
+    stored_type(name, *stored);
   }
-  for (const auto& [name, tensor] : file.tensors()) {
-    if (known.count(name) != 0 || name.ends_with(".rotary_emb.inv_freq")) continue;
+  for (const auto& [name, tensor] : checkpoint.file().tensors()) {
+    if (known.count(name) != 0 || is_ignored(name, family)) continue;
     if (head == HeadKind::kScalar && name == family.names.lm_head) continue;
-    if (is_tied_copy(name, file, config, family)) continue;
-    throw data::InputError(tensor.file, "tensor " + name,
-                           "no such tensor in a model of family " + config.family,
-                           shape_text(tensor.shape));
+    if (is_tied_copy(name, checkpoint, config)) continue;
+    throw InputError(tensor.file, "tensor " + shown_json(name),
+                     "no such tensor in a model of family " + config.family,
+                     shape_text(tensor.shape));
   }
+}
+
+/// Copies a stored tensor to its place, a few rows at a time, and gives back the file's pages: no
+/// second copy of a tensor exists.
+void read_parameter(const std::string& name, const StoredTensor& stored,
+                    const ParameterSlice& slice, at::Tensor values) {
+  if (slice.transposed) values = values.t();
+  const int64_t rows = stored.shape[0];
+  const int64_t columns = rows == 0 ? 0 : slice.numel / rows;
+  const int64_t step = std::max<int64_t>(1, kChunkElements / std::max<int64_t>(columns, 1));
+  std::vector<int64_t> shape = stored.shape;
+  shape[0] = std::min(rows, step);
+  const at::Tensor buffer = at::empty(shape, stored_type(name, stored));
+  const size_t row_bytes = static_cast<size_t>(columns) * buffer.element_size();
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const int64_t count = std::min(step, rows - begin);
+    const at::Tensor chunk = buffer.narrow(0, 0, count);
+    std::memcpy(chunk.mutable_data_ptr(), stored.bytes + static_cast<size_t>(begin) * row_bytes,
+                static_cast<size_t>(count) * row_bytes);
+    at::Tensor place = values.narrow(0, begin, count);
+    place.copy_(chunk);
+    if (!at::isfinite(place).all().item<bool>()) {
+      throw InputError(stored.file, "tensor " + name, "finite numbers", "infinity or NaN");
+    }
+  }
+  Safetensors::release(stored);
 }
 
 /// generation_config.json may name more end tokens than config.json; transformers generates by it.
 void read_generation_config(const fs::path& directory, ModelConfig& config) {
   const fs::path path = directory / "generation_config.json";
   if (!fs::exists(path)) return;
-  const auto root = nlohmann::json::parse(data::read_file(path), nullptr, false);
-  if (!root.is_object()) {
-    throw data::InputError(path.string(), "content", "a JSON object", "something else");
-  }
-  if (!root.contains("eos_token_id") || root["eos_token_id"].is_null()) return;
-  const auto& eos = root["eos_token_id"];
+  const nlohmann::json root = parse_json(data::read_file(path), path.string());
+  const JsonField fields(root, path.string());
+  if (!fields.has("eos_token_id")) return;
+  const JsonField eos = fields.at("eos_token_id");
   std::vector<int64_t> ids;
-  for (const auto& id : eos.is_array() ? eos : nlohmann::json::array({eos})) {
-    if (!id.is_number_integer()) {
-      throw data::InputError(path.string(), "eos_token_id", "integers", eos.dump().substr(0, 100));
+  if (eos.value().is_array()) {
+    for (size_t i = 0; i < eos.list_size(); ++i) {
+      ids.push_back(eos.at(i).integer(0, config.vocab_size - 1));
     }
-    ids.push_back(id.get<int64_t>());
+  } else {
+    ids.push_back(eos.integer(0, config.vocab_size - 1));
   }
   config.eos_ids = ids;
-  config.validate(path.string());
 }
 
 }  // namespace
@@ -117,33 +207,30 @@ void read_generation_config(const fs::path& directory, ModelConfig& config) {
 std::unique_ptr<CausalLM> load_model(const fs::path& directory, HeadKind head, at::ScalarType dtype,
                                      at::Device device) {
   if (!fs::is_directory(directory)) {
-    throw data::InputError(directory.string(), "model", "a directory with config.json",
-                           fs::exists(directory) ? "a file" : "nothing");
+    throw InputError(directory.string(), "model", "a directory with config.json",
+                     fs::exists(directory) ? "a file" : "nothing");
   }
   const fs::path config_path = directory / "config.json";
   ModelConfig config = ModelConfig::from_json(data::read_file(config_path), config_path.string());
   read_generation_config(directory, config);
-  const Safetensors file = Safetensors::open(directory);
+  const Checkpoint checkpoint(directory, config);
+  config.bare_names = checkpoint.bare();
   {
     // Before anything is allocated: what config.json asks for has to be in the file.
     ParameterArena declared;
     declare_parameters(config, head, declared);
-    check_tensors(file, directory.string(), config, head, declared);
+    check_tensors(checkpoint, config, head, declared);
   }
   auto model = std::make_unique<CausalLM>(config, head, dtype, device);
   const at::NoGradGuard no_grad;
   for (const ParameterSlice& slice : model->parameters().slices()) {
-    const auto found = file.tensors().find(slice.name);
-    at::Tensor values = model->parameters().slice(slice.name);
-    if (found == file.tensors().end()) {
+    const StoredTensor* stored = checkpoint.find(slice.name);
+    if (stored == nullptr) {
       model->initialize_scalar_head(0);
       continue;
     }
-    values.copy_(stored_values(slice.name, found->second));
-    if (!at::isfinite(values).all().item<bool>()) {
-      throw data::InputError(found->second.file, "tensor " + slice.name, "finite numbers",
-                             "infinity or NaN");
-    }
+    read_parameter(checkpoint.stored_name(slice.name), *stored, slice,
+                   model->parameters().slice(slice));
   }
   return model;
 }
@@ -155,16 +242,29 @@ void save_model(const CausalLM& model, const fs::path& directory) {
   if (error) {
     throw data::IoError(directory.string(), "directory", "to be created", error.message());
   }
-  std::vector<at::Tensor> kept;  // float32 copies where the arena has another type or device
+  const ModelConfig& config = model.config();
+  const Family& family = find_family(config.family, "model");
+  const StoredType& type = file_type(model.parameters().data().scalar_type());
+  // A head of its own beside bare names would make a file that is neither.
+  const bool bare =
+      config.bare_names && config.tie_embeddings && model.head() == HeadKind::kLanguageModel;
   std::vector<TensorToStore> tensors;
   for (const ParameterSlice& slice : model.parameters().slices()) {
-    kept.push_back(model.parameters().slice(slice.name).to(at::kCPU, at::kFloat).contiguous());
-    tensors.push_back({slice.name, "F32", slice.shape, kept.back().const_data_ptr(),
-                       static_cast<size_t>(slice.numel) * sizeof(float)});
+    const size_t skipped =
+        bare && slice.name.starts_with(family.prefix) ? std::strlen(family.prefix) : 0;
+    tensors.push_back({slice.name.substr(skipped), type.name, stored_shape(slice), nullptr,
+                       static_cast<size_t>(slice.numel) * c10::elementSize(type.type)});
   }
-  write_safetensors(directory / "model.safetensors", tensors, {{"format", "pt"}});
+  SafetensorsWriter writer(directory / "model.safetensors", tensors, {{"format", "pt"}});
+  for (const ParameterSlice& slice : model.parameters().slices()) {
+    at::Tensor values = model.parameters().slice(slice);
+    if (slice.transposed) values = values.t();
+    values = values.to(at::kCPU, type.type).contiguous();
+    writer.write(values.const_data_ptr(), values.nbytes());
+  }
+  writer.finish();
   data::write_file_atomically(directory / "config.json",
-                              model.config().to_json(model.head() == HeadKind::kScalar));
+                              config.to_json(model.head() == HeadKind::kScalar, type.torch));
 }
 
 }  // namespace hone::engine

@@ -24,7 +24,7 @@ int64_t numel_of(const std::vector<int64_t>& shape) {
 
 int64_t ParameterArena::add_leaf(
     const std::vector<std::pair<std::string, std::vector<int64_t>>>& slices, bool decay,
-    bool in_block) {
+    bool in_block, bool transposed) {
   const auto index = static_cast<int64_t>(leaves_.size());
   ParameterLeaf leaf;
   leaf.decay = decay;
@@ -33,7 +33,7 @@ int64_t ParameterArena::add_leaf(
   leaf.shape[0] = 0;
   leaf.offset = size_;
   for (const auto& [name, shape] : slices) {
-    slices_.push_back({name, shape, size_ + leaf.numel, numel_of(shape), index});
+    slices_.push_back({name, shape, size_ + leaf.numel, numel_of(shape), index, transposed});
     leaf.numel += slices_.back().numel;
     leaf.shape[0] += shape[0];
   }
@@ -75,9 +75,13 @@ void ParameterArena::zero_grad() {
 
 at::Tensor ParameterArena::slice(const std::string& name) const {
   for (const ParameterSlice& slice : slices_) {
-    if (slice.name == name) return data_.narrow(0, slice.offset, slice.numel).view(slice.shape);
+    if (slice.name == name) return this->slice(slice);
   }
   throw data::InputError("parameter arena", "slice", "the name of a parameter", "'" + name + "'");
+}
+
+at::Tensor ParameterArena::slice(const ParameterSlice& slice) const {
+  return data_.narrow(0, slice.offset, slice.numel).view(slice.shape);
 }
 
 void ParameterArena::copy_from(const ParameterArena& other) {

@@ -17,6 +17,7 @@ struct ParameterSlice {
   std::vector<int64_t> shape;
   int64_t offset = 0, numel = 0;  // in elements of the arena
   int64_t leaf = 0;               // index of the leaf that holds it
+  bool transposed = false;        // the checkpoint stores the matrix as [columns, rows]
 };
 
 /// A parameter as autograd sees it: one or more adjacent slices (q, k and v are one matrix).
@@ -37,8 +38,9 @@ class ParameterArena {
 
   /// Declares a leaf made of named slices that stack along dimension 0. Leaves start at multiples
   /// of 64 bytes. Matrices should be declared before vectors so that decay is two ranges.
+  /// `transposed`: checkpoints hold the slices transposed.
   int64_t add_leaf(const std::vector<std::pair<std::string, std::vector<int64_t>>>& slices,
-                   bool decay, bool in_block);
+                   bool decay, bool in_block, bool transposed = false);
   void allocate(at::ScalarType dtype, at::Device device);
 
   const at::Tensor& data() const { return data_; }  // [P]
@@ -49,6 +51,7 @@ class ParameterArena {
 
   at::Tensor leaf(int64_t index) const { return leaves_tensors_[static_cast<size_t>(index)]; }
   at::Tensor slice(const std::string& name) const;  // view without gradient
+  at::Tensor slice(const ParameterSlice& slice) const;
   const std::vector<ParameterSlice>& slices() const { return slices_; }
   const std::vector<ParameterLeaf>& leaves() const { return leaves_; }
   void copy_from(const ParameterArena& other);  // same layout

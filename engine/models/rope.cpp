@@ -8,11 +8,18 @@
 #include <cmath>
 #include <numbers>
 
+#include "engine/models/families.h"
+
 namespace hone::engine {
 
 std::vector<double> rope_frequencies(const ModelConfig& config) {
+  // Zero turns where positions are learned: attention then leaves queries and keys as they are.
+  const int64_t pairs = config.attention_head_dim() / 2;
+  if (find_family(config.family, "model").learned_positions) {
+    return std::vector<double>(static_cast<size_t>(pairs), 0.0);
+  }
   std::vector<double> frequencies;
-  for (int64_t i = 0; i < config.head_dim / 2; ++i) {
+  for (int64_t i = 0; i < pairs; ++i) {
     const double exponent = static_cast<double>(2 * i) / static_cast<double>(config.head_dim);
     double frequency = std::pow(config.rope_theta, -exponent);
     if (config.rope_scaling == "linear") {

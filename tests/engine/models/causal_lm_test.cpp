@@ -86,6 +86,67 @@ at::Tensor reference_hidden(const CausalLM& model, const std::vector<int64_t>& s
   return norm(x, w("model.norm.weight"));
 }
 
+/// The same for gpt2: layer norms, learned positions, biases, tanh GELU, heads of odd size.
+at::Tensor reference_gpt2(const CausalLM& model, const std::vector<int64_t>& sequence) {
+  const ModelConfig& c = model.config();
+  const auto w = [&](const std::string& name) { return model.parameters().slice(name); };
+  const auto norm = [&](const at::Tensor& x, const std::string& name) {
+    const auto centred = x - x.mean(1, true);
+    return centred / (centred.pow(2).mean(1, true) + c.norm_eps).sqrt() * w(name + ".weight") +
+           w(name + ".bias");
+  };
+  const auto linear = [&](const at::Tensor& x, const std::string& name) {
+    return x.mm(w(name + ".weight").t()) + w(name + ".bias");
+  };
+  const auto n = static_cast<int64_t>(sequence.size());
+  at::Tensor x = w("transformer.wte.weight").index_select(0, at::tensor(sequence, at::kLong)) +
+                 w("transformer.wpe.weight").narrow(0, 0, n);
+  for (int64_t layer = 0; layer < c.layers; ++layer) {
+    const std::string p = "transformer.h." + std::to_string(layer) + ".";
+    const auto qkv = linear(norm(x, p + "ln_1"), p + "attn.c_attn");
+    std::vector<at::Tensor> heads;
+    for (int64_t head = 0; head < c.heads; ++head) {
+      const auto part = [&](int64_t i) {
+        return qkv.narrow(1, i * c.hidden_size + head * c.head_dim, c.head_dim);
+      };
+      auto scores = part(0).mm(part(1).t());
+      if (c.scale_attention) scores = scores / std::sqrt(static_cast<double>(c.head_dim));
+      if (c.scale_by_inverse_layer) scores = scores / static_cast<double>(layer + 1);
+      const auto future = at::ones({n, n}, at::kBool).triu(1);
+      scores = scores.masked_fill(future, -std::numeric_limits<double>::infinity());
+      heads.push_back(scores.softmax(1).mm(part(2)));
+    }
+    x = x + linear(at::cat(heads, 1), p + "attn.c_proj");
+    const auto h = linear(norm(x, p + "ln_2"), p + "mlp.c_fc");
+    const auto gelu = 0.5 * h * (1 + (std::sqrt(2 / M_PI) * (h + 0.044715 * h.pow(3))).tanh());
+    x = x + linear(gelu, p + "mlp.c_proj");
+  }
+  return norm(x, "transformer.ln_f");
+}
+
+TEST(CausalLM, Gpt2EqualsFormulas) {
+  for (const int variant : {0, 1, 2}) {
+    ModelConfig config = tiny_config("gpt2");
+    config.scale_attention = variant != 1;
+    config.scale_by_inverse_layer = variant == 2;
+    const auto model = make_model(config);
+    const auto batch = pack(kSequences);
+    std::vector<at::Tensor> want;
+    for (const auto& sequence : kSequences) want.push_back(reference_gpt2(*model, sequence));
+    test::expect_close(model->hidden(batch.tokens, batch.cu_seqlens), at::cat(want), 1e-12);
+  }
+}
+
+TEST(CausalLM, LearnedPositionsEnd) {
+  ModelConfig config = tiny_config("gpt2");
+  config.max_positions = 5;
+  const auto model = make_model(config);
+  const auto whole = pack({{1, 2, 3, 4, 5}, {6, 7}});
+  EXPECT_EQ(model->hidden(whole.tokens, whole.cu_seqlens).size(0), 7);
+  const auto longer = pack({{6, 7}, {1, 2, 3, 4, 5, 6}});
+  EXPECT_THROW(model->hidden(longer.tokens, longer.cu_seqlens), data::InputError);
+}
+
 TEST(CausalLM, PackedForwardEqualsFormulas) {
   for (const bool tied : {false, true}) {
     ModelConfig config = tiny_config();
@@ -148,14 +209,31 @@ TEST(CausalLM, LossAndGradientsDoNotDependOnPackingOrMicroBatches) {
   }
 }
 
-TEST(CausalLM, GradientsEqualFiniteDifferences) {
-  ModelConfig config = tiny_config();
-  config.tie_embeddings = true;  // the embedding then has two sources of gradient
-  const auto model = make_model(config);
+class Families : public testing::TestWithParam<const char*> {
+ protected:
+  ModelConfig config() const {
+    ModelConfig config = tiny_config(std::string(GetParam()));
+    config.tie_embeddings = true;  // the embedding then has two sources of gradient
+    // Whatever the family leaves to its config.
+    if (config.family == "llama") config.attention_bias = config.mlp_bias = true;
+    if (config.family == "qwen3") config.attention_bias = true;
+    if (config.family == "mistral" || config.family == "qwen2") config.sliding_window = 4;
+    if (config.family == "qwen2") config.windowed_layers = {false, true};
+    return config;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Rows, Families,
+                         testing::Values("gpt2", "llama", "mistral", "qwen2", "qwen3"),
+                         [](const auto& info) { return info.param; });
+
+TEST_P(Families, GradientsEqualFiniteDifferences) {
+  const auto model = make_model(config());
   model->parameters().enable_grad();
   loss_and_gradient(*model, {0, 1, 2, 3, 4}, 1);
   const auto gradient = model->parameters().grad().clone();
   const auto data = model->parameters().data();
+  int64_t alive = 0;
   for (const ParameterSlice& slice : model->parameters().slices()) {
     for (const int64_t element : {slice.numel / 3, slice.numel - 2}) {
       const int64_t i = slice.offset + element;
@@ -168,8 +246,10 @@ TEST(CausalLM, GradientsEqualFiniteDifferences) {
       data[i].fill_(value);
       EXPECT_NEAR(gradient[i].item<double>(), (side[0] - side[1]) / (2 * h), 1e-8)
           << slice.name << "[" << element << "]";
+      alive += gradient[i].item<double>() != 0.0;
     }
   }
+  EXPECT_GT(alive, static_cast<int64_t>(model->parameters().slices().size()));
 }
 
 TEST(CausalLM, SameBitsTwiceOnTwoThreads) {
@@ -182,50 +262,61 @@ TEST(CausalLM, SameBitsTwiceOnTwoThreads) {
   EXPECT_TRUE(at::equal(model->parameters().grad(), gradient));
 }
 
-TEST(CausalLM, DecodeEqualsPackedForward) {
-  for (const int64_t window : {0, 4}) {
-    ModelConfig config = tiny_config();
-    config.family = window > 0 ? "mistral" : "llama";
-    config.sliding_window = window;
-    const auto model = make_model(config);
-    const auto batch = pack(kSequences);
-    const auto want = model->hidden(batch.tokens, batch.cu_seqlens);
-    // Blocks in scattered order; the longest sequence is prefilled up to `prefilled` tokens.
-    for (const int64_t prefilled : {0, 7}) {
-      KvCache cache = model->make_cache(12, 3);
-      const auto& sequence = kSequences[3];
-      const auto table = at::tensor({9, 2, 11, 0}, at::kInt).view({1, 4});
-      const int64_t start = 5 + 2 + 1;
-      if (prefilled > 0) {
-        std::vector<int64_t> slots;
-        for (int64_t p = 0; p < prefilled; ++p) {
-          slots.push_back(table[0][p / 3].item<int64_t>() * 3 + p % 3);
-        }
-        const auto part = pack({{sequence.begin(), sequence.begin() + prefilled}});
-        test::expect_close(
-            model->prefill(part.tokens, part.cu_seqlens, cache, at::tensor(slots, at::kLong)),
-            want.narrow(0, start, prefilled), 1e-12);
+TEST_P(Families, DecodeEqualsPackedForward) {
+  const auto model = make_model(config());
+  const auto batch = pack(kSequences);
+  const auto want = model->hidden(batch.tokens, batch.cu_seqlens);
+  // Blocks in scattered order; the longest sequence is prefilled up to `prefilled` tokens.
+  for (const int64_t prefilled : {0, 7}) {
+    KvCache cache = model->make_cache(12, 3);
+    const auto& sequence = kSequences[3];
+    const auto table = at::tensor({9, 2, 11, 0}, at::kInt).view({1, 4});
+    const int64_t start = 5 + 2 + 1;
+    if (prefilled > 0) {
+      std::vector<int64_t> slots;
+      for (int64_t p = 0; p < prefilled; ++p) {
+        slots.push_back(table[0][p / 3].item<int64_t>() * 3 + p % 3);
       }
-      for (int64_t p = prefilled; p < static_cast<int64_t>(sequence.size()); ++p) {
-        const auto hidden = model->decode(at::tensor({sequence[static_cast<size_t>(p)]}, at::kLong),
-                                          at::tensor({p}, at::kLong), cache, table);
-        test::expect_close(hidden[0], want[start + p], 1e-12, 0.0, "position " + std::to_string(p));
-      }
+      const auto part = pack({{sequence.begin(), sequence.begin() + prefilled}});
+      test::expect_close(
+          model->prefill(part.tokens, part.cu_seqlens, cache, at::tensor(slots, at::kLong)),
+          want.narrow(0, start, prefilled), 1e-12);
+    }
+    for (int64_t p = prefilled; p < static_cast<int64_t>(sequence.size()); ++p) {
+      const auto hidden = model->decode(at::tensor({sequence[static_cast<size_t>(p)]}, at::kLong),
+                                        at::tensor({p}, at::kLong), cache, table);
+      test::expect_close(hidden[0], want[start + p], 1e-12, 0.0, "position " + std::to_string(p));
     }
   }
 }
 
-TEST(CausalLM, FamiliesDifferByBiasAndNorm) {
+TEST_P(Families, CountsItsParameters) {
+  const ModelConfig config = this->config();
+  const auto model = make_model(config);
+  int64_t held = 0;
+  for (const auto& slice : model->parameters().slices()) held += slice.numel;
+  EXPECT_EQ(held, config.parameter_count());
+}
+
+TEST(CausalLM, ASwitchOfARowChangesTheNumbers) {
   const auto batch = pack(kSequences);
-  ModelConfig config = tiny_config();
-  const auto llama = make_model(config)->hidden(batch.tokens, batch.cu_seqlens);
-  for (const char* family : {"qwen2", "qwen3"}) {
-    config.family = family;
-    const auto model = make_model(config);
-    EXPECT_FALSE(at::allclose(model->hidden(batch.tokens, batch.cu_seqlens), llama, 1e-3, 1e-3));
-    int64_t held = 0;
-    for (const auto& slice : model->parameters().slices()) held += slice.numel;
-    EXPECT_EQ(held, config.parameter_count());
+  const auto hidden = [&](const ModelConfig& config) {
+    return make_model(config)->hidden(batch.tokens, batch.cu_seqlens);
+  };
+  const auto llama = hidden(tiny_config());
+  ModelConfig biased = tiny_config(), windowed = tiny_config("qwen2");
+  biased.attention_bias = true;
+  windowed.sliding_window = 3;
+  windowed.windowed_layers = {false, true};
+  std::vector<at::Tensor> different = {llama, hidden(tiny_config("qwen2")),
+                                       hidden(tiny_config("qwen3")), hidden(biased),
+                                       hidden(windowed)};
+  windowed.windowed_layers = {};
+  different.push_back(hidden(windowed));
+  for (size_t i = 0; i < different.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      EXPECT_FALSE(at::allclose(different[i], different[j], 1e-3, 1e-3)) << i << ", " << j;
+    }
   }
 }
 

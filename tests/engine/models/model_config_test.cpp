@@ -71,9 +71,10 @@ TEST(ModelConfig, ReadsRotaryParametersOfBothStyles) {
 
 TEST(ModelConfig, RefusesWhatWouldChangeTheNumbersAndNamesIt) {
   const std::vector<std::pair<std::string, json>> fields = {
-      {"attention_bias", true},
-      {"mlp_bias", true},
       {"hidden_act", "gelu"},
+      {"is_causal", false},
+      {"num_experts", 4},
+      {"attention_bias", 1},
       {"pretraining_tp", 2},
       {"partial_rotary_factor", 0.5},
       {"quantization_config", {{"bits", 4}}},
@@ -104,6 +105,98 @@ TEST(ModelConfig, RefusesWhatWouldChangeTheNumbersAndNamesIt) {
   }
 }
 
+json of_family(const std::string& family) {
+  return json::parse(test::tiny_config(family).to_json(false));
+}
+
+TEST(ModelConfig, EveryFamilySurvivesWritingAndReading) {
+  for (const char* family : {"gpt2", "llama", "mistral", "qwen2", "qwen3"}) {
+    ModelConfig config = test::tiny_config(std::string(family));
+    const std::string plain = config.to_json(false);
+    EXPECT_EQ(ModelConfig::from_json(plain, "config.json").to_json(false), plain);
+    config.norm_eps = 1e-4;
+    if (config.family == "gpt2") {
+      config.activation = "relu";
+      config.scale_attention = false;
+      config.scale_by_inverse_layer = true;
+    }
+    if (config.family == "llama") config.attention_bias = config.mlp_bias = true;
+    if (config.family == "mistral" || config.family == "qwen2") config.sliding_window = 5;
+    if (config.family == "qwen2") config.windowed_layers = {true, false};
+    const std::string changed = config.to_json(false, "bfloat16");
+    const ModelConfig read = ModelConfig::from_json(changed, "config.json");
+    EXPECT_EQ(read.to_json(false, "bfloat16"), changed);
+    EXPECT_NE(changed, plain);
+    EXPECT_EQ(read.window(0), config.window(0));
+    EXPECT_EQ(read.window(1), config.window(1));
+    EXPECT_EQ(read.attention_scale(1), config.attention_scale(1));
+    EXPECT_EQ(read.activation, config.activation.empty() ? "silu" : "relu");
+  }
+}
+
+TEST(ModelConfig, Gpt2HasItsOwnFieldsAndDefaults) {
+  json config = of_family("gpt2");
+  for (const char* name : {"activation_function", "layer_norm_epsilon", "tie_word_embeddings",
+                           "scale_attn_weights", "n_inner"}) {
+    config.erase(name);
+  }
+  const ModelConfig read = ModelConfig::from_json(config.dump(), "config.json");
+  EXPECT_EQ(read.intermediate_size, 48);
+  EXPECT_EQ(read.head_dim, 3);
+  EXPECT_EQ(read.kv_heads, 4);
+  EXPECT_EQ(read.norm_eps, 1e-5);
+  EXPECT_TRUE(read.tie_embeddings);
+  EXPECT_DOUBLE_EQ(read.attention_scale(1), 1.0 / std::sqrt(3.0));
+  config["n_inner"] = nullptr;
+  EXPECT_EQ(ModelConfig::from_json(config.dump(), "config.json").intermediate_size, 48);
+  const std::vector<std::pair<std::string, json>> wrong = {{"n_head", 5},
+                                                           {"n_head", 0},
+                                                           {"n_inner", 0},
+                                                           {"n_layer", "2"},
+                                                           {"n_positions", 0},
+                                                           {"activation_function", "silu"},
+                                                           {"n_embd", 1LL << 40},
+                                                           {"n_embd", -12},
+                                                           {"layer_norm_epsilon", 2},
+                                                           {"n_positions", 1LL << 40},
+                                                           {"add_cross_attention", true},
+                                                           {"scale_attn_weights", "yes"}};
+  for (const auto& [name, value] : wrong) {
+    json bad = of_family("gpt2");
+    bad.erase("n_inner");
+    bad[name] = value;
+    EXPECT_NE(complaint(bad).find(name), std::string::npos) << name << ": " << complaint(bad);
+  }
+}
+
+TEST(ModelConfig, WindowsFollowTheFamily) {
+  const auto windows = [](const json& config) {
+    const ModelConfig read = ModelConfig::from_json(config.dump(), "config.json");
+    return std::vector<int64_t>{read.window(0), read.window(1)};
+  };
+  json mistral = of_family("mistral");
+  EXPECT_EQ(windows(mistral), (std::vector<int64_t>{0, 0}));  // null
+  mistral.erase("sliding_window");
+  EXPECT_EQ(windows(mistral), (std::vector<int64_t>{4096, 4096}));
+  mistral["sliding_window"] = 0;
+  EXPECT_NE(complaint(mistral).find("sliding_window"), std::string::npos);
+  json qwen = of_family("qwen2");
+  qwen["sliding_window"] = 7;
+  EXPECT_EQ(windows(qwen), (std::vector<int64_t>{0, 0}));
+  qwen["use_sliding_window"] = true;
+  qwen["max_window_layers"] = 1;
+  EXPECT_EQ(windows(qwen), (std::vector<int64_t>{0, 7}));
+  qwen["layer_types"] = {"sliding_attention", "full_attention"};
+  EXPECT_EQ(windows(qwen), (std::vector<int64_t>{7, 0}));
+  qwen["layer_types"] = {"sliding_attention"};
+  EXPECT_NE(complaint(qwen).find("layer_types"), std::string::npos);
+  qwen["layer_types"] = {"sliding_attention", "linear_attention"};
+  EXPECT_NE(complaint(qwen).find("layer_types[1]"), std::string::npos);
+  qwen["layer_types"] = {"sliding_attention", "full_attention"};
+  qwen["use_sliding_window"] = false;
+  EXPECT_NE(complaint(qwen).find("layer_types[0]"), std::string::npos);
+}
+
 TEST(ModelConfig, RefusesUnknownFamiliesAndScalingsNamingTheKnown) {
   json config = base();
   config["model_type"] = "mamba";
@@ -112,12 +205,17 @@ TEST(ModelConfig, RefusesUnknownFamiliesAndScalingsNamingTheKnown) {
   config = base();
   config["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}};
   EXPECT_NE(complaint(config).find("default, linear or llama3"), std::string::npos);
+  EXPECT_NE(complaint(config).find("gpt2, llama, mistral, qwen2, qwen3"), std::string::npos);
   config["rope_scaling"] = {{"rope_type", "llama3"}};
-  EXPECT_NE(complaint(config).find("rope_scaling.factor"), std::string::npos);
+  EXPECT_NE(complaint(config).find("rope_scaling"), std::string::npos);
+  EXPECT_NE(complaint(config).find("factor"), std::string::npos);
 }
 
 TEST(ModelConfig, RefusesWhatIsNoObject) {
-  for (const char* text : {"", "{", "[]", "3", "{\"model_type\": 3}", "{}", "\xff\xfe"}) {
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("[]"), std::string("3"),
+        std::string("{\"model_type\": 3}"), std::string("{}"), std::string("\xff\xfe"),
+        std::string(100000, '[')}) {
     EXPECT_THROW(ModelConfig::from_json(text, "config.json"), data::InputError) << text;
   }
 }

@@ -98,6 +98,56 @@ TEST_F(ModelFiles, ReadsHalfPrecision) {
   }
 }
 
+TEST_F(ModelFiles, WritesTheTypeOfItsArena) {
+  const auto half = load_model(directory_, HeadKind::kLanguageModel, at::kBFloat16);
+  EXPECT_TRUE(at::equal(half->parameters().data(), model_->parameters().data().to(at::kBFloat16)));
+  save_model(*half, directory_);
+  const Safetensors file = Safetensors::open(directory_);
+  EXPECT_EQ(file.at("model.norm.weight").dtype, "BF16");
+  const auto config = nlohmann::json::parse(data::read_file(directory_ / "config.json"));
+  EXPECT_EQ(config["torch_dtype"], "bfloat16");
+  const auto read = load_model(directory_, HeadKind::kLanguageModel, at::kBFloat16);
+  EXPECT_TRUE(at::equal(read->parameters().data(), half->parameters().data()));
+}
+
+TEST_F(ModelFiles, BareNamesAndTransposedMatricesSurvive) {
+  model_ = std::make_unique<CausalLM>(test::tiny_config("gpt2"), HeadKind::kLanguageModel);
+  model_->initialize(3);
+  save_model(*model_, directory_);
+  const std::string name = "h.1.attn.c_attn.weight";
+  {
+    const Safetensors file = Safetensors::open(directory_);
+    EXPECT_EQ(file.at("transformer." + name).shape, (std::vector<int64_t>{12, 36}));
+    EXPECT_TRUE(at::equal(stored(file, "transformer." + name),
+                          model_->parameters().slice("transformer." + name).t()));
+  }
+  // As the family's first checkpoints are: no prefix, and the causal mask among the tensors.
+  const auto mask = at::ones({1, 1, 64, 64});
+  std::vector<at::Tensor> kept;
+  std::vector<TensorToStore> tensors;
+  for (const auto& slice : model_->parameters().slices()) {
+    at::Tensor values = model_->parameters().slice(slice);
+    if (slice.transposed) values = values.t();
+    kept.push_back(values.contiguous());
+    tensors.push_back({slice.name.substr(12), "F32", kept.back().sizes().vec(),
+                       kept.back().data_ptr(), kept.back().nbytes()});
+  }
+  tensors.push_back({"h.0.attn.bias", "F32", {1, 1, 64, 64}, mask.data_ptr(), mask.nbytes()});
+  write_safetensors(directory_ / "model.safetensors", tensors, {});
+  const auto bare = load_model(directory_, HeadKind::kLanguageModel);
+  EXPECT_TRUE(at::equal(bare->parameters().data(), model_->parameters().data()));
+  save_model(*bare, directory_);
+  EXPECT_EQ(Safetensors::open(directory_).tensors().count(name), 1U);
+  EXPECT_EQ(Safetensors::open(directory_).tensors().count("transformer." + name), 0U);
+  EXPECT_TRUE(at::equal(load_model(directory_, HeadKind::kLanguageModel)->parameters().data(),
+                        model_->parameters().data()));
+  const auto scorer = load_model(directory_, HeadKind::kScalar);
+  save_model(*scorer, directory_);
+  EXPECT_EQ(Safetensors::open(directory_).tensors().count("transformer." + name), 1U);
+  EXPECT_TRUE(at::equal(load_model(directory_, HeadKind::kScalar)->parameters().data(),
+                        scorer->parameters().data()));
+}
+
 TEST_F(ModelFiles, MissingExtraAndMisshapenTensorsAreNamed) {
   const std::string name = "model.layers.1.self_attn.v_proj.weight";
   const auto find = [&](std::vector<TensorToStore>& tensors) {
@@ -179,10 +229,15 @@ TEST(SavedForOthers, ModelsAndScores) {
   const fs::path root =
       given != nullptr ? fs::path(given)
                        : fs::temp_directory_path() / ("hone_saved_" + std::to_string(getpid()));
-  for (const std::string name : {"plain", "tied", "llama3", "scalar"}) {
-    ModelConfig config = test::tiny_config();
+  for (const std::string name :
+       {"plain", "tied", "llama3", "scalar", "gpt2", "mistral", "qwen2", "qwen3"}) {
+    const bool family = name == "gpt2" || name == "mistral" || name.starts_with("qwen");
+    ModelConfig config = test::tiny_config(family ? name : std::string("llama"));
     config.max_positions = 128;
-    config.tie_embeddings = name == "tied" || name == "scalar";
+    config.tie_embeddings = name == "tied" || name == "scalar" || name == "gpt2";
+    if (name == "plain") config.attention_bias = config.mlp_bias = true;
+    if (name == "mistral" || name == "qwen2") config.sliding_window = 6;
+    if (name == "qwen2") config.windowed_layers = {false, true};
     if (name == "llama3") {
       config.rope_scaling = "llama3";
       config.rope_factor = 8.0;
@@ -209,36 +264,58 @@ TEST(SavedForOthers, ModelsAndScores) {
   if (given == nullptr) fs::remove_all(root);
 }
 
+/// Reads every directory of HONE_READ_MODELS_FROM and writes it to HONE_SAVE_MODELS_TO.
+TEST(SavedForOthers, WhatWasRead) {
+  const char* from = std::getenv("HONE_READ_MODELS_FROM");
+  const char* to = std::getenv("HONE_SAVE_MODELS_TO");
+  if (from == nullptr || to == nullptr) GTEST_SKIP() << "tests/python/model_families_test.py asks";
+  for (const auto& entry : fs::directory_iterator(from)) {
+    const std::string name = entry.path().filename().string();
+    const auto type = name.ends_with("bf16")  ? at::kBFloat16
+                      : name.ends_with("f16") ? at::kHalf
+                                              : at::kFloat;
+    save_model(*load_model(entry.path(), HeadKind::kLanguageModel, type), fs::path(to) / name);
+  }
+}
+
 /// Checkpoints whose numbers transformers computed.
 class SharedModels : public testing::TestWithParam<const char*> {};
 
 TEST_P(SharedModels, EqualTransformers) {
   const auto directory = test::shared_data(std::string("tiny_models/") + GetParam());
   if (directory.empty()) GTEST_SKIP() << "../shared/data/tiny_models is not there";
-  const auto model = load_model(directory, HeadKind::kLanguageModel);
   const Safetensors expected = Safetensors::open(directory / "expected.safetensors");
   const auto ids = stored(expected, "input_ids"), mask = stored(expected, "attention_mask");
   const auto lengths = mask.sum(1);
   const auto real = mask.view({-1}).nonzero().view({-1});
   const auto cu = at::cat({at::zeros({1}, at::kLong), lengths.cumsum(0)});
-  const auto hidden = model->hidden(ids.view({-1}).index_select(0, real), cu);
   const auto flat = [&](const char* name) {
     const auto tensor = stored(expected, name);
     return tensor.view({-1, tensor.size(2)}).index_select(0, real);
   };
-  test::expect_close(hidden, flat("last_hidden_state"), 1e-4, 0.0, "last_hidden_state");
-  test::expect_close(hidden.mm(model->lm_head().t()), flat("logits"), 1e-4, 0.0, "logits");
   const auto want = stored(expected, "next_token_logprobs");
-  for (int64_t row = 0; row < ids.size(0); ++row) {
-    const int64_t length = lengths[row].item<int64_t>(), start = cu[row].item<int64_t>();
-    const auto got = kernels::token_logprobs(hidden.narrow(0, start, length - 1), model->lm_head(),
-                                             ids[row].narrow(0, 1, length - 1), 1.0);
-    test::expect_close(got.logprobs, want[row].narrow(0, 0, length - 1), 1e-4, 0.0, "logprobs");
+  for (const auto& [type, tolerance] : {std::pair{at::kFloat, 1e-4}, {at::kBFloat16, 2e-2}}) {
+    const auto model = load_model(directory, HeadKind::kLanguageModel, type);
+    const at::NoGradGuard no_grad;
+    const auto hidden = model->hidden(ids.view({-1}).index_select(0, real), cu);
+    EXPECT_EQ(hidden.scalar_type(), type);
+    test::expect_close(hidden.to(at::kFloat), flat("last_hidden_state"), tolerance, 0.0, "hidden");
+    test::expect_close(hidden.mm(model->lm_head().t()).to(at::kFloat), flat("logits"), tolerance,
+                       0.0, "logits");
+    for (int64_t row = 0; row < ids.size(0); ++row) {
+      const int64_t length = lengths[row].item<int64_t>(), start = cu[row].item<int64_t>();
+      const auto got =
+          kernels::token_logprobs(hidden.narrow(0, start, length - 1), model->lm_head(),
+                                  ids[row].narrow(0, 1, length - 1), 1.0);
+      test::expect_close(got.logprobs, want[row].narrow(0, 0, length - 1), tolerance, 0.0,
+                         "logprobs");
+    }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, SharedModels,
-                         testing::Values("llama", "llama-tied", "mistral", "qwen2", "qwen3"),
+                         testing::Values("gpt2", "llama", "llama-tied", "mistral", "qwen2",
+                                         "qwen3"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -31,6 +31,18 @@ inline engine::ModelConfig tiny_config() {
   return config;
 }
 
+/// tiny_config() in the shape of another family.
+inline engine::ModelConfig tiny_config(const std::string& family) {
+  engine::ModelConfig config = tiny_config();
+  config.family = family;
+  if (family == "gpt2") {
+    config.kv_heads = config.heads;
+    config.head_dim = config.hidden_size / config.heads;  // 3: attention makes it even
+    config.tie_embeddings = true;
+  }
+  return config;
+}
+
 struct Packed {
   at::Tensor tokens, cu_seqlens;
 };
