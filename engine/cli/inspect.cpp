@@ -7,6 +7,8 @@
 #include "data/journal/journal.h"
 #include "data/summary.h"
 #include "engine/cli/command.h"
+#include "engine/cli/inspect_model.h"
+#include "engine/cli/inspect_text.h"
 #include "engine/cli/line_output.h"
 #include "engine/runtime/terminal_line.h"
 
@@ -24,23 +26,6 @@ std::string time_text(int64_t microseconds) {
     std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S UTC", &utc);
   }
   return text;
-}
-
-std::string bytes_text(uint64_t bytes) {
-  const char* const units[] = {"B", "kB", "MB", "GB", "TB"};
-  auto size = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  for (; size >= 1000 && unit + 1 < std::size(units); ++unit) size /= 1000;
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", size, units[unit]);
-  return text;
-}
-
-std::string row(const std::string& label, const std::string& value) {
-  constexpr std::size_t kLabelColumns = 17;
-  std::string text = label;
-  text.resize(std::max(kLabelColumns, label.size() + 1), ' ');
-  return text + value + "\n";
 }
 
 std::string share_text(uint64_t part, uint64_t whole) {
@@ -76,32 +61,32 @@ std::string counts_text(const std::map<Key, uint64_t>& counts) {
 
 std::string table_text(const std::string& directory, const StoreSummary& summary) {
   std::string text;
-  text += row("store", directory);
-  text += row("hash", summary.hash);
-  text +=
-      row("segments", std::to_string(summary.segments.size()) + ", " + bytes_text(summary.bytes));
-  text += row("items", std::to_string(summary.items));
-  text += row("  by split", counts_text(summary.items_by_split));
-  text += row("  by source", counts_text(summary.items_by_source));
-  text += row("groups", std::to_string(summary.groups));
-  text += row("comparisons", std::to_string(summary.comparisons));
+  text += labelled("store", directory);
+  text += labelled("hash", summary.hash);
+  text += labelled("segments",
+                   std::to_string(summary.segments.size()) + ", " + bytes_text(summary.bytes));
+  text += labelled("items", std::to_string(summary.items));
+  text += labelled("  by split", counts_text(summary.items_by_split));
+  text += labelled("  by source", counts_text(summary.items_by_source));
+  text += labelled("groups", std::to_string(summary.groups));
+  text += labelled("comparisons", std::to_string(summary.comparisons));
   if (summary.comparisons > 0) {
-    text += row("  with ties", share_text(summary.with_ties, summary.comparisons));
-    text += row("  both bad", share_text(summary.both_bad, summary.comparisons));
-    text += row("  skipped", share_text(summary.skipped, summary.comparisons));
-    text += row("  no rater", share_text(summary.without_rater, summary.comparisons));
-    text += row("  by kind", counts_text(summary.comparisons_by_kind));
-    text += row("  by size", counts_text(summary.comparisons_by_size));
+    text += labelled("  with ties", share_text(summary.with_ties, summary.comparisons));
+    text += labelled("  both bad", share_text(summary.both_bad, summary.comparisons));
+    text += labelled("  skipped", share_text(summary.skipped, summary.comparisons));
+    text += labelled("  no rater", share_text(summary.without_rater, summary.comparisons));
+    text += labelled("  by kind", counts_text(summary.comparisons_by_kind));
+    text += labelled("  by size", counts_text(summary.comparisons_by_size));
   }
-  text += row("ratings", std::to_string(summary.ratings));
-  text += row("demonstrations", std::to_string(summary.demonstrations));
+  text += labelled("ratings", std::to_string(summary.ratings));
+  text += labelled("demonstrations", std::to_string(summary.demonstrations));
   if (summary.demonstrations > 0) {
-    text += row("  by split", counts_text(summary.demonstrations_by_split));
+    text += labelled("  by split", counts_text(summary.demonstrations_by_split));
   }
-  text += row("raters", std::to_string(summary.raters));
-  text += row("answers from", counts_text(summary.answers_by_source));
-  text += row("first answer", time_text(summary.first_answer_us));
-  text += row("last answer", time_text(summary.last_answer_us));
+  text += labelled("raters", std::to_string(summary.raters));
+  text += labelled("answers from", counts_text(summary.answers_by_source));
+  text += labelled("first answer", time_text(summary.first_answer_us));
+  text += labelled("last answer", time_text(summary.last_answer_us));
   if (summary.segments.empty()) return text;
   const auto segment_row = [&text](const char* format, const auto&... cells) {
     char line[256];
@@ -121,10 +106,10 @@ std::string table_text(const std::string& directory, const StoreSummary& summary
 }
 
 std::string journal_table(const data::JournalSummary& journal) {
-  std::string text = row("journal", std::to_string(journal.audit_rows) + " rows");
-  text += row("  audit hash", journal.audit_hash);
-  text += row("  raters", std::to_string(journal.raters));
-  text += row("  erasures", std::to_string(journal.erasures));
+  std::string text = labelled("journal", std::to_string(journal.audit_rows) + " rows");
+  text += labelled("  audit hash", journal.audit_hash);
+  text += labelled("  raters", std::to_string(journal.raters));
+  text += labelled("  erasures", std::to_string(journal.erasures));
   char line[256];
   std::snprintf(line, sizeof line, "\n%-20s %9s %10s %7s %9s %9s %9s %8s\n", "project", "questions",
                 "open slots", "leased", "complete", "escalated", "answers", "unsealed");
@@ -205,14 +190,18 @@ nlohmann::ordered_json to_json(const StoreSummary& summary) {
 }
 
 struct InspectArguments {
-  std::string store;
+  std::string path;
   bool json = false;
 };
 
 void run_inspect(const InspectArguments& arguments) {
-  const StoreSummary summary = data::summarize(data::Store::open(arguments.store));
-  const auto journal = data::summarize_journal(arguments.store);
-  std::string text = table_text(arguments.store, summary);
+  if (is_model_directory(arguments.path)) {
+    LineOutput("-").write(describe_model(arguments.path, arguments.json));
+    return;
+  }
+  const StoreSummary summary = data::summarize(data::Store::open(arguments.path));
+  const auto journal = data::summarize_journal(arguments.path);
+  std::string text = table_text(arguments.path, summary);
   if (journal) text += "\n" + journal_table(*journal);
   if (arguments.json) {
     nlohmann::ordered_json json = to_json(summary);
@@ -227,12 +216,17 @@ void run_inspect(const InspectArguments& arguments) {
 
 void add_inspect_command(CLI::App& app) {
   auto arguments = std::make_shared<InspectArguments>();
-  auto* command = app.add_subcommand("inspect", "Say what is in a store and its journal");
-  command->add_option("store", arguments->store, "Directory of the store")->required();
+  auto* command =
+      app.add_subcommand("inspect", "Say what is in a store and its journal, or a model");
+  command
+      ->add_option("path", arguments->path,
+                   "Directory of a store, or of a model (one with a config.json)")
+      ->required();
   command->add_flag("--json", arguments->json, "As one JSON object");
   command->footer(
       "Examples:\n"
       "  hone inspect feedback\n"
+      "  hone inspect runs/quickstart/policy\n"
       "  hone inspect feedback --json | jq .raters");
   command->callback([arguments] { run_inspect(*arguments); });
 }

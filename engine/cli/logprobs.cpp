@@ -1,4 +1,6 @@
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/tensor.h>
 
 #include <memory>
@@ -10,6 +12,8 @@
 #include "engine/cli/command.h"
 #include "engine/cli/line_output.h"
 #include "engine/cli/sequence_lines.h"
+#include "engine/cli/weight_type.h"
+#include "engine/io/safetensors.h"
 #include "engine/models/causal_lm.h"
 #include "engine/runtime/progress.h"
 #include "engine/runtime/signals.h"
@@ -19,7 +23,7 @@ namespace hone::engine {
 namespace {
 
 struct LogprobsArguments {
-  std::string model, input, output = "-";
+  std::string model, input, output = "-", tensors, dtype = "float32";
 };
 
 /// Tokens forwarded together; a longer sequence goes alone.
@@ -57,6 +61,46 @@ void write_batch(CausalLM& model, const std::vector<TokenIds>& sequences, LineOu
   }
 }
 
+/// Hidden states and logits of every token that was read, for whoever compares implementations.
+class TensorFile {
+ public:
+  explicit TensorFile(std::string path) : path_(std::move(path)) {}
+
+  void add(CausalLM& model, const TokenIds& sequence) {
+    if (path_.empty()) return;
+    const at::NoGradGuard no_grad;
+    const auto size = static_cast<int64_t>(sequence.size());
+    const at::Tensor tokens =
+        at::tensor(std::vector<int64_t>(sequence.begin(), sequence.end()), at::kLong);
+    const at::Tensor hidden = model.hidden(tokens, at::tensor({int64_t{0}, size}, at::kLong));
+    tokens_.push_back(tokens);
+    hidden_.push_back(hidden.to(at::kFloat));
+    logits_.push_back(at::mm(hidden, model.lm_head().t()).to(at::kFloat));
+    bounds_.push_back(bounds_.back() + size);
+  }
+
+  void write() const {
+    if (path_.empty() || tokens_.empty()) return;
+    std::vector<at::Tensor> kept;
+    std::vector<TensorToStore> tensors;
+    const auto store = [&](const char* name, const char* dtype, const at::Tensor& values) {
+      kept.push_back(values.contiguous());
+      tensors.push_back({name, dtype, kept.back().sizes().vec(), kept.back().const_data_ptr(),
+                         kept.back().nbytes()});
+    };
+    store("tokens", "I64", at::cat(tokens_));
+    store("cu_seqlens", "I64", at::tensor(bounds_, at::kLong));
+    store("hidden_states", "F32", at::cat(hidden_));
+    store("logits", "F32", at::cat(logits_));
+    write_safetensors(path_, tensors, {});
+  }
+
+ private:
+  std::string path_;
+  std::vector<at::Tensor> tokens_, hidden_, logits_;
+  std::vector<int64_t> bounds_ = {0};
+};
+
 TokenIds read_sequence(const nlohmann::json& object, const std::string& where,
                        const ModelConfig& config, LazyCodec& codec) {
   TokenIds ids;
@@ -80,9 +124,11 @@ TokenIds read_sequence(const nlohmann::json& object, const std::string& where,
 }
 
 void run_logprobs(const LogprobsArguments& arguments) {
-  const auto model = load_model(arguments.model, HeadKind::kLanguageModel);
+  const auto model =
+      load_model(arguments.model, HeadKind::kLanguageModel, weight_type(arguments.dtype));
   LazyCodec codec(arguments.model, model->config());
   LineOutput output(arguments.output);
+  TensorFile tensors(arguments.tensors);
   Progress progress("logprobs", 0, "tokens");
   std::vector<TokenIds> batch;
   int64_t batch_tokens = 0;
@@ -98,12 +144,14 @@ void run_logprobs(const LogprobsArguments& arguments) {
   };
   for_each_line(arguments.input, [&](const nlohmann::json& object, const std::string& where) {
     TokenIds ids = read_sequence(object, where, model->config(), codec);
+    tensors.add(*model, ids);
     const auto size = static_cast<int64_t>(ids.size());
     if (batch_tokens + size > kBatchTokens) flush();
     batch.push_back(std::move(ids));
     batch_tokens += size;
   });
   flush();
+  tensors.write();
 }
 
 }  // namespace
@@ -122,11 +170,17 @@ void add_logprobs_command(CLI::App& app) {
       ->required();
   command->add_option("--output", arguments->output, "JSONL; - is standard output")
       ->capture_default_str();
+  add_weight_type_option(*command, arguments->dtype);
+  command->add_option("--tensors", arguments->tensors,
+                      "Also write hidden states (after the final norm) and logits of every token "
+                      "to this safetensors file");
   command->footer(
       "Each output line has tokens, logprobs (natural, one per token after the first) and entropy\n"
       "(nats, of the distribution each was drawn from).\n\n"
       "Examples:\n"
       "  hone logprobs --model runs/quickstart/policy --input texts.jsonl --output out.jsonl\n"
+      "  hone logprobs --model DIR --input tokens.jsonl --dtype bfloat16 --tensors "
+      "out.safetensors\n"
       "  echo '{\"tokens\": [1, 403, 407]}' | hone logprobs --model DIR --input -");
   command->callback([arguments] { run_logprobs(*arguments); });
 }

@@ -26,12 +26,6 @@ namespace {
 
 constexpr size_t kLengthBytes = 8;
 
-uint64_t little_endian(const std::byte* bytes) {
-  uint64_t value = 0;
-  for (size_t i = kLengthBytes; i-- > 0;) value = value << 8 | std::to_integer<uint64_t>(bytes[i]);
-  return value;
-}
-
 }  // namespace
 
 // Sole owner of one read-only mapping of a whole file.
@@ -72,17 +66,12 @@ namespace {
 using Tensors = std::map<std::string, StoredTensor>;
 
 Tensors tensors_of(const std::byte* bytes, size_t size, const std::string& file) {
-  const uint64_t header_bytes = little_endian(bytes);
-  const uint64_t limit = std::min<uint64_t>(size - kLengthBytes, kMaxSafetensorsHeaderBytes);
-  if (header_bytes > limit) {
-    throw InputError(file, "safetensors header length", "at most " + std::to_string(limit),
-                     std::to_string(header_bytes));
-  }
-  const std::byte* data = bytes + kLengthBytes + header_bytes;
-  const std::string_view header(reinterpret_cast<const char*>(bytes) + kLengthBytes, header_bytes);
+  uint64_t data_bytes = 0;
+  const std::string_view header =
+      safetensors_header({reinterpret_cast<const char*>(bytes), size}, file, &data_bytes);
+  const std::byte* data = bytes + (size - data_bytes);
   Tensors tensors;
-  for (HeaderEntry& entry :
-       parse_safetensors_header(header, size - kLengthBytes - header_bytes, file)) {
+  for (HeaderEntry& entry : parse_safetensors_header(header, data_bytes, file)) {
     tensors[entry.name] = {std::move(entry.dtype), std::move(entry.shape), data + entry.begin,
                            entry.end - entry.begin, file};
   }

@@ -16,6 +16,8 @@ namespace {
 using data::InputError;
 using nlohmann::json;
 
+constexpr size_t kLengthBytes = 8;
+
 // No tensor has this many dimensions; a header with more is an attack on memory.
 constexpr size_t kMaxDimensions = 64;
 
@@ -166,6 +168,23 @@ bool safetensors_tensor_bytes(const std::vector<int64_t>& shape, size_t element_
   }
   *bytes = static_cast<uint64_t>(product);
   return true;
+}
+
+std::string_view safetensors_header(std::string_view bytes, const std::string& file,
+                                    uint64_t* data_bytes) {
+  if (bytes.size() < kLengthBytes) {
+    throw InputError(file, "safetensors file", "at least 8 bytes", std::to_string(bytes.size()));
+  }
+  uint64_t length = 0;
+  for (size_t i = kLengthBytes; i-- > 0;) length = length << 8 | static_cast<uint8_t>(bytes[i]);
+  const uint64_t rest = bytes.size() - kLengthBytes;
+  const uint64_t limit = std::min(rest, kMaxSafetensorsHeaderBytes);
+  if (length > limit) {
+    throw InputError(file, "safetensors header length", "at most " + std::to_string(limit),
+                     std::to_string(length));
+  }
+  *data_bytes = rest - length;
+  return bytes.substr(kLengthBytes, length);
 }
 
 std::vector<HeaderEntry> parse_safetensors_header(std::string_view header, uint64_t data_bytes,

@@ -26,6 +26,11 @@ size_t safetensors_dtype_bytes(std::string_view dtype);
 bool safetensors_tensor_bytes(const std::vector<int64_t>& shape, size_t element_bytes,
                               uint64_t* bytes);
 
+/// The JSON header inside a whole file, and how many bytes of data lie behind it. Throws
+/// data::InputError naming `file` when the file is too short for what it says.
+std::string_view safetensors_header(std::string_view bytes, const std::string& file,
+                                    uint64_t* data_bytes);
+
 /// Entries in the order of their data. The tensors must tile [0, data_bytes) without gap or
 /// overlap, which is what the format demands. Throws data::InputError naming `file` and the tensor.
 std::vector<HeaderEntry> parse_safetensors_header(std::string_view header, uint64_t data_bytes,

@@ -25,10 +25,15 @@ at::Tensor Projection::operator()(const at::Tensor& x) const {
 }
 
 at::Tensor Projection::added(const at::Tensor& residual, const at::Tensor& x) const {
+  if (residual.scalar_type() != weight.scalar_type()) return residual.add((*this)(x));
   return at::addmm(bias.defined() ? residual.add(bias) : residual, x, weight.t());
 }
 
 void Projection::add_to(at::Tensor& residual, const at::Tensor& x) const {
+  if (residual.scalar_type() != weight.scalar_type()) {
+    residual.add_((*this)(x));
+    return;
+  }
   residual.addmm_(x, weight.t());
   if (bias.defined()) residual.add_(bias);
 }
@@ -37,8 +42,9 @@ Norm::Norm(const LeafPair& leaves, const ParameterArena& arena)
     : weight(leaf(arena, leaves.weight)), bias(leaf(arena, leaves.bias)) {}
 
 at::Tensor Norm::operator()(const at::Tensor& x, double eps) const {
-  if (!bias.defined()) return kernels::rms_norm(x, weight, eps);
-  return at::layer_norm(x, weight.sizes(), weight, bias, eps);
+  const at::Tensor typed = x.to(weight.scalar_type());
+  if (!bias.defined()) return kernels::rms_norm(typed, weight, eps);
+  return at::layer_norm(typed, weight.sizes(), weight, bias, eps);
 }
 
 TransformerBlock::TransformerBlock(const BlockLayout& layout, const ParameterArena& arena,

@@ -10,7 +10,8 @@
 
 namespace hone::engine {
 
-/// y = x W^T + b.
+/// y = x W^T + b. The residual stream of a bfloat16 model is float32: its roundings would add up
+/// from layer to layer.
 struct Projection {
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out], or undefined
@@ -24,7 +25,8 @@ struct Projection {
   void add_to(at::Tensor& residual, const at::Tensor& x) const;
 };
 
-/// LayerNorm (Ba et al. 2016) when it has a bias, else RMS norm (Zhang and Sennrich 2019).
+/// LayerNorm (Ba et al. 2016) when it has a bias, else RMS norm (Zhang and Sennrich 2019), in
+/// the type of its weight.
 struct Norm {
   at::Tensor weight, bias;  // [size]
 

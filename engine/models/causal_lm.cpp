@@ -168,7 +168,8 @@ struct CausalLM::CacheWriter {
 };
 
 at::Tensor CausalLM::embed(const at::Tensor& tokens, const at::Tensor& positions) const {
-  at::Tensor x = at::embedding(parameters_.leaf(embedding_), tokens);
+  const at::ScalarType type = kernels::compute_type(parameters_.data().scalar_type());
+  const at::Tensor x = at::embedding(parameters_.leaf(embedding_), tokens).to(type);
   if (positions_ < 0) return x;
   return x.add(at::embedding(parameters_.leaf(positions_), positions));
 }

@@ -183,7 +183,7 @@ ModelConfig ModelConfig::from_json(const std::string& text, const std::string& w
   refuse_unsupported(fields, family);
   config.vocab_size = integer(fields, "vocab_size");
   config.hidden_size = integer(fields, names.hidden_size);
-  config.layers = integer(fields, names.layers);
+  config.layers = fields.at(names.layers).integer(1, kMostLayers);
   config.max_positions = integer(fields, names.max_positions);
   config.intermediate_size = family.gated || fields.has(names.intermediate_size)
                                  ? integer(fields, names.intermediate_size)

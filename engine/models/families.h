@@ -10,6 +10,9 @@
 
 namespace hone::engine {
 
+/// Far above any model of today; a config.json with more would cost memory before it is refused.
+constexpr int64_t kMostLayers = 4096;
+
 /// Checkpoint names; `{}` stands for the number of the layer. Projections get ".weight" and, where
 /// they have one, ".bias"; so do layer norms. Null: the family has no such tensor.
 struct CheckpointNames {

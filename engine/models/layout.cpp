@@ -118,4 +118,12 @@ ModelLayout declare_parameters(const ModelConfig& config, HeadKind head, Paramet
   return layout;
 }
 
+int64_t ModelConfig::parameter_count() const {
+  ParameterArena declared;
+  declare_parameters(*this, HeadKind::kLanguageModel, declared);
+  int64_t count = 0;
+  for (const ParameterSlice& slice : declared.slices()) count += slice.numel;
+  return count;
+}
+
 }  // namespace hone::engine

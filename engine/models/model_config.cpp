@@ -4,7 +4,6 @@
 
 #include "data/error.h"
 #include "engine/models/families.h"
-#include "engine/models/layout.h"
 
 namespace hone::engine {
 namespace {
@@ -15,7 +14,6 @@ using data::InputError;
 constexpr int64_t kMostTokens = int64_t{1} << 24;
 constexpr int64_t kWidest = int64_t{1} << 20;
 constexpr int64_t kWidestInner = int64_t{1} << 22;
-constexpr int64_t kMostLayers = 4096;
 constexpr int64_t kMostPositions = int64_t{1} << 31;
 
 void check_range(const std::string& where, const std::string& field, int64_t value, int64_t low,
@@ -113,14 +111,6 @@ void ModelConfig::validate(const std::string& where) const {
   check_token(where, "eos_token_id", eos_id, vocab_size);
   check_token(where, "pad_token_id", pad_id, vocab_size);
   for (const int64_t id : eos_ids) check_range(where, "eos_token_id", id, 0, vocab_size - 1);
-}
-
-int64_t ModelConfig::parameter_count() const {
-  ParameterArena declared;
-  declare_parameters(*this, HeadKind::kLanguageModel, declared);
-  int64_t count = 0;
-  for (const ParameterSlice& slice : declared.slices()) count += slice.numel;
-  return count;
 }
 
 int64_t ModelConfig::window(int64_t layer) const {

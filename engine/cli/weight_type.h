@@ -1,0 +1,19 @@
+#pragma once
+
+// The option --dtype of commands that load a model.
+
+#include <c10/core/ScalarType.h>
+
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace hone::engine {
+
+/// Adds --dtype; only names that weight_type() knows pass.
+void add_weight_type_option(CLI::App& command, std::string& name);
+at::ScalarType weight_type(const std::string& name);
+
+}  // namespace hone::engine
