@@ -71,10 +71,17 @@ def refused(directory, *named, line='{"tokens": [1, 5, 7]}'):
     for name in named:
         assert str(name) in message, (name, message)
     assert result.stdout == b""
-    # What inspect and load check is the same, but for the weights' values and the tokens.
-    if not any(word in message for word in ("finite", "tokens")):
-        again = subprocess.run([HONE, "inspect", directory], capture_output=True, timeout=60)
-        assert again.returncode == 2 or not (directory / "config.json").exists()
+
+
+def test_inspect_checks_what_loading_checks(model):
+    def inspect():
+        return subprocess.run([HONE, "inspect", model], capture_output=True, timeout=60)
+
+    assert inspect().returncode == 0
+    change_tensors(lambda t: t.pop(NAME))(model / "model.safetensors")
+    result = inspect()
+    assert result.returncode == 2 and NAME in result.stderr.decode()
+    assert result.stderr.count(b"\n") == 1 and result.stdout == b""
 
 
 def test_the_model_is_good(model):
@@ -225,8 +232,8 @@ def test_indexes(model, tmp_path):
             ({"weight_map": {**good, names[0]: "two.safetensors"}}, [names[0]]),
             ({"weight_map": {**good, "odd": "one.safetensors"}}, ["odd"]),
             ({"weight_map": {n: f for n, f in good.items() if n != names[0]}}, [names[0]]),
-            ({"weight_map": []}, ["weight_map"]), ({}, ["weight_map"]), ("", [index]),
-            ("{", [index]), ("[" * 100000, [index])]:
+            ({"weight_map": []}, ["weight_map"]), ({"metadata": 1}, ["weight_map"]),
+            ("", [index]), ("[" * 100000, [index])]:
         write(bad)
         refused(model, *named)
 
@@ -289,7 +296,7 @@ def test_random_damage(model, tmp_path):
     originals = {name: (model / name).read_bytes() for name in ("config.json", "model.safetensors")}
     header = 8 + struct.unpack("<Q", originals["model.safetensors"][:8])[0]
     codes = set()
-    for _ in range(40):
+    for _ in range(12):
         name = rng.choice(list(originals))
         data = bytearray(originals[name])
         for _ in range(rng.randrange(1, 4)):

@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("HONE_BINARY_DIR", ROOT / "build"))
 HONE = BUILD / "bin" / "hone"
 FILES_TEST = BUILD / "tests" / "engine_models_model_files_test"
+torch.set_num_threads(1)  # these models are smaller than a thread's wake-up
 TINY = ROOT.parent / "shared" / "data" / "tiny_models"
 
 pytestmark = pytest.mark.skipif(not HONE.exists(), reason=f"{HONE} is not built")
@@ -128,8 +129,10 @@ def check_greedy(directory, model):
     out = hone("generate", "--model", directory, "--prompts", "-", "--temperature", 0,
                "--max-new-tokens", 12, input=lines({"tokens": p} for p in prompts))
     for prompt, got in zip(prompts, out, strict=True):
-        want = model.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False,
-                              pad_token_id=0)[0, len(prompt):].tolist()
+        ids = torch.tensor([prompt])  # the mask, lest a 0 among the tokens be taken for padding
+        want = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12,
+                              do_sample=False, pad_token_id=0, use_cache=False)
+        want = want[0, len(prompt):].tolist()
         assert got["tokens"] == want
 
 
@@ -140,14 +143,30 @@ def test_numbers_equal_transformers(tmp_path, name):
     model.save_pretrained(directory)
     check_numbers(directory, model)
     check_greedy(directory, model)
-    parameters = hone_json("inspect", directory)["parameters"]
-    assert parameters == sum(p.numel() for p in model.parameters())
 
 
-def hone_json(*arguments):
-    result = subprocess.run([HONE, *map(str, arguments), "--json"], capture_output=True, timeout=60)
-    assert result.returncode == 0, result.stderr.decode()
-    return json.loads(result.stdout)
+@pytest.mark.parametrize("name", ["gpt2-odd-heads", "qwen2-windows", "llama-llama3"])
+def test_inspect(tmp_path, name):
+    model = make_model(name)
+    directory = tmp_path / name
+    model.save_pretrained(directory, max_shard_size="20KB")
+    text, shown = (subprocess.run([HONE, "inspect", directory, *more], capture_output=True,
+                                  timeout=60, check=True).stdout.decode()
+                   for more in ([], ["--json"]))
+    shown = json.loads(shown)
+    assert shown["parameters"] == sum(p.numel() for p in model.parameters())
+    assert shown["family"] == model.config.model_type
+    assert shown["architecture"] == type(model).__name__
+    assert shown["dtypes"] == ["F32"] and len(shown["files"]) > 1
+    assert shown["tokenizer"] == "none"
+    if name == "qwen2-windows":
+        assert shown["windows"] == [0, 6, 6] and "6 tokens in 2 of 3 layers" in text
+    tensors = stored(directory)
+    assert shown["tensors"].keys() == tensors.keys()
+    for key, tensor in tensors.items():
+        assert shown["tensors"][key]["shape"] == list(tensor.shape)
+        assert any(line.startswith("F32") and line.endswith(" " + key)
+                   for line in text.splitlines())
 
 
 @pytest.mark.parametrize("name", ["llama-llama3", "llama-linear", "qwen3", "mistral"])
@@ -174,7 +193,8 @@ def test_half_precision_files_and_shards(tmp_path, name, dtype):
     directory = tmp_path / name
     model.save_pretrained(directory, max_shard_size="20KB")
     assert (directory / "model.safetensors.index.json").exists()
-    check_numbers(directory, model.float())
+    exact = type(model).from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    check_numbers(directory, exact)
 
 
 def relative_error(got, want):
@@ -192,9 +212,10 @@ def test_bfloat16_arithmetic(tmp_path, name):
     tokens = sequences(model.config.vocab_size)[4]
     hone("logprobs", "--model", directory, "--input", "-", "--tensors", file, "--dtype", "bfloat16",
          input=lines([{"tokens": tokens}]))
+    same = dict(attn_implementation="eager")
     with torch.no_grad():
-        half = model(torch.tensor([tokens])).logits[0]
-        exact = model.float()(torch.tensor([tokens])).logits[0]
+        half, exact = (type(model).from_pretrained(directory, dtype=dtype, **same)(
+            torch.tensor([tokens])).logits[0] for dtype in (torch.bfloat16, torch.float32))
     got = relative_error(load_file(file)["logits"], exact)
     assert got < 1.3 * relative_error(half, exact) and got < 4e-2
 
