@@ -415,6 +415,7 @@ def test_the_demo_is_ready_at_once(hone, tmp_path):
         time.sleep(assignment["dwell_ms"] / 1000)
         anyone.answer(assignment)
         assert time.monotonic() - begin < 10
+        server.stop()
         assert "written by hand" in server.output
 
 
