@@ -25,6 +25,7 @@ const std::vector<Route>& routes() {
       {"GET", "/api/manage/raters", Access::kManager, kNone, get_raters},
       {"POST", "/api/manage/invitations", Access::kManager, kSmall, post_invitation},
       {"POST", "/api/manage/raters/*/revoke", Access::kManager, kSmall, post_revoke},
+      {"POST", "/api/manage/raters/*/erase", Access::kOwner, kSmall, post_erase},
       {"GET", "/metrics", Access::kMetrics, kNone, get_metrics},
       {"POST", "/api/questions", Access::kLoop, kNone, post_questions, false},
       {"GET", "/api/labels", Access::kLoop, kNone, get_labels},

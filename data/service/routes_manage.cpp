@@ -80,4 +80,17 @@ Response post_revoke(Context& context) {
   return json_response(Json::object());
 }
 
+Response post_erase(Context& context) {
+  auto& service = context.service;
+  if (context.argument == context.account().pseudonym) {
+    refuse(422, "an owner cannot erase themselves while signed in");
+  }
+  const bool known = service.accounts().revoke(context.argument, context.now_us);
+  const int64_t answers = service.journal().erase(context.argument, context.now_us);
+  const bool erased = service.accounts().erase(context.argument);
+  service.monitor().forget();
+  if (!known && !erased && answers == 0) refuse(404, "there is nobody of that name");
+  return json_response({{"answers", answers}});
+}
+
 }  // namespace hone::data::service

@@ -2,12 +2,15 @@
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "data/error.h"
+#include "data/journal/journal.h"
 #include "data/service/accounts.h"
 #include "engine/cli/command.h"
+#include "engine/cli/line_output.h"
 
 namespace hone::engine {
 namespace {
@@ -17,7 +20,7 @@ using nlohmann::json;
 
 struct RatersArguments {
   std::filesystem::path store;
-  std::string role = "rater", project, note, url = "http://127.0.0.1:8080", who;
+  std::string role = "rater", project, note, url = "http://127.0.0.1:8080", who, output = "-";
   std::string key_role = "loop";
   std::vector<std::string> languages;
   int64_t count = 1, days = 14;
@@ -122,6 +125,86 @@ void revoke(const RatersArguments& arguments) {
   std::cout << arguments.who << " may not come back; what they answered stays\n";
 }
 
+void erase(const RatersArguments& arguments) {
+  auto accounts = open_accounts(arguments.store);
+  // A running server holds the journal: this then says so, and nothing has happened.
+  auto journal = data::Journal::open(arguments.store);
+  const bool known = accounts.find(arguments.who).has_value();
+  const int64_t answers = journal.erase(arguments.who, now_us());
+  accounts.erase(arguments.who);
+  if (!known && answers == 0) {
+    throw data::InputError("hone raters", "erase", "a rater of this store", arguments.who);
+  }
+  std::cout << answers << " answers and the account erased; `hone verify "
+            << arguments.store.string() << "` proves it\n";
+}
+
+json provenance_json(const data::Provenance& provenance) {
+  return {{"served_us", provenance.served_us},
+          {"answered_us", provenance.answered_us},
+          {"guideline_hash", provenance.guideline_hash},
+          {"source", provenance.source}};
+}
+
+/// Everything kept about people: what somebody may ask for about themselves.
+void export_people(const RatersArguments& arguments) {
+  const auto accounts = open_accounts(arguments.store);
+  std::map<std::string, json> people;
+  for (const auto& account : accounts.list()) {
+    people[account.pseudonym] = {
+        {"pseudonym", account.pseudonym},   {"name", account.name},
+        {"role", role_name(account.role)},  {"languages", account.languages},
+        {"created_us", account.created_us}, {"last_seen_us", account.last_seen_us},
+        {"answers", json::array()}};
+  }
+  const auto records = data::read_feedback(arguments.store);
+  const auto answers_of = [&](const std::string& rater) -> json& {
+    auto& person = people[rater];
+    if (person.is_null()) person = {{"pseudonym", rater}, {"answers", json::array()}};
+    return person["answers"];
+  };
+  for (const auto& comparison : records.comparisons) {
+    if (comparison.rater.empty()) continue;
+    json texts = json::array();
+    for (const int64_t item : comparison.items) {
+      texts.push_back(records.items[static_cast<size_t>(item)].text);
+    }
+    auto answer = provenance_json(comparison.provenance);
+    answer.update({{"kind", "comparison"},
+                   {"texts", texts},
+                   {"ranks", comparison.ranks},
+                   {"strength", comparison.strength},
+                   {"rationale", comparison.rationale},
+                   {"skip_reason", comparison.skip_reason}});
+    answers_of(comparison.rater).push_back(std::move(answer));
+  }
+  for (const auto& rating : records.ratings) {
+    if (rating.rater.empty()) continue;
+    auto answer = provenance_json(rating.provenance);
+    answer.update({{"kind", "rating"},
+                   {"text", records.items[static_cast<size_t>(rating.item)].text},
+                   {"dimension", rating.dimension},
+                   {"value", rating.value}});
+    answers_of(rating.rater).push_back(std::move(answer));
+  }
+  for (const auto& demonstration : records.demonstrations) {
+    if (demonstration.rater.empty()) continue;
+    auto answer = provenance_json(demonstration.provenance);
+    answer.update({{"kind", "demonstration"},
+                   {"prompt", demonstration.prompt},
+                   {"text", demonstration.completion}});
+    answers_of(demonstration.rater).push_back(std::move(answer));
+  }
+  if (!arguments.who.empty() && people.count(arguments.who) == 0) {
+    throw data::InputError("hone raters", "export", "a rater of this store", arguments.who);
+  }
+  LineOutput output(arguments.output);
+  for (const auto& [pseudonym, person] : people) {
+    if (!arguments.who.empty() && pseudonym != arguments.who) continue;
+    output.write(person.dump(-1, ' ', false, json::error_handler_t::replace));
+  }
+}
+
 void make_key(const RatersArguments& arguments) {
   auto accounts = open_accounts(arguments.store);
   const auto role = data::service::parse_key_role(arguments.key_role);
@@ -132,7 +215,7 @@ void make_key(const RatersArguments& arguments) {
 
 void add_raters_command(CLI::App& app) {
   auto arguments = std::make_shared<RatersArguments>();
-  auto* command = app.add_subcommand("raters", "Who may rate: invite, list, revoke");
+  auto* command = app.add_subcommand("raters", "Who may rate: invite, list, revoke, erase, export");
   command->require_subcommand(1);
   const auto add = [&](const char* name, const char* help, void (*run)(const RatersArguments&)) {
     auto* verb = command->add_subcommand(name, help);
@@ -159,6 +242,14 @@ void add_raters_command(CLI::App& app) {
   auto* revoking = add("revoke", "Sign a person out for good, or end a key; answers stay", revoke);
   revoking->add_option("who", arguments->who, "Pseudonym, or id of an invitation or key")
       ->required();
+  auto* erasing =
+      add("erase", "Remove a person and every answer of theirs, sealed ones too", erase);
+  erasing->add_option("who", arguments->who, "Pseudonym")->required();
+  auto* exporting =
+      add("export", "All that is kept about people, one JSON line each", export_people);
+  exporting->add_option("who", arguments->who, "Pseudonym; none: everybody");
+  exporting->add_option("--output", arguments->output, "File, or - for standard output")
+      ->capture_default_str();
   auto* keying = add("key", "Print a key for a program; it is shown only now", make_key);
   keying->add_option("--role", arguments->key_role, "loop (questions and labels) or metrics")
       ->capture_default_str();
@@ -168,6 +259,7 @@ void add_raters_command(CLI::App& app) {
       "  hone raters invite --store feedback --count 20 --url https://rate.example.org\n"
       "  hone raters invite --store feedback --role expert --language de\n"
       "  hone raters list --store feedback\n"
+      "  hone raters erase --store feedback r-k3mbx7w2qd\n"
       "  hone raters key --store feedback --role loop");
 }
 

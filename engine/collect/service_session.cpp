@@ -20,6 +20,8 @@ namespace {
 
 namespace service = data::service;
 
+constexpr int64_t kMinuteUs = 60LL * 1000000;
+constexpr int64_t kSealAt = 20000;  // unsealed answers, whatever the time
 constexpr int64_t kDemoQuestions = 40;
 constexpr const char* kDemoGuideline =
     "# Which answer is better?\n\n"
@@ -121,13 +123,26 @@ void fill(data::Journal& journal, const ServiceSessionOptions& options) {
 }
 
 /// Seals now and then, and waits for a signal or for the server's end.
-void wait_and_seal(const std::atomic<bool>& ended) {
-  int64_t looked_us = now_us();
+void wait_and_seal(data::Journal& journal, const ServiceSessionOptions& options,
+                   const std::atomic<bool>& ended) {
+  int64_t sealed_us = now_us(), looked_us = sealed_us;
   while (stop_signal() == 0 && !ended) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     const int64_t now = now_us();
     if (now - looked_us < 5 * 1000000) continue;
     looked_us = now;
+    const bool due = now - sealed_us >= options.seal_minutes * kMinuteUs;
+    const int64_t unsealed = journal.counts().unsealed;
+    if (unsealed == 0 || !(due || unsealed >= kSealAt)) continue;
+    sealed_us = now;
+    try {
+      if (const auto segment = journal.seal(now)) {
+        std::cout << "[collect] sealed " << segment->name << "\n" << std::flush;
+      }
+    } catch (const data::IoError& error) {
+      // Nothing is lost: the journal has it. It is tried again when the time comes.
+      std::cerr << "[collect] not sealed: " << error.what() << "\n";
+    }
   }
 }
 
@@ -203,12 +218,15 @@ void run_service_session(const ServiceSessionOptions& options) {
     ended = true;
   });
   try {
-    wait_and_seal(ended);
+    wait_and_seal(journal, options, ended);
   } catch (...) {
     if (!failure) failure = std::current_exception();
   }
   server.stop();
   serving.join();
+  if (const auto segment = journal.seal(now_us())) {
+    std::cout << "[collect] sealed " << segment->name << "\n";
+  }
   if (failure) std::rethrow_exception(failure);
   check_interrupted();
 }

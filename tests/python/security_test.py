@@ -518,3 +518,26 @@ def test_garbage_never_stops_the_server(serve):
                 pass
     assert rater.answer(rater.next())["receipt"]["sequence"] == 1
     assert server.process.poll() is None
+
+
+# ---- erasure
+
+
+def test_erasing_a_person(serve, hone):
+    """Answers, account and sessions are gone from every file; what others said stays."""
+    server = serve(questions=[{"id": f"w{i}", "kind": "demonstration", "prompt": f"write {i}", "candidates": []} for i in range(4)])
+    ada, eve, owner = server.person(), server.person(), server.person("owner")
+    for n in range(2):
+        ada.answer(ada.next(), {"outcome": "written", "text": f"words of Ada {n}"})
+        eve.answer(eve.next(), {"outcome": "written", "text": f"words of Eve {n}"})
+    server.stop()  # sealed
+    server.start()
+    owner.port = server.port
+    owner.connection = None
+    assert status_of(server.person("manager").post, f"/api/manage/raters/{ada.me['pseudonym']}/erase") == 403
+    assert owner.post(f"/api/manage/raters/{ada.me['pseudonym']}/erase") == {"answers": 2}
+    server.stop()
+    assert hone("verify", server.store).returncode == 0
+    everything = b"".join(f.read_bytes() for f in server.store.rglob("*") if f.is_file())
+    assert b"words of Ada" not in everything and ada.me["pseudonym"].encode() not in everything
+    assert b"words of Eve" in everything

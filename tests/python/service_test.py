@@ -375,6 +375,19 @@ def test_the_overview_counts_what_was_said(serve):
 # ---- starting and stopping
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_seals_and_says_which_signal(serve, hone, number):
+    server = serve(questions=[pair(i) for i in range(5)])
+    rater = server.person()
+    for _ in range(5):
+        rater.answer(rater.next())
+    assert server.stop(number) == 128 + number
+    assert "sealed segment-" in server.output
+    assert hone("verify", server.store).returncode == 0
+    server.start()
+    assert len(server.loop().get("/api/labels")["answers"]) == 5
+
+
 def test_it_does_not_listen_beyond_this_machine_without_tls(hone, tmp_path):
     done = hone("collect", "--store", tmp_path / "s", "--listen", "0.0.0.0:0", code=2)
     assert "--tls-cert" in done.stderr and "--behind-proxy" in done.stderr
