@@ -79,7 +79,9 @@ std::string_view distance_name(Distance distance) {
 }
 
 /// How far the people who judged the same things of one kind agree. A person's second look at a
-/// question is no second person; experts see only what others could not decide.
+/// question is no second person; experts see only what others could not decide. Which of two
+/// candidates is named first means nothing, so an order counts in both directions: where the first
+/// is mostly the better one, alpha would otherwise be near 0 however well people agree.
 std::optional<Agreement> agreement_of(const Answers& answers, const std::string& kind) {
   std::unordered_map<uint64_t, size_t> number_of;
   std::vector<JudgedUnit> units;
@@ -91,7 +93,17 @@ std::optional<Agreement> agreement_of(const Answers& answers, const std::string&
       units[found->second].values.push_back(value);
     }
   }
-  return krippendorff_alpha(units, distance_of(kind));
+  const auto distance = distance_of(kind);
+  if (distance != Distance::kOrdinal) return krippendorff_alpha(units, distance);
+  const size_t count = units.size();
+  for (size_t i = 0; i < count; ++i) {
+    JudgedUnit mirrored = units[i];
+    for (float& value : mirrored.values) value = -value;
+    units.push_back(std::move(mirrored));
+  }
+  auto agreement = krippendorff_alpha(units, distance);
+  if (agreement) agreement->values /= 2;
+  return agreement;
 }
 
 Json agreement_json(const Answers& answers) {

@@ -489,6 +489,7 @@ def test_a_link_works_once_and_managers_invite_and_revoke(hone, desktop, tmp_pat
         page.until(lambda: page.exists("#gold") and page.exists(".people tbody tr"), "the page")
         assert page.js("return ['queue', 'rate', 'agreement', 'gold', 'position', 'repeats', 'drift', 'outcomes'].filter((id) => !document.getElementById(id))") == []
         assert page.exists("#rate svg rect") and page.exists("#position svg circle")
+        assert not any(word in page.text("main") for word in ("null", "undefined", "NaN"))
         page.js("document.querySelector('.invite .primary').click()")
         page.until(lambda: page.exists(".made .link"), "a new link")
         made = page.js("return document.querySelector('.made .link').value")

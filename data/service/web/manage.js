@@ -166,9 +166,9 @@ class Manager {
     });
     const open = invitations.filter(({ used, expires_us }) => !used && !(expires_us && expires_us / 1000 < Date.now()));
     const head = ["pseudonym", "role", "language", "answers", "median_time", "gold", "last_seen"].map((name) => h("th", { scope: "col" }, t(name)));
-    this.list.replaceChildren(h("h2", { id: "raters-title" }, t("raters")),
+    this.list.replaceChildren(...[h("h2", { id: "raters-title" }, t("raters")),
       rows.length ? h("div", { class: "table", tabindex: "0", role: "group", "aria-labelledby": "raters-title" }, h("table", {}, h("thead", {}, h("tr", {}, head, h("td", {}))), h("tbody", {}, rows))) : h("p", { class: "quiet" }, t("nothing_yet")),
-      open.length ? h("div", { class: "open" }, h("h3", {}, t("open_invitations")), h("ul", {}, open.map(({ role, note, expires_us }) => h("li", {}, [known(role), note, expires_us ? t("expires", { date: moment(expires_us / 1000, { dateStyle: "medium" }) }) : ""].filter(Boolean).join(" · "))))) : null);
+      open.length ? h("div", { class: "open" }, h("h3", {}, t("open_invitations")), h("ul", {}, open.map(({ role, note, expires_us }) => h("li", {}, [known(role), note, expires_us ? t("expires", { date: moment(expires_us / 1000, { dateStyle: "medium" }) }) : ""].filter(Boolean).join(" · "))))) : null].filter(Boolean));
   }
 
   /// Two presses: the second within a few seconds of the first.
