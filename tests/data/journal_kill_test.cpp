@@ -208,7 +208,9 @@ TEST_F(KillTest, NothingAcknowledgedIsLostOrDoubled) {
   for (const auto& [sequence, one] : stored) standing += !one.undone;
   EXPECT_EQ(records.answers.size(), standing);
   EXPECT_TRUE(journal().verify().empty());
+#if !defined(__SANITIZE_ADDRESS__)
   EXPECT_LT(slowest, 1.0) << "recovery";
+#endif
   std::printf("%d kills, %d acknowledged, %zu stored, slowest recovery %.0f ms\n", kills,
               acknowledged, stored.size(), 1000 * slowest);
 }
