@@ -1,11 +1,23 @@
 #include "data/journal/group_commit.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <utility>
+
+#include "data/error.h"
 
 namespace hone::data {
 
 GroupCommit::GroupCommit(sqlite::Database database)
-    : database_(std::move(database)), thread_([this] { loop(); }) {}
+    : database_(std::move(database)), log_path_(database_.name() + "-wal") {
+  log_ = open_file(log_path_, O_RDWR);
+  sync_file(log_, log_path_);
+  sync_directory(log_path_.parent_path());
+  database_.execute("PRAGMA synchronous=NORMAL");  // commits write; fdatasync is ours
+  writer_ = std::thread([this] { write_loop(); });
+  syncer_ = std::thread([this] { sync_loop(); });
+}
 
 GroupCommit::~GroupCommit() {
   {
@@ -13,7 +25,13 @@ GroupCommit::~GroupCommit() {
     stopping_ = true;
   }
   arrived_.notify_all();
-  thread_.join();
+  writer_.join();
+  {
+    const std::lock_guard lock(mutex_);
+    writer_stopped_ = true;
+  }
+  committed_.notify_all();
+  syncer_.join();
 }
 
 void GroupCommit::run(const Work& work, Durability durability) {
@@ -39,51 +57,79 @@ void GroupCommit::submit(Task& task) {
   if (task.error) std::rethrow_exception(task.error);
 }
 
-void GroupCommit::loop() {
+void GroupCommit::finish(Task& task) {
+  task.done = true;
+  task.finished.notify_one();
+}
+
+void GroupCommit::write_loop() {
   std::unique_lock lock(mutex_);
   for (;;) {
     arrived_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
     if (waiting_.empty()) return;
     std::deque<Task*> batch;
-    if (waiting_.front()->alone) {
+    do {
       batch.push_back(waiting_.front());
       waiting_.pop_front();
-    } else {
-      while (!waiting_.empty() && !waiting_.front()->alone) {
-        batch.push_back(waiting_.front());
-        waiting_.pop_front();
-      }
-    }
+    } while (!batch.back()->alone && !waiting_.empty() && !waiting_.front()->alone);
     lock.unlock();
-    if (batch.front()->alone) {
-      try {
-        set_fsync(true);
-        (*batch.front()->work)(database_);
-      } catch (...) {
-        batch.front()->error = std::current_exception();
-      }
-    } else {
-      commit_batch(batch);
-    }
+    commit_batch(batch);
     lock.lock();
     for (Task* task : batch) {
-      task->done = true;
-      task->finished.notify_one();  // under the lock: the task lives on its caller's stack
+      if (task->fsync && !task->error) {
+        to_sync_.push_back(task);
+      } else {
+        finish(*task);
+      }
+    }
+    if (!to_sync_.empty()) committed_.notify_one();
+  }
+}
+
+void GroupCommit::sync_loop() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    committed_.wait(lock, [this] { return writer_stopped_ || !to_sync_.empty(); });
+    if (to_sync_.empty()) return;
+    std::deque<Task*> batch;
+    batch.swap(to_sync_);
+    const bool was_broken = broken_;
+    lock.unlock();
+    std::exception_ptr error;
+    try {
+      if (was_broken) {
+        throw IoError(log_path_.string(), "fdatasync", "success", "a failure before this one");
+      }
+      if (::fdatasync(log_.get()) != 0) throw_errno(log_path_, "fdatasync");
+    } catch (...) {
+      error = std::current_exception();
+    }
+    lock.lock();
+    if (error) broken_ = true;
+    for (Task* task : batch) {
+      task->error = error;
+      finish(*task);
     }
   }
 }
 
-void GroupCommit::set_fsync(bool on) {
-  if (fsync_ == on) return;
-  database_.execute(on ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
-  fsync_ = on;
+/// After a failed fdatasync: everything in the log goes into the database, which is fsynced.
+void GroupCommit::repair() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!broken_) return;
+  }
+  database_.execute("PRAGMA synchronous=FULL");
+  database_.checkpoint();
+  database_.execute("PRAGMA synchronous=NORMAL");
+  const std::lock_guard lock(mutex_);
+  broken_ = false;
 }
 
 void GroupCommit::commit_batch(std::deque<Task*>& batch) {
   try {
-    bool fsync = false;
-    for (const Task* task : batch) fsync = fsync || task->fsync;
-    set_fsync(fsync);
+    repair();
+    if (batch.front()->alone) return (*batch.front()->work)(database_);
     sqlite::Transaction transaction(database_);
     for (Task* task : batch) {
       try {
