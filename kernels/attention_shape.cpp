@@ -35,11 +35,16 @@ AttentionShape attention_shape(const char* op, const at::Tensor& qkv, const at::
   HONE_CHECK(cos.size(1) == head_dim / 2, op, "cos",
              "[P,head_dim/2] = [P," + std::to_string(head_dim / 2) + "]", check::describe(cos));
   check::same_as(op, "sin", sin, "cos", cos);
+  return attention_shape(heads, kv_heads, head_dim, scale, window);
+}
+
+AttentionShape attention_shape(int64_t heads, int64_t kv_heads, int64_t head_dim, double scale,
+                               int64_t window) {
   return {heads,
           kv_heads,
           head_dim,
           heads / kv_heads,
-          width,
+          (heads + 2 * kv_heads) * head_dim,
           window,
           scale > 0 ? scale : 1.0 / std::sqrt(static_cast<double>(head_dim))};
 }

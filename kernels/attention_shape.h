@@ -25,4 +25,8 @@ AttentionShape attention_shape(const char* op, const at::Tensor& qkv, const at::
                                const at::Tensor& sin, int64_t heads, int64_t kv_heads,
                                int64_t head_dim, double scale, int64_t window);
 
+/// What heads and sizes alone say.
+AttentionShape attention_shape(int64_t heads, int64_t kv_heads, int64_t head_dim, double scale,
+                               int64_t window);
+
 }  // namespace hone::kernels

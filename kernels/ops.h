@@ -208,7 +208,8 @@ Tensor attention(const Tensor& qkv, const Tensor& cu_seqlens, const Tensor& cos,
 /// One decode step for R rows: rotates and writes this token's k, v into the block cache and
 /// attends over the row's context. qkv [R,(heads+2*kv_heads)*head_dim]; k_cache, v_cache
 /// [blocks, block_size, kv_heads, head_dim] written in place; block_table [R, max_blocks] int32;
-/// positions [R] int64 = index of this token in its sequence. Row r reads only its own blocks.
+/// positions [R] int64 = index of this token in its sequence. Row r reads only its own blocks. Rows
+/// may be tokens of one sequence: all are written before any is read.
 Tensor decode_attention(const Tensor& qkv, const Tensor& k_cache, const Tensor& v_cache,
                         const Tensor& block_table, const Tensor& positions, const Tensor& cos,
                         const Tensor& sin, const AttentionOptions& options);

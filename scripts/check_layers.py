@@ -27,7 +27,7 @@ ENGINE = {
     "models": {"io"},
     "text": {"models", "packing", "tokenizer"},
     "optim": {"models"},
-    "generation": {"models", "runtime"},
+    "generation": {"models", "runtime", "tokenizer"},
     "rollout": {"generation", "models", "packing", "runtime"},
     "trainers": {"generation", "metrics", "models", "optim", "packing", "rollout", "runtime"},
     "config": {"trainers", "generation", "optim", "metrics", "models", "packing"},

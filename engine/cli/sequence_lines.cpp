@@ -5,6 +5,7 @@
 
 #include "data/error.h"
 #include "data/importers/line_reader.h"
+#include "engine/generation/response_text.h"
 #include "engine/io/json.h"
 
 namespace hone::engine {
@@ -66,11 +67,11 @@ TokenIds LazyCodec::prompt_and_response(const std::string& text, const std::stri
 }
 
 std::string LazyCodec::continuation(const TokenIds& prompt, const TokenIds& response) {
-  StreamDecoder decoder(get().tokenizer());
-  for (const int32_t id : prompt) decoder.push(id);
-  std::string text;
-  for (const int32_t id : response) text += decoder.push(id);
-  return text + decoder.finish();
+  const std::vector<std::string> no_stops;
+  ResponseText text(get().tokenizer(), prompt, no_stops);
+  for (const int32_t id : response) text.push(id, false);
+  text.finish();
+  return text.text();
 }
 
 }  // namespace hone::engine

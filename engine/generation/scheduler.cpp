@@ -21,8 +21,10 @@ Scheduler::Admission Scheduler::admit() {
   const auto requests = static_cast<int64_t>(samples_.size());
   while (static_cast<int64_t>(rows_.size()) < limits_.rows && next_request_ < requests) {
     const int64_t request = next_request_++;
+    admission.admitted.push_back(rows_.size());
     const auto& prompt = prompts_[static_cast<size_t>(request / n_)];
     Row row{request, static_cast<int64_t>(prompt.size()) - 1, {}};
+    row.blocks.reserve(static_cast<size_t>(limits_.row_blocks));
     const auto full = static_cast<size_t>(row.cached / limits_.block_size);
     if (request % n_ == 0) {
       const int64_t blocks = (row.cached + limits_.block_size - 1) / limits_.block_size;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "engine/generation/block_pool.h"
-#include "engine/generation/generator.h"
+#include "engine/generation/generation_options.h"
 
 namespace hone::engine {
 
@@ -28,6 +28,7 @@ class Scheduler {
   /// What a round of admissions needs before the next decode step, in this order.
   struct Admission {
     std::vector<size_t> prefill;                      // rows() whose prompts are not in the cache
+    std::vector<size_t> admitted;                     // rows() that are new
     std::vector<std::pair<int32_t, int32_t>> copies;  // block contents: from, to
   };
 

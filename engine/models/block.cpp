@@ -49,15 +49,15 @@ at::Tensor Norm::operator()(const at::Tensor& x, double eps) const {
 
 TransformerBlock::TransformerBlock(const BlockLayout& layout, const ParameterArena& arena,
                                    const ModelConfig& config, int64_t layer)
-    : attention_output(layout.attention_output, arena),
+    : qkv(layout.qkv, arena),
+      up(layout.up, arena),
+      attention_output(layout.attention_output, arena),
       down(layout.down, arena),
-      qkv_(layout.qkv, arena),
-      up_(layout.up, arena),
-      attention_norm_(layout.attention_norm, arena),
-      mlp_norm_(layout.mlp_norm, arena),
-      query_norm_(layout.query_norm, arena),
-      key_norm_(layout.key_norm, arena),
-      activation_(find_activation(find_family(config.family, "model"), config.activation, "model")),
+      attention_norm(layout.attention_norm, arena),
+      mlp_norm(layout.mlp_norm, arena),
+      query_norm(layout.query_norm, arena),
+      key_norm(layout.key_norm, arena),
+      activation(find_activation(find_family(config.family, "model"), config.activation, "model")),
       eps_(config.norm_eps),
       head_dim_(config.head_dim) {
   attention.heads = config.heads;
@@ -68,12 +68,12 @@ TransformerBlock::TransformerBlock(const BlockLayout& layout, const ParameterAre
 }
 
 at::Tensor TransformerBlock::attention_input(const at::Tensor& x) const {
-  at::Tensor qkv = qkv_(attention_norm_(x, eps_));
-  if (query_norm_.weight.defined()) qkv = with_normed_heads(qkv);
-  if (head_dim_ == attention.head_dim) return qkv;
+  at::Tensor projected = qkv(attention_norm(x, eps_));
+  if (query_norm.weight.defined()) projected = with_normed_heads(projected);
+  if (head_dim_ == attention.head_dim) return projected;
   // A zero more per head changes no score, and the value's zero is cut off in attended().
   const int64_t heads = attention.heads + 2 * attention.kv_heads;
-  return at::constant_pad_nd(qkv.view({-1, heads, head_dim_}), {0, 1})
+  return at::constant_pad_nd(projected.view({-1, heads, head_dim_}), {0, 1})
       .view({-1, heads * attention.head_dim});
 }
 
@@ -84,31 +84,31 @@ at::Tensor TransformerBlock::attended(const at::Tensor& x) const {
       .reshape({-1, attention.heads * head_dim_});
 }
 
-at::Tensor TransformerBlock::with_normed_heads(const at::Tensor& qkv) const {
-  const int64_t n = qkv.size(0), dim = head_dim_;
+at::Tensor TransformerBlock::with_normed_heads(const at::Tensor& projected) const {
+  const int64_t n = projected.size(0), dim = head_dim_;
   const int64_t query = attention.heads * dim, key = attention.kv_heads * dim;
   const auto normed = [&](int64_t start, int64_t width, const Norm& norm) {
-    const at::Tensor heads = qkv.narrow(1, start, width).reshape({n * width / dim, dim});
+    const at::Tensor heads = projected.narrow(1, start, width).reshape({n * width / dim, dim});
     return norm(heads, eps_).view({n, width});
   };
-  return at::cat({normed(0, query, query_norm_), normed(query, key, key_norm_),
-                  qkv.narrow(1, query + key, key)},
+  return at::cat({normed(0, query, query_norm), normed(query, key, key_norm),
+                  projected.narrow(1, query + key, key)},
                  1);
 }
 
 at::Tensor TransformerBlock::mlp_input(const at::Tensor& x) const {
-  const at::Tensor up = up_(mlp_norm_(x, eps_));
-  switch (activation_) {
+  const at::Tensor y = up(mlp_norm(x, eps_));
+  switch (activation) {
     case Activation::kSilu:  // the families that have it are gated
-      return kernels::swiglu(up);
+      return kernels::swiglu(y);
     case Activation::kGeluTanh:
-      return at::gelu(up, "tanh");
+      return at::gelu(y, "tanh");
     case Activation::kGelu:
-      return at::gelu(up, "none");
+      return at::gelu(y, "none");
     case Activation::kRelu:
-      return at::relu(up);
+      return at::relu(y);
   }
-  return up;
+  return y;
 }
 
 }  // namespace hone::engine

@@ -46,15 +46,15 @@ struct TransformerBlock {
   /// x [N,H] -> input of `down` [N,F].
   at::Tensor mlp_input(const at::Tensor& x) const;
 
+  Projection qkv, up;                 // [q+2kv,H] [F,H], [2F,H] gate and up
   Projection attention_output, down;  // [H,q] [H,F]; what they give is added to the stream
+  Norm attention_norm, mlp_norm, query_norm, key_norm;
+  Activation activation;
   kernels::AttentionOptions attention;
 
  private:
   at::Tensor with_normed_heads(const at::Tensor& qkv) const;
 
-  Projection qkv_, up_;  // [q+2kv,H] [F,H], [2F,H] gate and up
-  Norm attention_norm_, mlp_norm_, query_norm_, key_norm_;
-  Activation activation_;
   double eps_;
   int64_t head_dim_;
 };

@@ -126,6 +126,10 @@ at::Tensor CausalLM::lm_head() const {
   return parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_);
 }
 
+at::Tensor CausalLM::position_embedding() const {
+  return positions_ < 0 ? at::Tensor() : parameters_.leaf(positions_);
+}
+
 at::Tensor CausalLM::scalar_head() const {
   if (head_ != HeadKind::kScalar) {
     throw data::InputError("model", "head", "a scalar head", "a language model");

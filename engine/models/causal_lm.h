@@ -45,6 +45,10 @@ class CausalLM : public reward::Backbone {
   at::Tensor lm_head() const;               // [V,H] (the embedding when tied)
   at::Tensor scalar_head() const override;  // [1,H]; kScalar only
   int64_t hidden_size() const override { return config_.hidden_size; }
+  at::Tensor embedding() const { return parameters_.leaf(embedding_); }  // [V,H]
+  at::Tensor position_embedding() const;  // [P,H], or undefined: rotary
+  const Norm& final_norm() const { return *final_norm_; }
+  const std::vector<TransformerBlock>& blocks() const { return blocks_; }
 
   /// One token for each of R rows: tokens [R], positions [R] int64, block_table [R, max_blocks]
   /// int32. Writes the cache. -> hidden [R,H]. No gradient.

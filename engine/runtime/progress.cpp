@@ -55,4 +55,9 @@ void Progress::update(uint64_t done) {
   impl_->draw(false);
 }
 
+void Progress::update(uint64_t done, uint64_t total) {
+  impl_->total = total;
+  update(done);
+}
+
 }  // namespace hone::engine

@@ -12,7 +12,8 @@ class Progress {
   /// total 0 = unknown. unit: "tokens", "lines", "MB".
   Progress(const std::string& label, uint64_t total, const std::string& unit);
   ~Progress();
-  void update(uint64_t done);  // cheap; draws at most ten times a second
+  void update(uint64_t done);                  // cheap; draws at most ten times a second
+  void update(uint64_t done, uint64_t total);  // a better guess of the total
 
  private:
   struct Impl;

@@ -29,16 +29,30 @@ Tensor decode_attention_cpu(const Tensor& qkv, const Tensor& k_cache, const Tens
   const auto run = [&](auto* k, auto* v, auto number) {
     using T = decltype(number);
     using S = std::remove_pointer_t<decltype(k)>;
+    const auto row_of = [&](int64_t row) {
+      const int64_t position = at_position.const_data_ptr<int64_t>()[row];
+      return DecodeRow<T, S>{shape,
+                             in.const_data_ptr<T>() + row * shape.width,
+                             c.const_data_ptr<T>() + position * (head_dim / 2),
+                             s.const_data_ptr<T>() + position * (head_dim / 2),
+                             k,
+                             v,
+                             table.const_data_ptr<int32_t>() + row * table.size(1),
+                             k_cache.size(1),
+                             position,
+                             out.data_ptr<T>() + row * heads * head_dim};
+    };
+    // All enter the cache before any attends: rows may be of one sequence (a piece of a prompt).
+    at::parallel_for(0, rows, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const auto item = row_of(row);
+        for (int64_t head = 0; head < kv_heads; ++head) enter_cache(item, head);
+      }
+    });
     at::parallel_for(0, rows * kv_heads, 8, [&](int64_t begin, int64_t end) {
       DecodeScratch<T> scratch;
       for (int64_t item = begin; item < end; ++item) {
-        const int64_t row = item / kv_heads, position = at_position.const_data_ptr<int64_t>()[row];
-        decode_row<T, S>({shape, in.const_data_ptr<T>() + row * shape.width,
-                          c.const_data_ptr<T>() + position * (head_dim / 2),
-                          s.const_data_ptr<T>() + position * (head_dim / 2), k, v,
-                          table.const_data_ptr<int32_t>() + row * table.size(1), k_cache.size(1),
-                          position, out.data_ptr<T>() + row * heads * head_dim},
-                         item % kv_heads, scratch);
+        decode_row(row_of(item / kv_heads), item % kv_heads, scratch);
       }
     });
   };

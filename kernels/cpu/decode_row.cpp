@@ -114,7 +114,7 @@ void attend(D d, const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& 
 }
 
 template <typename T, typename S>
-void decode(const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& scratch) {
+void enter(const DecodeRow<T, S>& row, int64_t kv_head) {
   const AttentionShape& s = row.shape;
   const int64_t dim = s.head_dim;
   const int64_t block = row.blocks[row.position / row.block_size];
@@ -123,7 +123,11 @@ void decode(const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& scrat
   rotate(row, row.qkv + (s.heads + kv_head) * dim, T(1), row.k_cache + here);
   const T* value = row.qkv + (s.heads + s.kv_heads + kv_head) * dim;
   for (int64_t i = 0; i < dim; ++i) row.v_cache[here + i] = static_cast<S>(value[i]);
+}
 
+template <typename T, typename S>
+void decode(const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& scratch) {
+  const int64_t dim = row.shape.head_dim;
   const hn::ScalableTag<T> full;
   const hn::CappedTag<T, 8> eight;
   const hn::CappedTag<T, 4> four;
@@ -138,6 +142,11 @@ void decode(const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& scrat
   }
 }
 
+void enter_f32(const DecodeRow<float>& row, int64_t kv_head) { enter(row, kv_head); }
+void enter_f64(const DecodeRow<double>& row, int64_t kv_head) { enter(row, kv_head); }
+void enter_bf16(const DecodeRow<float, c10::BFloat16>& row, int64_t kv_head) {
+  enter(row, kv_head);
+}
 void decode_f32(const DecodeRow<float>& row, int64_t kv_head, DecodeScratch<float>& scratch) {
   decode(row, kv_head, scratch);
 }
@@ -159,8 +168,19 @@ HWY_AFTER_NAMESPACE();
 
 namespace hone::kernels {
 
+HONE_EXPORT(enter);
+HWY_EXPORT(enter_bf16);
 HONE_EXPORT(decode);
 HWY_EXPORT(decode_bf16);
+
+template <typename T, typename S>
+void enter_cache(const DecodeRow<T, S>& row, int64_t kv_head) {
+  if constexpr (std::is_same_v<T, S>) {
+    HONE_DISPATCH(T, enter)(row, kv_head);
+  } else {
+    HWY_DYNAMIC_DISPATCH(enter_bf16)(row, kv_head);
+  }
+}
 
 template <typename T, typename S>
 void decode_row(const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& scratch) {
@@ -171,6 +191,9 @@ void decode_row(const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& s
   }
 }
 
+template void enter_cache(const DecodeRow<float>&, int64_t);
+template void enter_cache(const DecodeRow<double>&, int64_t);
+template void enter_cache(const DecodeRow<float, c10::BFloat16>&, int64_t);
 template void decode_row(const DecodeRow<float>&, int64_t, DecodeScratch<float>&);
 template void decode_row(const DecodeRow<double>&, int64_t, DecodeScratch<double>&);
 template void decode_row(const DecodeRow<float, c10::BFloat16>&, int64_t, DecodeScratch<float>&);

@@ -28,8 +28,12 @@ struct DecodeScratch {
   std::vector<T> scores;  // [group, context padded to whole vectors]
 };
 
-/// Writes the rotated key and the value of this position, then attends. Reads and writes only the
-/// blocks that the row's table names.
+/// Writes the rotated key and the value of this position to the cache.
+template <typename T, typename S>
+void enter_cache(const DecodeRow<T, S>& row, int64_t kv_head);
+
+/// Attends from this position, whose key and value are in the cache. Reads only the blocks that the
+/// row's table names.
 template <typename T, typename S>
 void decode_row(const DecodeRow<T, S>& row, int64_t kv_head, DecodeScratch<T>& scratch);
 

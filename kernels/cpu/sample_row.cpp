@@ -253,6 +253,40 @@ SampledRow sample_row(const T* logits, int64_t size, double uniform, const Sampl
   return HONE_DISPATCH(T, sample)(logits, size, uniform, rule, scratch);
 }
 
+template <typename T>
+SampledRow sample_edited_row(T* logits, int64_t size, double uniform, const SamplingRule& rule,
+                             const RowEdits& edits, SampleScratch<T>& scratch) {
+  if (!edits.any()) return sample_row<T>(logits, size, uniform, rule, scratch);
+  // A greedy draw says what the sum of the row is: log softmax of its largest logit.
+  const SampledRow raw = sample_row<T>(logits, size, 0.0, {0.0, 0, 1.0, 0.0}, scratch);
+  if (!raw.valid) return raw;
+  const double log_sum = static_cast<double>(logits[raw.token]) - raw.raw_logprob;
+  const int64_t seen = edits.penalty != 1.0 ? edits.seen_count : 0;
+  scratch.kept.resize(static_cast<size_t>(seen + edits.forbidden_count));
+  T* kept = scratch.kept.data();
+  for (int64_t i = 0; i < seen; ++i) {
+    T& logit = logits[edits.seen[i]];
+    kept[i] = logit;
+    logit = penalized(logit, static_cast<T>(edits.penalty));
+  }
+  for (int64_t i = 0; i < edits.forbidden_count; ++i) {
+    T& logit = logits[edits.forbidden[i]];
+    kept[seen + i] = logit;
+    logit = -std::numeric_limits<T>::infinity();
+  }
+  SampledRow drawn = sample_row<T>(logits, size, uniform, rule, scratch);
+  for (int64_t i = edits.forbidden_count - 1; i >= 0; --i)
+    logits[edits.forbidden[i]] = kept[seen + i];
+  for (int64_t i = seen - 1; i >= 0; --i) logits[edits.seen[i]] = kept[i];
+  if (drawn.valid) drawn.raw_logprob = static_cast<double>(logits[drawn.token]) - log_sum;
+  return drawn;
+}
+
+template SampledRow sample_edited_row(float*, int64_t, double, const SamplingRule&, const RowEdits&,
+                                      SampleScratch<float>&);
+template SampledRow sample_edited_row(double*, int64_t, double, const SamplingRule&,
+                                      const RowEdits&, SampleScratch<double>&);
+
 template SampledRow sample_row(const float*, int64_t, double, const SamplingRule&,
                                SampleScratch<float>&);
 template SampledRow sample_row(const double*, int64_t, double, const SamplingRule&,

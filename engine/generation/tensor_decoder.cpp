@@ -1,0 +1,189 @@
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/logsumexp.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "engine/generation/decoder.h"
+#include "kernels/ops.h"
+
+namespace hone::engine {
+namespace {
+
+/// Rows that later pieces of a long prompt are computed in: each has a row of the block table.
+constexpr int64_t kPieceRows = 512;
+
+class TensorDecoder : public Decoder {
+ public:
+  TensorDecoder(CausalLM& model, const SchedulerLimits& limits, const GenerationOptions& options)
+      : model_(model),
+        limits_(limits),
+        prefill_tokens_(options.prefill_tokens),
+        seed_(options.seed),
+        device_(model.parameters().data().device()),
+        cache_(model.make_cache(Scheduler::blocks_needed(limits), limits.block_size)),
+        logits_(at::empty({limits.rows, model.config().vocab_size},
+                          model.parameters().data().options())) {
+    how_.temperature = options.temperature;
+    how_.top_k = options.top_k;
+    how_.top_p = options.top_p;
+    how_.min_p = options.min_p;
+  }
+
+  void prefill(const std::vector<PromptPart>& prompts) override {
+    Pack pack;
+    for (const PromptPart& prompt : prompts) {
+      const int64_t first = std::min(prompt.count, prefill_tokens_);
+      if (static_cast<int64_t>(pack.tokens.size()) + first > prefill_tokens_) flush(pack);
+      for (int64_t p = 0; p < first; ++p) {
+        pack.tokens.push_back(prompt.tokens[static_cast<size_t>(p)]);
+        pack.slots.push_back(slot(prompt, p));
+      }
+      pack.bounds.push_back(static_cast<int64_t>(pack.tokens.size()));
+    }
+    flush(pack);
+    for (const PromptPart& prompt : prompts) {
+      const int64_t rows = std::min(prefill_tokens_, kPieceRows);
+      for (int64_t begin = prefill_tokens_; begin < prompt.count; begin += rows) {
+        prefill_piece(prompt, begin, std::min(begin + rows, prompt.count));
+      }
+    }
+  }
+
+  void copy_blocks(const std::vector<std::pair<int32_t, int32_t>>& copies) override {
+    for (const auto& [from, to] : copies) cache_.copy_block(from, to);
+  }
+
+  void step(StepBuffers& step) override {
+    const at::Tensor hidden =
+        model_.decode(input(step.tokens, {step.rows}), input(step.positions, {step.rows}), cache_,
+                      input(step.table, {step.rows, step.row_blocks}));
+    at::Tensor logits = logits_.narrow(0, 0, step.rows);
+    at::mm_out(logits, hidden, model_.lm_head().t());
+    const at::Tensor keys = input(step.keys, {step.rows, 3});
+    kernels::Sampled drawn;
+    if (step.edited) {
+      Edited edited(logits, step);
+      const at::ScalarType type = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+      const at::Tensor log_sum = logits.to(type).logsumexp(1);
+      edited.apply(logits);
+      drawn = kernels::sample(logits, keys, seed_, how_);
+      edited.undo(logits);
+      drawn.raw_logprobs =
+          logits.gather(1, drawn.tokens.unsqueeze(1)).squeeze(1).to(type).sub(log_sum);
+    } else {
+      drawn = kernels::sample(logits, keys, seed_, how_);
+    }
+    output(drawn.tokens.to(at::kCPU), step.drawn);
+    output(drawn.logprobs.to(at::kCPU, at::kFloat), step.logprobs);
+    output(drawn.raw_logprobs.to(at::kCPU, at::kFloat), step.raw_logprobs);
+  }
+
+ private:
+  /// Whole beginnings of prompts that are computed together.
+  struct Pack {
+    std::vector<int64_t> tokens, slots, bounds = {0};
+  };
+
+  /// The logits that a step's edits touch: a few, so they are edited on the host.
+  class Edited {
+   public:
+    Edited(const at::Tensor& logits, const StepBuffers& step) {
+      const int64_t size = logits.size(1);
+      std::vector<int64_t> places;
+      std::vector<double> penalties;  // 0 = forbidden
+      for (int64_t row = 0; row < step.rows; ++row) {
+        const kernels::RowEdits& edits = step.edits[static_cast<size_t>(row)];
+        const auto add = [&](int64_t id, double penalty) {
+          places.push_back(row * size + id);
+          penalties.push_back(penalty);
+        };
+        for (int64_t i = 0; i < edits.forbidden_count; ++i) add(edits.forbidden[i], 0.0);
+        for (int64_t i = 0; edits.penalty != 1.0 && i < edits.seen_count; ++i) {
+          const auto* end = edits.forbidden + edits.forbidden_count;
+          if (std::find(edits.forbidden, end, edits.seen[i]) == end) {
+            add(edits.seen[i], edits.penalty);
+          }
+        }
+      }
+      places_ = at::tensor(places, at::kLong).to(logits.device());
+      kept_ = logits.reshape({-1}).index_select(0, places_);
+      at::Tensor changed = kept_.to(at::kCPU, at::kDouble, /*non_blocking=*/false, /*copy=*/true);
+      double* values = changed.mutable_data_ptr<double>();
+      for (size_t i = 0; i < penalties.size(); ++i) {
+        values[i] = penalties[i] == 0.0 ? -std::numeric_limits<double>::infinity()
+                                        : kernels::penalized(values[i], penalties[i]);
+      }
+      changed_ = changed.to(logits.options());
+    }
+    void apply(const at::Tensor& logits) const { put(logits, changed_); }
+    void undo(const at::Tensor& logits) const { put(logits, kept_); }
+
+   private:
+    void put(const at::Tensor& logits, const at::Tensor& values) const {
+      logits.view({-1}).index_copy_(0, places_, values);
+    }
+    at::Tensor places_, kept_, changed_;
+  };
+
+  int64_t slot(const PromptPart& prompt, int64_t position) const {
+    const int64_t size = limits_.block_size;
+    return prompt.blocks[static_cast<size_t>(position / size)] * size + position % size;
+  }
+
+  void flush(Pack& pack) {
+    if (!pack.tokens.empty()) {
+      model_.prefill(at::tensor(pack.tokens, at::kLong).to(device_),
+                     at::tensor(pack.bounds, at::kLong).to(device_), cache_,
+                     at::tensor(pack.slots, at::kLong).to(device_));
+    }
+    pack = {};
+  }
+
+  /// Tokens [begin, end) of a prompt as so many rows of a decode step, which read one another's
+  /// keys through the cache.
+  void prefill_piece(const PromptPart& prompt, int64_t begin, int64_t end) {
+    std::vector<int64_t> tokens, positions;
+    for (int64_t p = begin; p < end; ++p) {
+      tokens.push_back(prompt.tokens[static_cast<size_t>(p)]);
+      positions.push_back(p);
+    }
+    const at::Tensor blocks = at::tensor(prompt.blocks, at::kInt).to(device_);
+    model_.decode(at::tensor(tokens, at::kLong).to(device_),
+                  at::tensor(positions, at::kLong).to(device_), cache_,
+                  blocks.unsqueeze(0).expand({end - begin, blocks.size(0)}).contiguous());
+  }
+
+  /// A buffer as a tensor, in place when the model is on the CPU.
+  template <typename T>
+  at::Tensor input(std::vector<T>& values, at::IntArrayRef shape) const {
+    return at::from_blob(values.data(), shape, c10::CppTypeToScalarType<T>::value).to(device_);
+  }
+
+  template <typename T>
+  static void output(const at::Tensor& values, std::vector<T>& to) {
+    const at::Tensor flat = values.contiguous();
+    const T* from = flat.const_data_ptr<T>();
+    std::copy(from, from + flat.numel(), to.begin());
+  }
+
+  CausalLM& model_;
+  SchedulerLimits limits_;
+  int64_t prefill_tokens_, seed_;
+  kernels::SampleOptions how_;
+  at::Device device_;
+  KvCache cache_;
+  at::Tensor logits_;
+};
+
+}  // namespace
+
+std::unique_ptr<Decoder> make_tensor_decoder(CausalLM& model, const SchedulerLimits& limits,
+                                             const GenerationOptions& options) {
+  return std::make_unique<TensorDecoder>(model, limits, options);
+}
+
+}  // namespace hone::engine
