@@ -1,10 +1,10 @@
 #pragma once
 
 // The journal: everything about collecting that changes. One SQLite database in the store's folder
-// (STORE/journal.sqlite: WAL, synchronous=FULL) holds projects, questions, leases, drafts and the
-// answers that no segment holds yet. An answer is one transaction, on disk before its receipt:
-// lease checked, answer appended, audit row chained by hash. Sealing moves answers into immutable
-// HDF5 segments; nothing is ever overwritten but by erase().
+// (STORE/journal.sqlite, write-ahead log) holds projects, questions, leases, drafts and answers. An
+// answer is one transaction, on disk (fdatasync) before its receipt: lease checked, answer
+// appended, audit row chained by hash. Sealing copies answers into immutable HDF5 segments; nothing
+// is ever overwritten but by erase(). See data/FORMAT.md.
 //
 // Thread-safe: any thread may call. Writers are grouped into one fsync (group commit): a call
 // returns when its own transaction is durable. Times are microseconds since the epoch; every call
