@@ -1,14 +1,14 @@
 #include "data/service/overview.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
-#include <optional>
 #include <set>
 #include <unordered_map>
 #include <utility>
 
-#include "data/service/agreement.h"
-#include "data/service/proportion.h"
+#include "data/quality/alpha.h"
+#include "data/quality/intervals.h"
 
 namespace hone::data::service {
 namespace {
@@ -18,6 +18,7 @@ using Answers = std::vector<const SeenAnswer*>;
 
 constexpr int64_t kHour = 3600LL * 1000000, kDay = 24 * kHour;
 constexpr int64_t kHours = 48;
+constexpr int kResamples = 200;
 
 double median_seconds(const Answers& answers) {
   std::vector<float> seconds;
@@ -64,46 +65,37 @@ class FirstTimes {
 };
 
 Json share_json(const char* name, int64_t count, int64_t of) {
-  const auto interval = share_at_any_time(count, of);
+  const auto interval = quality::confidence_sequence(count, of);
   return {{name, count}, {"of", of}, {"low", interval.low}, {"high", interval.high}};
 }
 
-Distance distance_of(const std::string& kind) {
-  if (kind == "rating") return Distance::kInterval;
-  return kind == "review" ? Distance::kNominal : Distance::kOrdinal;
+quality::Distance distance_of(const std::string& kind) {
+  if (kind == "rating") return quality::Distance::kInterval;
+  return kind == "review" ? quality::Distance::kNominal : quality::Distance::kOrdinal;
 }
 
-std::string_view distance_name(Distance distance) {
-  if (distance == Distance::kInterval) return "interval";
-  return distance == Distance::kNominal ? "nominal" : "ordinal";
+std::string_view distance_name(quality::Distance distance) {
+  if (distance == quality::Distance::kInterval) return "interval";
+  return distance == quality::Distance::kNominal ? "nominal" : "ordinal";
 }
 
 /// How far the people who judged the same things of one kind agree. A person's second look at a
 /// question is no second person; experts see only what others could not decide. Which of two
-/// candidates is named first means nothing, so an order counts in both directions: where the first
-/// is mostly the better one, alpha would otherwise be near 0 however well people agree.
-std::optional<Agreement> agreement_of(const Answers& answers, const std::string& kind) {
-  std::unordered_map<uint64_t, size_t> number_of;
-  std::vector<JudgedUnit> units;
+/// candidates is named first means nothing, so an order is turned round by a bit of its hash: where
+/// the first is mostly the better one, alpha would otherwise be near 0 however well people agree.
+quality::Alpha agreement_of(const Answers& answers, const std::string& kind, int resamples) {
+  const bool is_order = distance_of(kind) == quality::Distance::kOrdinal;
+  std::unordered_map<uint64_t, int64_t> number_of;
+  std::vector<quality::Coding> codings;
   for (const auto* answer : answers) {
     if (answer->kind != kind || answer->repeat || answer->escalation) continue;
     for (const auto& [unit, value] : answer->values) {
-      const auto [found, fresh] = number_of.try_emplace(unit, units.size());
-      if (fresh) units.push_back({answer->question, {}});
-      units[found->second].values.push_back(value);
+      const auto number = number_of.try_emplace(unit, number_of.size()).first->second;
+      const bool is_turned = is_order && ((unit * 0x9e3779b97f4a7c15ULL) >> 63) != 0;
+      codings.push_back({number, is_turned ? -value : value});
     }
   }
-  const auto distance = distance_of(kind);
-  if (distance != Distance::kOrdinal) return krippendorff_alpha(units, distance);
-  const size_t count = units.size();
-  for (size_t i = 0; i < count; ++i) {
-    JudgedUnit mirrored = units[i];
-    for (float& value : mirrored.values) value = -value;
-    units.push_back(std::move(mirrored));
-  }
-  auto agreement = krippendorff_alpha(units, distance);
-  if (agreement) agreement->values /= 2;
-  return agreement;
+  return quality::krippendorff_alpha(codings, distance_of(kind), resamples);
 }
 
 Json agreement_json(const Answers& answers) {
@@ -113,15 +105,15 @@ Json agreement_json(const Answers& answers) {
   }
   Json list = Json::array();
   for (const auto& kind : kinds) {
-    const auto agreement = agreement_of(answers, kind);
-    if (!agreement) continue;
+    const auto alpha = agreement_of(answers, kind, kResamples);
+    if (!std::isfinite(alpha.value)) continue;
     list.push_back({{"kind", kind},
                     {"distance", distance_name(distance_of(kind))},
-                    {"alpha", agreement->alpha},
-                    {"low", agreement->low},
-                    {"high", agreement->high},
-                    {"questions", agreement->questions},
-                    {"answers", agreement->values}});
+                    {"alpha", alpha.value},
+                    {"low", alpha.interval.low},
+                    {"high", alpha.interval.high},
+                    {"questions", alpha.units},
+                    {"answers", alpha.codings}});
   }
   return list;
 }
@@ -135,8 +127,8 @@ Json day_alpha(const Answers& answers) {
       std::max_element(counts.begin(), counts.end(),
                        [](const auto& a, const auto& b) { return a.second < b.second; });
   if (most == counts.end()) return nullptr;
-  const auto agreement = agreement_of(answers, most->first);
-  return agreement && agreement->questions >= kLeastQuestions ? Json(agreement->alpha) : Json();
+  const auto alpha = agreement_of(answers, most->first, 0);
+  return alpha.units >= kLeastQuestions && std::isfinite(alpha.value) ? Json(alpha.value) : Json();
 }
 
 Json hours_json(const Answers& answers, int64_t now_us) {
