@@ -3,8 +3,21 @@
 #include "engine/tokenizer/pattern.h"
 #include "engine/tokenizer/pretokenizer.h"
 #include "engine/tokenizer/regex_syntax.h"
+#include "engine/tokenizer/unicode_tables.h"
 
 namespace hone::engine {
+namespace {
+
+std::string punctuation() { return "[" + class_of(kPunctuation, kPunctuationSize) + "]"; }
+
+// For the inside of a class: is_word_character() of utf8.h. "Whitespace" is of Rust's regular
+// expressions, the other patterns of Oniguruma's.
+std::string rust_word() {
+  return "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"
+         "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}\\x{200C}\\x{200D}";
+}
+
+}  // namespace
 
 const char kGpt2Pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -63,13 +76,14 @@ void PreTokenizer::add(const JsonField& field, int depth) {
     add_metaspace(field);
   } else if (type == "Digits") {
     const bool individual = field.boolean_or("individual_digits", false);
-    add_split("\\p{N}", individual ? Behavior::kIsolated : Behavior::kContiguous, field);
+    add_split("[" + class_of(kNumbers, kNumbersSize) + "]",
+              individual ? Behavior::kIsolated : Behavior::kContiguous, field);
   } else if (type == "Punctuation") {
     const bool named = field.has("behavior");
-    add_split("[!-/:-@\\[-`{-~\\p{P}]",
-              named ? parse_behavior(field.at("behavior")) : Behavior::kIsolated, field);
+    add_split(punctuation(), named ? parse_behavior(field.at("behavior")) : Behavior::kIsolated,
+              field);
   } else if (type == "Whitespace") {
-    add_split("\\w+|[^\\w\\s]+", Behavior::kRemoved, field);
+    add_split("[" + rust_word() + "]+|[^" + rust_word() + "\\s]+", Behavior::kRemoved, field);
     std::get<SplitStep>(steps_.back()).invert = true;
   } else if (type == "WhitespaceSplit") {
     add_split("\\s", Behavior::kRemoved, field);
@@ -77,10 +91,16 @@ void PreTokenizer::add(const JsonField& field, int depth) {
     const std::string& delimiter = field.at("delimiter").text();
     if (delimiter.empty()) field.at("delimiter").fail("a character");
     add_split(escaped_pattern(delimiter), Behavior::kRemoved, field);
+  } else if (type == "BertPreTokenizer") {
+    add_split("\\s", Behavior::kRemoved, field);
+    add_split(punctuation(), Behavior::kIsolated, field);
+  } else if (type == "FixedLength") {
+    const int64_t length = field.has("length") ? field.at("length").integer(1, 1000) : 5;
+    add_split("(?s:.{1," + std::to_string(length) + "})", Behavior::kIsolated, field);
   } else {
     field.at("type").fail(
         "ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit, "
-        "CharDelimiterSplit or Sequence");
+        "CharDelimiterSplit, BertPreTokenizer, FixedLength or Sequence");
   }
 }
 

@@ -1,15 +1,20 @@
 #include "engine/tokenizer/regex_syntax.h"
 
+#include <utility>
+
 #include "data/error.h"
 #include "engine/tokenizer/unicode_additions.h"
+#include "engine/tokenizer/unicode_tables.h"
 
 namespace hone::engine {
 namespace {
 
 using data::InputError;
 
-// For the inside of a class: the property, and what its table lacks.
+// For the inside of a class: the property, and what its table lacks; unassigned codes are those
+// that no table of PCRE2 has yet.
 std::string property(std::string_view category) {
+  if (category == "C" || category == "Cn") return class_of_category(category, false);
   return "\\p{" + std::string(category) + "}" + unicode_additions(category);
 }
 
@@ -20,6 +25,23 @@ std::string word() {
          "\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}"
          "\\x{1F170}-\\x{1F189}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
 }
+
+// For the inside of a class: characters of a script that Unicode 15 and 16 added.
+std::string script_additions(std::string_view script) {
+  constexpr std::pair<std::string_view, std::string_view> kAdditions[] = {
+      {"Arabic", "\\x{897}\\x{10EC2}-\\x{10EC4}\\x{10EFC}-\\x{10EFF}"},
+      {"Cyrillic", "\\x{1C89}\\x{1C8A}\\x{1E030}-\\x{1E06D}\\x{1E08F}"},
+      {"Han", "\\x{2EBF0}-\\x{2EE5D}\\x{31350}-\\x{323AF}"},
+      {"Kannada", "\\x{CF3}"},
+      {"Lao", "\\x{ECE}"},
+      {"Latin", "\\x{A7CB}-\\x{A7CD}\\x{A7DA}-\\x{A7DC}\\x{1DF25}-\\x{1DF2A}"}};
+  for (const auto& [name, additions] : kAdditions) {
+    if (name == script) return std::string(additions);
+  }
+  return "";
+}
+
+constexpr char kSpace[] = "\\t-\\r \\x{85}\\p{Z}";
 
 class Rewriter {
  public:
@@ -49,7 +71,7 @@ class Rewriter {
     if (in_class_) {
       const size_t end = in_.find(":]", at_);
       if (in_.substr(at_, 2) != "[:" || end == std::string_view::npos) refuse("class in a class");
-      out_ += in_.substr(at_, end + 2 - at_);  // [:alpha:]
+      put_named_class(in_.substr(at_ + 2, end - at_ - 2));
       at_ = end + 2;
       return;
     }
@@ -59,6 +81,17 @@ class Rewriter {
     if (at_ < in_.size() && in_[at_] == ']') {
       out_ += "\\]";
       ++at_;
+    }
+  }
+
+  // [:name:] inside a class, those that can be spelled out.
+  void put_named_class(std::string_view name) {
+    if (name == "space") {
+      out_ += kSpace;
+    } else if (name == "digit") {
+      out_ += property("Nd");
+    } else {
+      refuse("[:" + std::string(name) + ":]");
     }
   }
 
@@ -78,7 +111,7 @@ class Rewriter {
     switch (letter) {
       case 's':
       case 'S':
-        return put_set("\\t-\\r \\x{85}\\p{Z}", letter == 'S');
+        return put_set(kSpace, letter == 'S');
       case 'w':
       case 'W':
         return put_set(word(), letter == 'W');
@@ -112,10 +145,12 @@ class Rewriter {
       name.remove_prefix(1);
       complement = !complement;
     }
-    // Blocks, scripts and the like pass as they are.
-    const bool category = !name.empty() && name.size() <= 2;
-    if (!category || (complement && in_class_)) {
-      out_ += std::string(complement ? "\\P{" : "\\p{") + std::string(name) + "}";
+    // Beside the categories there are scripts: those of the character itself.
+    if (name.size() > 2) {
+      if (name == "Common" || (complement && in_class_)) refuse("\\p{" + std::string(name) + "}");
+      put_set("\\p{sc:" + std::string(name) + "}" + script_additions(name), complement);
+    } else if (complement && in_class_) {
+      out_ += class_of_category(name, true);
     } else {
       put_set(property(name), complement);
     }

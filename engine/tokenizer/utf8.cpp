@@ -1,9 +1,9 @@
 #include "engine/tokenizer/utf8.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <cstdint>
+
+#include "engine/tokenizer/unicode_tables.h"
 
 namespace hone::engine {
 namespace {
@@ -101,25 +101,12 @@ bool is_white_space(char32_t code) {
 }
 
 bool is_word_character(char32_t code) {
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-      return true;
-    default:
-      // Circled and squared letters are symbols with the property Alphabetic.
-      return (code >= 0x24B6 && code <= 0x24E9) || (code >= 0x1F130 && code <= 0x1F149) ||
-             (code >= 0x1F150 && code <= 0x1F169) || (code >= 0x1F170 && code <= 0x1F189) ||
-             code == 0x200C || code == 0x200D;
-  }
+  const std::string_view category = general_category(code);
+  // Circled and squared letters are symbols with the property Alphabetic.
+  return category[0] == 'L' || category[0] == 'M' || category == "Nd" || category == "Nl" ||
+         category == "Pc" || (code >= 0x24B6 && code <= 0x24E9) ||
+         (code >= 0x1F130 && code <= 0x1F149) || (code >= 0x1F150 && code <= 0x1F169) ||
+         (code >= 0x1F170 && code <= 0x1F189) || code == 0x200C || code == 0x200D;
 }
 
 }  // namespace hone::engine

@@ -34,7 +34,7 @@ size_t utf8_incomplete_tail(std::string_view bytes);
 /// Unicode's White_Space.
 bool is_white_space(char32_t code);
 
-/// What regular expressions call \w: letters, marks, decimal digits, connectors, joiners.
+/// What Rust's regular expressions call \w: letters, marks, decimal digits, connectors, joiners.
 bool is_word_character(char32_t code);
 
 }  // namespace hone::engine
