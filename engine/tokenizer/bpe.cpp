@@ -34,9 +34,18 @@ void Bpe::append_symbols(std::string_view text, std::vector<int32_t>& symbols) c
     }
     return id;
   };
+  const bool decorated = !continuing_prefix_.empty() || !word_suffix_.empty();
+  std::string decorated_character;
   for (size_t at = 0; at < text.size();) {
-    const std::string_view character = text.substr(at, utf8_size(text[at]));
+    std::string_view character = text.substr(at, utf8_size(text[at]));
+    const bool is_first = at == 0;
     at += character.size();
+    if (decorated) {
+      decorated_character = is_first ? "" : continuing_prefix_;
+      decorated_character += character;
+      if (at == text.size()) decorated_character += word_suffix_;
+      character = decorated_character;
+    }
     if (const int32_t id = vocabulary_.id_of(character); id >= 0) {
       if (std::exchange(waiting, false)) symbols.push_back(unknown_id());
       symbols.push_back(id);
@@ -113,7 +122,8 @@ void Bpe::merge_long(BpeScratch& scratch) const {
 void Bpe::encode_unseen(std::string_view word, bool bytes, BpeScratch& scratch,
                         std::vector<int32_t>& ids) const {
   constexpr size_t kShortWord = 48;  // symbols; measured: the queue wins from about 60
-  const bool direct = bytes && has_all_byte_characters_;
+  const bool direct =
+      bytes && has_all_byte_characters_ && continuing_prefix_.empty() && word_suffix_.empty();
   if (bytes && (!direct || ignore_merges_)) {
     scratch.text.clear();
     append_byte_level(scratch.text, word);

@@ -29,7 +29,7 @@ struct BpeScratch {
 class Bpe {
  public:
   /// Throws data::InputError naming the field: another model type, ids twice, merges of unknown
-  /// tokens, dropout, prefixes and suffixes of subwords.
+  /// tokens, dropout.
   static Bpe parse(const JsonField& field);
 
   /// Appends the ids of a word (valid UTF-8, not empty). `bytes`: the word's bytes stand for their
@@ -53,6 +53,8 @@ class Bpe {
   MergeTable merges_;
   std::string where_;
   std::string unknown_token_;
+  std::string continuing_prefix_;  // of every character of a word but its first
+  std::string word_suffix_;        // of its last character
   bool fuse_unknown_ = false, ignore_merges_ = false;
   bool has_byte_fallback_ = false, has_all_byte_characters_ = true;
   std::array<int32_t, 256> byte_character_{};  // id of the character that stands for the byte

@@ -25,10 +25,6 @@ bool parse_merge(const nlohmann::json& value, Pair& merge) {
   return true;
 }
 
-void refuse_unless_empty(const JsonField& model, const char* key) {
-  if (model.has(key) && !model.at(key).text().empty()) model.at(key).fail("null or \"\"");
-}
-
 }  // namespace
 
 void Bpe::parse_merges(const JsonField& field) {
@@ -41,7 +37,10 @@ void Bpe::parse_merges(const JsonField& field) {
     Pair merge;
     if (!parse_merge(value, merge)) field.at(i).fail("[\"a\", \"b\"] or \"a b\"");
     const auto& [left, right] = merge;
-    joined.assign(left).append(right);
+    if (!right.starts_with(continuing_prefix_)) {
+      field.at(i).fail("a second token that begins with the continuing_subword_prefix");
+    }
+    joined.assign(left).append(right.substr(continuing_prefix_.size()));
     const int32_t left_id = vocabulary_.id_of(left), right_id = vocabulary_.id_of(right);
     const int32_t joined_id = vocabulary_.id_of(joined);
     if (left_id < 0 || right_id < 0 || joined_id < 0) {
@@ -52,14 +51,12 @@ void Bpe::parse_merges(const JsonField& field) {
 }
 
 Bpe Bpe::parse(const JsonField& field) {
-  // The oldest files have no type.
-  if (field.text_or("type", "BPE") != "BPE") field.at("type").fail("BPE");
-  refuse_unless_empty(field, "continuing_subword_prefix");
-  refuse_unless_empty(field, "end_of_word_suffix");
   if (field.has("dropout") && field.at("dropout").value() != 0.0) {
     field.at("dropout").fail("null or 0");
   }
   Bpe bpe;
+  bpe.continuing_prefix_ = field.text_or("continuing_subword_prefix", "");
+  bpe.word_suffix_ = field.text_or("end_of_word_suffix", "");
   bpe.where_ = field.where();
   const JsonField vocab = field.at("vocab");
   vocab.require_object();
@@ -78,10 +75,8 @@ Bpe Bpe::parse(const JsonField& field) {
   bpe.fuse_unknown_ = field.boolean_or("fuse_unk", false);
   bpe.ignore_merges_ = field.boolean_or("ignore_merges", false);
   bpe.has_byte_fallback_ = field.boolean_or("byte_fallback", false);
+  bpe.byte_fallback_ = byte_fallback_ids(bpe.vocabulary_);
   for (unsigned byte = 0; byte < 256; ++byte) {
-    constexpr char kHex[] = "0123456789ABCDEF";
-    const std::string name = {'<', '0', 'x', kHex[byte >> 4], kHex[byte & 15], '>'};
-    bpe.byte_fallback_[byte] = bpe.vocabulary_.id_of(name);
     std::string character;
     utf8_append(character, byte_level_character(static_cast<unsigned char>(byte)));
     bpe.byte_character_[byte] = bpe.vocabulary_.id_of(character);

@@ -58,4 +58,13 @@ void append_token_bytes(std::string& bytes, std::string_view token) {
   }
 }
 
+std::array<int32_t, 256> byte_fallback_ids(const Vocabulary& vocabulary) {
+  std::array<int32_t, 256> ids{};
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    constexpr char kHex[] = "0123456789ABCDEF";
+    ids[byte] = vocabulary.id_of(std::string{'<', '0', 'x', kHex[byte >> 4], kHex[byte & 15], '>'});
+  }
+  return ids;
+}
+
 }  // namespace hone::engine

@@ -1,9 +1,11 @@
 #include "engine/tokenizer/decoder.h"
 
 #include <memory>
+#include <utility>
 
 #include "engine/tokenizer/byte_level.h"
 #include "engine/tokenizer/pattern.h"
+#include "engine/tokenizer/regex_syntax.h"
 #include "engine/tokenizer/utf8.h"
 
 namespace hone::engine {
@@ -74,6 +76,37 @@ void decode_metaspace(Tokens& tokens, const std::string& replacement, bool prepe
   }
 }
 
+// The suffix that ends a word becomes the space behind it, but for the last token's.
+void decode_word_suffix(Tokens& tokens, const Regex& suffix) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    tokens[i] = replaced(tokens[i], suffix, i + 1 < tokens.size() ? " " : "");
+  }
+}
+
+// What English writes without a space, as tokenizers of words leave it.
+void join_english(std::string& text) {
+  constexpr std::pair<std::string_view, std::string_view> kRules[] = {
+      {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  for (const auto& [from, to] : kRules) {
+    for (size_t at = 0; (at = text.find(from, at)) != text.npos; at += to.size()) {
+      text.replace(at, from.size(), to);
+    }
+  }
+}
+
+void decode_word_piece(Tokens& tokens, const std::string& prefix, bool cleanup) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (i > 0 && tokens[i].starts_with(prefix)) {
+      tokens[i].erase(0, prefix.size());
+    } else if (i > 0) {
+      tokens[i].insert(0, 1, ' ');
+    }
+    if (cleanup) join_english(tokens[i]);
+  }
+}
+
 }  // namespace
 
 int fallback_byte(std::string_view token) {
@@ -128,8 +161,20 @@ void Decoder::add(const JsonField& field, int depth) {
     steps_.push_back([replacement, prepended](Tokens& tokens) {
       decode_metaspace(tokens, replacement, prepended);
     });
+  } else if (type == "BPEDecoder") {
+    const std::string suffix = field.text_or("suffix", "</w>");
+    if (suffix.empty()) field.at("suffix").fail("a suffix");
+    auto pattern = std::make_shared<const Regex>(escaped_pattern(suffix), field.where());
+    steps_.push_back([pattern](Tokens& tokens) { decode_word_suffix(tokens, *pattern); });
+  } else if (type == "WordPiece") {
+    steps_.push_back([prefix = field.text_or("prefix", "##"),
+                      cleanup = field.boolean_or("cleanup", true)](Tokens& tokens) {
+      decode_word_piece(tokens, prefix, cleanup);
+    });
   } else {
-    field.at("type").fail("ByteLevel, ByteFallback, Fuse, Strip, Replace, Metaspace or Sequence");
+    field.at("type").fail(
+        "ByteLevel, ByteFallback, Fuse, Strip, Replace, Metaspace, BPEDecoder, WordPiece or "
+        "Sequence");
   }
   if (type != "Sequence") byte_level_ = false;
 }

@@ -24,7 +24,7 @@ Tokenizer::Impl::Impl(std::string text, const JsonField& root)
     : json(std::move(text)),
       normalizer(Normalizer::parse(optional_field(root, "normalizer"))),
       pre_tokenizer(PreTokenizer::parse(optional_field(root, "pre_tokenizer"))),
-      model(Bpe::parse(root.at("model"))),
+      model(TokenModel::parse(root.at("model"))),
       added(parse_added_tokens(optional_field(root, "added_tokens"))),
       raw_finder(added, /*normalized=*/false, normalizer),
       normalized_finder(added, /*normalized=*/true, normalizer),
@@ -91,7 +91,7 @@ void Tokenizer::Impl::encode_part(std::string_view text, bool first, Scratch& sc
     const std::string_view view = words;
     for (const Piece& piece : scratch.pieces) {
       model.encode(view.substr(piece.begin, piece.end - piece.begin), pre_tokenizer.bytes(),
-                   scratch.bpe, ids);
+                   scratch.model, ids);
     }
   }
 }

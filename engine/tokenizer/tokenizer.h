@@ -1,6 +1,6 @@
 #pragma once
 
-// tokenizer.json in and out: byte-level BPE and sentencepiece-like BPE with byte fallback.
+// tokenizer.json in and out: byte-level BPE, sentencepiece-like BPE with byte fallback, Unigram.
 
 #include <cstdint>
 #include <filesystem>

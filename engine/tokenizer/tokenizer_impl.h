@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "engine/tokenizer/added_tokens.h"
-#include "engine/tokenizer/bpe.h"
 #include "engine/tokenizer/decoder.h"
+#include "engine/tokenizer/model.h"
 #include "engine/tokenizer/normalizer.h"
 #include "engine/tokenizer/post_processor.h"
 #include "engine/tokenizer/pretokenizer.h"
@@ -22,7 +22,7 @@ namespace hone::engine {
 struct Tokenizer::Impl {
   /// Buffers and word cache of one call; calls take turns with them.
   struct Scratch {
-    BpeScratch bpe;
+    ModelScratch model;
     std::vector<AddedTokenFinder::Part> parts, normalized_parts;
     std::vector<Piece> pieces;
   };
@@ -41,7 +41,7 @@ struct Tokenizer::Impl {
   std::string json;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  Bpe model;
+  TokenModel model;
   std::vector<AddedToken> added;
   std::unordered_map<int32_t, AddedToken> added_by_id;
   std::unordered_map<std::string, int32_t> added_by_content;

@@ -160,12 +160,37 @@ TEST(TokenizerTest, EncodesFromManyThreads) {
   EXPECT_EQ(wrong, std::vector<int>(4));
 }
 
+// Viterbi by hand: "abc" as ab + c (-3) beats a + b + c (-6) and a + bc (-4); equal scores keep the
+// path that was found first, the one whose last token is longest.
+TEST(TokenizerTest, SegmentsByProbability) {
+  json file = json::parse(R"({"added_tokens": [], "model": {"type": "Unigram", "unk_id": 0, "vocab":
+    [["<unk>", 0], ["a", -2], ["b", -2], ["c", -2], ["ab", -1], ["bc", -2], ["d", -3.5],
+     ["cd", -4.5], ["<0xC3>", -9], ["<0xA9>", -9]]}})");
+  const Tokenizer tokenizer = Tokenizer::parse(file.dump(), "unigram");
+  EXPECT_EQ(tokenizer.encode("abc", false), (Ids{4, 3}));
+  EXPECT_EQ(tokenizer.encode("abcd", false), (Ids{4, 7}));
+  EXPECT_EQ(tokenizer.encode("a\u00e9\u00e8\u4f60b", false), (Ids{1, 0, 2}));  // one unknown
+  EXPECT_EQ(tokenizer.decode({4, 3}, false), "ab c");
+  file["model"]["byte_fallback"] = true;
+  const Tokenizer fallback = Tokenizer::parse(file.dump(), "unigram");
+  EXPECT_EQ(fallback.encode("a\u00e9b", false), (Ids{1, 8, 9, 2}));
+  EXPECT_EQ(fallback.encode("a\u00e9\u00e8b", false), (Ids{1, 0, 2}));  // not all bytes known
+  file["model"]["unk_id"] = nullptr;
+  EXPECT_THROW(Tokenizer::parse(file.dump(), "unigram").encode("z", false), data::InputError);
+}
+
 // Each patch is merged into a model that is fine; the error names the file and the field.
 TEST(TokenizerTest, RefusesWhatWouldChangeIds) {
   const std::pair<const char*, const char*> kCases[] = {
-      {"model.type", R"({"model":{"type":"Unigram"}})"},
+      {"model.type", R"({"model":{"type":"WordPiece"}})"},
+      {"model.vocab", R"({"model":{"type":"Unigram"}})"},
+      {"model.vocab[0]", R"({"model":{"type":"Unigram","vocab":[["a"]]}})"},
+      {"model.vocab[1]", R"({"model":{"type":"Unigram","vocab":[["a",-1],["b","c"]]}})"},
+      {"\"a\"", R"({"model":{"type":"Unigram","vocab":[["a",-1],["a",-2]]}})"},
+      {"model.unk_id", R"({"model":{"type":"Unigram","vocab":[["a",-1]],"unk_id":1}})"},
       {"model.dropout", R"({"model":{"dropout":0.1}})"},
-      {"model.end_of_word_suffix", R"({"model":{"end_of_word_suffix":"</w>"}})"},
+      {"model.end_of_word_suffix", R"({"model":{"end_of_word_suffix":3}})"},
+      {"model.merges[0]", R"({"model":{"continuing_subword_prefix":"##"}})"},
       {"model.byte_fallback", R"({"model":{"byte_fallback":"yes"}})"},
       {"\"zz\"", R"({"model":{"vocab":{"zz":260}}})"},  // the id of "a"
       {"\"zz\"", R"({"model":{"vocab":{"zz":-1}}})"},
@@ -181,7 +206,12 @@ TEST(TokenizerTest, RefusesWhatWouldChangeIds) {
       {"model.merges", R"({"model":{"merges":"a b"}})"},
       {"model", R"({"model":"BPE"})"},
       {"'vocab'", R"({"model":{"vocab":null}})"},
-      {"normalizer.type", R"({"normalizer":{"type":"Precompiled"}})"},
+      {"normalizer.type", R"({"normalizer":{"type":"BertNormalizer"}})"},
+      {"'precompiled_charsmap'", R"({"normalizer":{"type":"Precompiled"}})"},
+      {"precompiled_charsmap",
+       R"({"normalizer":{"type":"Precompiled","precompiled_charsmap":"////"}})"},
+      {"precompiled_charsmap",
+       R"({"normalizer":{"type":"Precompiled","precompiled_charsmap":"AAA?"}})"},
       {"pattern", R"({"normalizer":{"type":"Replace","pattern":{"Regex":"("},"content":""}})"},
       {"pre_tokenizer.type", R"({"pre_tokenizer":{"type":"UnicodeScripts"}})"},
       {"behavior",
