@@ -1,6 +1,7 @@
 // Encoding and decoding of a text with one thread, for each tokenizer.json named:
 //   tokenizer_bench [--benchmark_...] TEXT DIRECTORY...
-// The peer that runs it beside the `tokenizers` package: experiments/bench/peers/tokenizers_speed.py
+// The peer that runs it beside the `tokenizers` package:
+// experiments/bench/peers/tokenizers_speed.py
 
 #include <benchmark/benchmark.h>
 
@@ -74,8 +75,8 @@ int run(int count, char** arguments) {
   const std::string text = data::read_file(arguments[1]);
   for (int i = 2; i < count; ++i) {
     const std::filesystem::path directory = arguments[i];
-    const auto subject = std::make_shared<Subject>(
-        Subject{text, lines_of(text), Tokenizer::load(directory)});
+    const auto subject =
+        std::make_shared<Subject>(Subject{text, lines_of(text), Tokenizer::load(directory)});
     const std::string name = directory.string();
     benchmark::RegisterBenchmark(("encode/" + name).c_str(), encode_whole, subject);
     benchmark::RegisterBenchmark(("encode_lines/" + name).c_str(), encode_lines, subject);
