@@ -24,15 +24,16 @@ ENGINE = {
     "packing": set(),
     "metrics": {"runtime"},
     "tokenizer": {"io"},
+    "chat": {"io", "tokenizer"},
     "models": {"io"},
-    "text": {"models", "packing", "tokenizer"},
+    "text": {"chat", "io", "models", "packing", "tokenizer"},
     "optim": {"models"},
     "generation": {"models", "runtime", "tokenizer"},
     "rollout": {"generation", "models", "packing", "runtime"},
     "trainers": {"generation", "metrics", "models", "optim", "packing", "rollout", "runtime"},
     "config": {"trainers", "generation", "optim", "metrics", "models", "packing"},
     "report": {"io", "runtime", "metrics"},
-    "run": {"config", "generation", "io", "metrics", "models", "packing", "report", "runtime", "text", "tokenizer", "trainers"},
+    "run": {"chat", "config", "generation", "io", "metrics", "models", "packing", "report", "runtime", "text", "tokenizer", "trainers"},
     "collect": {"config", "generation", "metrics", "models", "packing", "run", "runtime", "text", "tokenizer", "trainers"},
     "cli": None,  # everything
 }

@@ -33,7 +33,7 @@ class Texts {
   /// bos, prompt, answer, eos, as the reward model was trained.
   TokenIds tokens(const std::string& prompt, const std::string& answer) {
     if (!codec_) {
-      codec_.emplace(Tokenizer::load(directory_), config_, config_.max_positions);
+      codec_.emplace(TextCodec::load(directory_, config_, config_.max_positions));
     }
     return codec_->text(prompt, answer).tokens;
   }

@@ -45,15 +45,16 @@ TokenIds token_list(const nlohmann::json& object, const std::string& key, const 
 
 const TextCodec& LazyCodec::get() {
   if (!codec_) {
-    codec_.emplace(Tokenizer::load(directory_), config_, std::numeric_limits<int64_t>::max());
+    codec_.emplace(TextCodec::load(directory_, config_, std::numeric_limits<int64_t>::max()));
   }
   return *codec_;
 }
 
 TokenIds LazyCodec::prompt(const std::string& text) {
-  TokenIds ids = get().tokenizer().encode(text, /*add_special=*/false);
-  if (config_.bos_id >= 0) ids.insert(ids.begin(), static_cast<int32_t>(config_.bos_id));
-  return ids;
+  TokenIds result = get().begin(text);
+  const TokenIds ids = get().tokenizer().encode(text, /*add_special=*/false);
+  result.insert(result.end(), ids.begin(), ids.end());
+  return result;
 }
 
 TokenIds LazyCodec::prompt_and_response(const std::string& text, const std::string& response) {

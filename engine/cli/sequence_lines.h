@@ -28,7 +28,7 @@ class LazyCodec {
       : directory_(std::move(directory)), config_(config) {}
   const TextCodec& get();
   bool opened() const { return codec_.has_value(); }
-  /// bos (where the model has one) and the text's tokens, however many.
+  /// What the tokenizer puts before a text (TextCodec::begin) and its tokens, however many.
   TokenIds prompt(const std::string& text);
   /// prompt(p + response) where that begins with the prompt's own tokens, else those and the
   /// response's: as training reads a text (TextCodec::text), without an end token.

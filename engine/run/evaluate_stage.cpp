@@ -59,7 +59,7 @@ void judge_people(Workspace& workspace, PolicyJudge& judge, nlohmann::json& summ
   std::vector<std::string> texts;
   for (const auto& d : workspace.records().demonstrations) {
     if (d.split != data::Split::kTest) continue;
-    texts.push_back(prompt_text(d.prompt, d.prompt_is_messages) + d.completion);
+    texts.push_back(workspace.codec().prompt_text(d.prompt, d.prompt_is_messages) + d.completion);
   }
   if (texts.empty()) return;
   const auto figure = estimate(judge.judge_texts(texts));

@@ -92,7 +92,9 @@ double mean_score_of_demonstrations(Workspace& workspace, CausalLM& model) {
   for (const auto& d : workspace.records().demonstrations) {
     if (d.split != data::Split::kTrain) continue;
     sequences.push_back(
-        workspace.codec().text(prompt_text(d.prompt, d.prompt_is_messages), d.completion).tokens);
+        workspace.codec()
+            .text(workspace.codec().prompt_text(d.prompt, d.prompt_is_messages), d.completion)
+            .tokens);
   }
   if (sequences.empty()) return 0.0;
   const auto scores = score_sequences(model, sequences);

@@ -9,9 +9,9 @@ std::vector<TrainingText> demonstrations_of(Workspace& workspace, data::Split sp
   std::vector<TrainingText> texts;
   for (const auto& demonstration : workspace.records().demonstrations) {
     if (demonstration.split != split) continue;
-    auto text =
-        workspace.codec().text(prompt_text(demonstration.prompt, demonstration.prompt_is_messages),
-                               demonstration.completion);
+    auto text = workspace.codec().text(
+        workspace.codec().prompt_text(demonstration.prompt, demonstration.prompt_is_messages),
+        demonstration.completion);
     if (static_cast<int64_t>(text.tokens.size()) > text.prompt_tokens) {
       texts.push_back(std::move(text));
     }

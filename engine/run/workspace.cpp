@@ -34,7 +34,7 @@ const TextCodec& Workspace::codec() {
   if (!codec_) {
     const auto config_path = run_.pretrain() / "config.json";
     const auto config = ModelConfig::from_json(data::read_file(config_path), config_path.string());
-    codec_.emplace(Tokenizer::load(run_.pretrain()), config, recipe_.data.max_tokens);
+    codec_.emplace(TextCodec::load(run_.pretrain(), config, recipe_.data.max_tokens));
   }
   return *codec_;
 }
@@ -54,7 +54,8 @@ std::vector<int64_t> Workspace::items_of(data::Split split) {
 }
 
 std::pair<std::string, std::string> Workspace::parts(int64_t item) {
-  return prompt_and_answer(records().items[static_cast<size_t>(item)], recipe_.data.prompt_words);
+  return codec().prompt_and_answer(records().items[static_cast<size_t>(item)],
+                                   recipe_.data.prompt_words);
 }
 
 std::string Workspace::whole_text(int64_t item) {
@@ -86,7 +87,8 @@ std::vector<Workspace::Prompt> Workspace::prompts(data::Split split) {
   if (found.empty()) {
     for (const auto& demonstration : records().demonstrations) {
       if (demonstration.split != split) continue;
-      add(demonstration.group, prompt_text(demonstration.prompt, demonstration.prompt_is_messages));
+      add(demonstration.group,
+          codec().prompt_text(demonstration.prompt, demonstration.prompt_is_messages));
     }
   }
   if (found.empty()) {
@@ -99,7 +101,8 @@ std::vector<Workspace::Prompt> Workspace::prompts(data::Split split) {
 
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to) {
   std::filesystem::create_directories(to);
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "chat_template.jinja"}) {
     if (!std::filesystem::exists(from / name)) continue;
     data::write_file_atomically(to / name, data::read_file(from / name));
   }

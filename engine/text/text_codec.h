@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/records.h"
+#include "engine/chat/chat_format.h"
 #include "engine/models/model_config.h"
 #include "engine/packing/packed_batch.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -16,12 +18,30 @@ namespace hone::engine {
 
 class TextCodec {
  public:
-  /// Special ids come from the model's config; a sequence is bos (if any), prompt, answer, eos.
-  /// max_tokens bounds a whole sequence: a prompt loses its beginning, an answer its end (and then
-  /// has no eos).
-  TextCodec(Tokenizer tokenizer, const ModelConfig& config, int64_t max_tokens);
+  /// A sequence is what the tokenizer puts before a text (bos, or nothing), prompt, answer, and the
+  /// config's eos. A conversation of the chat format says itself how it begins, and its answer ends
+  /// with that format's own token. max_tokens bounds a whole sequence: a prompt loses its
+  /// beginning, an answer its end (and then has no eos).
+  TextCodec(Tokenizer tokenizer, const ModelConfig& config, int64_t max_tokens,
+            ChatFormat chat = ChatFormat::named("plain"));
+  /// With the tokenizer and the chat format of a model's directory. A template that is not
+  /// recognised is an error only when messages need it.
+  static TextCodec load(const std::filesystem::path& directory, const ModelConfig& config,
+                        int64_t max_tokens);
 
-  /// Prompt tokens with bos, at most max_tokens - reserve.
+  /// The text of a prompt: messages in the chat format, ending where the assistant begins to speak
+  /// (of a model without a template: "role: content" lines, then "assistant:").
+  std::string prompt_text(const std::string& prompt, bool is_messages) const;
+  /// An item's prompt and answer; an item without prompt gets its first `prompt_words` words as
+  /// one.
+  std::pair<std::string, std::string> prompt_and_answer(const data::Item& item,
+                                                        int64_t prompt_words) const;
+
+  /// What stands before the tokens of a text: what the tokenizer puts there, as transformers has
+  /// it; before an empty text at least the config's bos, from which transformers begins to
+  /// generate.
+  TokenIds begin(const std::string& text) const;
+  /// begin() and the text's tokens, at most max_tokens - reserve.
   TokenIds prompt(const std::string& prompt, int64_t reserve) const;
   /// A whole text, and how many of its tokens are prompt (bos included).
   TrainingText text(const std::string& prompt, const std::string& answer) const;
@@ -34,16 +54,12 @@ class TextCodec {
 
  private:
   Tokenizer tokenizer_;
+  ChatFormat chat_;
+  std::string chat_error_;  // why the template could not be read
   int64_t bos_id_, eos_id_, max_tokens_;
 };
 
-/// What a policy reads as prompt: messages become "role: content" lines ending in "assistant:".
-std::string prompt_text(const std::string& prompt, bool is_messages);
-
 /// The first `words` words of a text, and the rest with its leading space.
 std::pair<std::string, std::string> split_opening(const std::string& text, int64_t words);
-
-/// An item's prompt and answer; an item without prompt gets its first `prompt_words` words as one.
-std::pair<std::string, std::string> prompt_and_answer(const data::Item& item, int64_t prompt_words);
 
 }  // namespace hone::engine

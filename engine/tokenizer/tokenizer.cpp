@@ -96,16 +96,21 @@ void Tokenizer::Impl::encode_part(std::string_view text, bool first, Scratch& sc
   }
 }
 
+std::unique_ptr<Tokenizer::Impl::Scratch> Tokenizer::Impl::take_scratch() const {
+  const std::lock_guard lock(mutex);
+  if (idle.empty()) return std::make_unique<Scratch>();
+  std::unique_ptr<Scratch> scratch = std::move(idle.back());
+  idle.pop_back();
+  return scratch;
+}
+
+void Tokenizer::Impl::give_back(std::unique_ptr<Scratch> scratch) const {
+  const std::lock_guard lock(mutex);
+  idle.push_back(std::move(scratch));
+}
+
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special) const {
-  std::unique_ptr<Impl::Scratch> scratch;
-  {
-    const std::lock_guard lock(impl_->mutex);
-    if (!impl_->idle.empty()) {
-      scratch = std::move(impl_->idle.back());
-      impl_->idle.pop_back();
-    }
-  }
-  if (scratch == nullptr) scratch = std::make_unique<Impl::Scratch>();
+  std::unique_ptr<Impl::Scratch> scratch = impl_->take_scratch();
   std::string repaired;
   if (utf8_valid_prefix(text) != text.size()) {
     repaired = utf8_repaired(text);
@@ -125,10 +130,12 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special) 
     const std::vector<int32_t>& suffix = impl_->post_processor.suffix;
     ids.insert(ids.end(), suffix.begin(), suffix.end());
   }
-  const std::lock_guard lock(impl_->mutex);
-  impl_->idle.push_back(std::move(scratch));
+  impl_->give_back(std::move(scratch));
   return ids;
 }
+
+const std::vector<int32_t>& Tokenizer::prefix() const { return impl_->post_processor.prefix; }
+const std::vector<int32_t>& Tokenizer::suffix() const { return impl_->post_processor.suffix; }
 
 std::string Tokenizer::decode(const std::vector<int32_t>& ids, bool skip_special) const {
   std::vector<std::string> tokens;

@@ -25,6 +25,19 @@ class Tokenizer {
   /// Token ids of valid UTF-8 text (invalid bytes are replaced by U+FFFD first, as `tokenizers`
   /// bindings do). add_special: what the post-processor adds (bos, eos). Thread-safe.
   std::vector<int32_t> encode(std::string_view text, bool add_special) const;
+  /// What encode(add_special) puts before and behind a text.
+  const std::vector<int32_t>& prefix() const;
+  const std::vector<int32_t>& suffix() const;
+
+  /// A run of tokens and the bytes of the text that they stand for.
+  struct Span {
+    size_t text_begin, text_end;  // bytes
+    size_t token_begin, token_end;
+  };
+  /// encode() without special tokens around, and its spans in order: one a token where the decoded
+  /// tokens are the text, byte for byte; else (normalized text) one for all between added tokens.
+  std::vector<int32_t> encode_spans(std::string_view text, std::vector<Span>& spans) const;
+
   /// Valid UTF-8. Ids without a token are left out; skip_special drops special added tokens.
   std::string decode(const std::vector<int32_t>& ids, bool skip_special) const;
 

@@ -31,6 +31,8 @@ struct Tokenizer::Impl {
 
   void encode_part(std::string_view text, bool first, Scratch& scratch,
                    std::vector<int32_t>& ids) const;
+  std::unique_ptr<Scratch> take_scratch() const;
+  void give_back(std::unique_ptr<Scratch> scratch) const;
   /// Empty for an id without a token.
   std::string_view token_of(int64_t id) const;
   bool is_special(int32_t id) const {
