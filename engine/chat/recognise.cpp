@@ -25,12 +25,47 @@ bool contains(const std::string& text, std::string_view part) {
 
 // Jinja's escapes in a string: a template has "\n" both as an escape and as itself.
 std::string with_newlines(const std::string& text) {
-  return std::regex_replace(text, std::regex(R"(\\n)"), "\n");
+  std::string result;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const bool is_escape = text.compare(at, 2, "\\n") == 0;
+    result += is_escape ? '\n' : text[at];
+    at += is_escape ? 1 : 0;
+  }
+  return result;
 }
 
-std::string captured(const std::string& text, const char* pattern, size_t group = 1) {
+// Runs of white space at most this long: the standard library's matcher recurses for each character
+// of a repetition, so its patterns repeat nothing else.
+std::string squeezed(const std::string& text) {
+  constexpr int kLongestRun = 16;
+  std::string result;
+  int run = 0;
+  for (const char c : text) {
+    run = c == ' ' || (c >= '\t' && c <= '\r') ? run + 1 : 0;
+    if (run <= kLongestRun) result += c;
+  }
+  return result;
+}
+
+// What stands behind the first match of `pattern`, up to one of `stops`.
+std::string behind(const std::string& text, const char* pattern, std::string_view stops) {
   std::smatch match;
-  return std::regex_search(text, match, std::regex(pattern)) ? match[group].str() : "";
+  if (!std::regex_search(text, match, std::regex(pattern))) return "";
+  const size_t begin = static_cast<size_t>(match.position(0) + match.length(0));
+  return text.substr(begin, text.find_first_of(stops, begin) - begin);
+}
+
+// The system message that a template has between its marks.
+std::string literal_system(const std::string& text) {
+  constexpr std::string_view kOpen = "<|im_start|>system\n", kClose = "<|im_end|>";
+  for (size_t at = 0; (at = text.find(kOpen, at)) != text.npos;) {
+    at += kOpen.size();
+    const size_t end = text.find_first_of("'\"{}<", at);
+    if (end != text.npos && end > at && text.compare(end, kClose.size(), kClose) == 0) {
+      return text.substr(at, end - at);
+    }
+  }
+  return "";
 }
 
 bool matches(const std::string& text, const char* pattern) {
@@ -58,10 +93,9 @@ ChatFormat ChatFormat::recognise_chatml(const std::string& text, const std::stri
   }
   format.has_bos_ = contains(text, "bos_token");
   format.is_opened_by_user_ = contains(plain, "<|im_end|>\n<|im_start|>assistant\n");
-  format.default_system_ = captured(plain, R"(<\|im_start\|>system\n([^'"{}<]+)<\|im_end\|>)");
+  format.default_system_ = literal_system(plain);
   if (format.default_system_.empty()) {
-    format.default_system_ =
-        captured(text, R"rx(set\s+system_message\s*=\s*(['"])([^'"]+)\1)rx", 2);
+    format.default_system_ = behind(text, R"rx(set\s+system_message\s*=\s*['"])rx", "'\"");
   }
   format.is_trimmed_ =
       matches(text, R"rx(content(['"]\])?\)?\s*\|\s*trim|content(['"]\])?\.strip\(\))rx");
@@ -82,10 +116,12 @@ ChatFormat ChatFormat::recognise_llama3(const std::string& text, const std::stri
   format.is_trimmed_ = matches(text, R"rx(content['"]\]\s*\|\s*trim|content\s*\|\s*trim)rx");
   format.is_dated_ = contains(text, "Today Date: ");
   if (format.is_dated_) {
-    format.knowledge_date_ = captured(text, R"((Cutting Knowledge Date: [^\\"'\n]+))");
-    if (!format.knowledge_date_.empty()) format.knowledge_date_ += "\n";
+    format.knowledge_date_ = behind(text, "Cutting Knowledge Date: ", "\\\"'\n");
+    if (!format.knowledge_date_.empty()) {
+      format.knowledge_date_ = "Cutting Knowledge Date: " + format.knowledge_date_ + "\n";
+    }
     if (!contains(text, "strftime_now")) {
-      format.today_ = captured(text, R"rx(date_string\s*=\s*["']([^"']+)["'])rx");
+      format.today_ = behind(text, R"rx(date_string\s*=\s*["'])rx", "\"'");
       if (format.today_.empty()) refuse(where, "llama3 with a date from elsewhere");
     }
   }
@@ -145,9 +181,10 @@ ChatFormat ChatFormat::named(const std::string& name) {
   return format;
 }
 
-ChatFormat ChatFormat::recognise(const std::string& text, const std::string& where) {
-  constexpr size_t kLongest = 200'000;  // the matcher's stack is not endless
-  if (text.size() > kLongest) refuse(where, std::to_string(text.size()) + " bytes");
+ChatFormat ChatFormat::recognise(const std::string& written, const std::string& where) {
+  constexpr size_t kLongest = 200'000;
+  if (written.size() > kLongest) refuse(where, std::to_string(written.size()) + " bytes");
+  const std::string text = squeezed(written);
   if (contains(text, "<|im_start|>") && contains(text, "<|im_end|>")) {
     return recognise_chatml(text, where);
   }

@@ -335,6 +335,35 @@ def test_other_templates_are_refused(template, tmp_path):
 
 
 @needs_hone
+@pytest.mark.slow
+def test_every_template_of_trl_is_right_or_refused(tmp_path):
+    spec = importlib.util.find_spec("trl")
+    folder = pathlib.Path(spec.submodule_search_locations[0]) / "chat_templates" if spec else tmp_path
+    files = sorted(folder.glob("*.jinja"))
+    if not files:
+        pytest.skip("trl's templates are absent")
+    cases = [messages for messages in conversations(random.Random(3), 25)
+             if messages[-1]["role"] == "assistant"]
+    right = []
+    for path in files:
+        model = make_model(tmp_path / path.stem, path.read_text())
+        reference = transformers.AutoTokenizer.from_pretrained(model)
+        expected = [theirs(reference, messages, False) for messages in cases]
+        good = [i for i, ids in enumerate(expected) if isinstance(ids, list)]
+        lines = [{"messages": cases[i]} for i in good]
+        done = subprocess.run([HONE, "tokenize", "--model", model, "--input", "-"],
+                              input="".join(json.dumps(line) + "\n" for line in lines).encode(),
+                              capture_output=True, timeout=60)
+        assert done.returncode in (0, 2), path
+        if done.returncode == 0 and good:
+            ours = [json.loads(line)["tokens"] for line in done.stdout.decode().splitlines()]
+            wrong = [i for i, tokens in zip(good, ours) if tokens != expected[i]]
+            assert not wrong, (path.stem, cases[wrong[0]])
+            right.append(path.stem)
+    assert {"llama3", "llama3_1", "qwen2_5", "qwen3", "qwen3_instruct_2507"} <= set(right), right
+
+
+@needs_hone
 def test_bad_messages_are_named(tmp_path):
     model = make_model(tmp_path / "model", CHATML)
     for messages in ([], "hi", [3], [{"role": "user"}], [{"content": "a"}],
