@@ -17,8 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                "content": "<think>\n</think>b\n"}])";
     if (zero != std::string::npos) messages = input.substr(zero + 1);
     const nlohmann::json document = parse_json(messages, "messages");
-    const ChatText text =
-        format.render(parse_chat_messages(JsonField(document, "messages")), true);
+    const ChatText text = format.render(parse_chat_messages(JsonField(document, "messages")), true);
     for (const ChatText::Range& range : text.assistant) {
       if (range.begin > range.end || range.end > text.text.size()) __builtin_trap();
     }
