@@ -485,6 +485,7 @@ def test_a_link_works_once_and_managers_invite_and_revoke(hone, desktop, tmp_pat
         page.until(lambda: "for managers" in page.text(".problem"), "that it is for managers")
 
         page.join(server.owner_link)
+        assert page.js("return [...document.querySelectorAll('#top a')].map((each) => each.hidden || each.pathname)") == ["/manage"]
         page.open(server.url + "/manage")
         page.until(lambda: page.exists("#gold") and page.exists(".people tbody tr"), "the page")
         assert page.js("return ['queue', 'rate', 'agreement', 'gold', 'position', 'repeats', 'drift', 'outcomes'].filter((id) => !document.getElementById(id))") == []

@@ -66,7 +66,7 @@ class App {
     this.bar = h("div", { class: "progress", hidden: true }, h("div", { class: "done" }));
     this.top = h("header", { id: "top" },
       h("span", { class: "mark", "aria-hidden": "true" }, "Hone"), this.title,
-      h("span", { class: "space" }), this.sync, this.count,
+      h("span", { class: "space" }), this.sync, this.manageLink = h("a", { href: "/manage", class: "plain", hidden: true }), this.count,
       this.guideButton = h("button", { type: "button", class: "plain icon", on: { click: () => this.guide.toggle() } }, "?"),
       this.settingsButton = h("button", { type: "button", class: "plain icon", on: { click: () => this.settings() } }, "⚙"),
       this.bar);
@@ -79,6 +79,8 @@ class App {
     this.settingsButton.setAttribute("aria-label", t("settings"));
     this.settingsButton.title = t("settings");
     this.top.setAttribute("aria-label", t("page_header"));
+    this.manageLink.textContent = t("manage");
+    this.manageLink.hidden = !["manager", "owner"].includes(this.me?.role);
     for (const node of [this.guideButton, this.count]) node.hidden = !this.work;
   }
 
