@@ -42,6 +42,8 @@ def model(tmp_path_factory):
     tokenizer.train_from_iterator(TEXTS, tokenizers.trainers.BpeTrainer(
         vocab_size=300, special_tokens=["<pad>", "<bos>", "<eos>"], show_progress=False,
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", 1)])
     tokenizer.save(str(directory / "tokenizer.json"))
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
@@ -62,7 +64,8 @@ def judged(directory, sequences):
 
 
 def tokens_of(directory, text, limit=64):
-    ids = tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json")).encode(text).ids
+    ids = tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json")).encode(
+        text, add_special_tokens=False).ids
     return [1, *ids, 2] if len(ids) + 2 <= limit else [1, *ids[:limit - 2]]
 
 
