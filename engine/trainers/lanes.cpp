@@ -8,14 +8,16 @@
 #include <mutex>
 #include <thread>
 
+#include "kernels/threads.h"
+
 namespace hone::engine {
 
 struct Lanes::Workers {
   explicit Workers(int threads_each) {
     for (auto& thread : threads) {
       thread = std::thread([this, threads_each] {
-        at::get_num_threads();  // a thread's first look at its setting resets it: look, then set
-        at::set_num_threads(threads_each);
+        at::internal::lazy_init_num_threads();  // parallel loops of this library
+        kernels::set_thread_count(threads_each);
         work();
       });
     }

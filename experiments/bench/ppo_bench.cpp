@@ -4,7 +4,7 @@
 //   HONE_BENCH_MODEL=../shared/data/stories260k/hf ppo_bench
 //
 // 64 prompts x (16 + 64) tokens, 4 epochs, one minibatch an epoch
-// (HONE_BENCH_{PROMPTS,PROMPT_TOKENS, NEW_TOKENS,EPOCHS,MINIBATCHES} change them). Counters:
+// (HONE_BENCH_{PROMPTS,PROMPT_TOKENS,NEW_TOKENS,EPOCHS,MINIBATCHES,MICRO_TOKENS} change them). Counters:
 // seconds of rollout, scoring and update.
 
 #include <benchmark/benchmark.h>
@@ -57,6 +57,7 @@ void BM_ppo_iteration(benchmark::State& state) {
   options.prompts_per_iteration = static_cast<int64_t>(problem.prompts.size());
   options.epochs = size_of("EPOCHS", 4);
   options.minibatches = size_of("MINIBATCHES", 1);
+  options.micro_tokens = size_of("MICRO_TOKENS", 0);
   options.max_new_tokens = size_of("NEW_TOKENS", 64);
   options.kl_coef = 0.05;
   options.value_clip = 0.2;

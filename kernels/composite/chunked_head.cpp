@@ -13,6 +13,7 @@
 
 #include "kernels/bfloat16.h"
 #include "kernels/checks.h"
+#include "kernels/threads.h"
 
 namespace hone::kernels {
 namespace {
@@ -43,14 +44,14 @@ int64_t head_block_rows(int64_t chunk_rows, int64_t vocabulary) {
 }
 
 /// visit(begin, count) over blocks of [0, size). On the CPU the blocks run in parallel with one
-/// thread each, always inside a parallel region: there the GEMM library does not split a sum over
-/// threads, so that results do not depend on their number.
+/// thread each, and one for the GEMM library, so that results do not depend on their number.
 template <typename Visit>
 void for_blocks(bool parallel, int64_t size, int64_t block, const Visit& visit) {
   if (!parallel) return visit(int64_t{0}, size);
   const int64_t blocks = (size + block - 1) / block;
   at::parallel_for(0, std::max<int64_t>(blocks, 2), 1, [&](int64_t first, int64_t last) {
-    at::AutoDispatchBelowADInplaceOrView below;  // worker threads do not inherit it
+    const at::AutoDispatchBelowADInplaceOrView below;  // worker threads do not inherit it
+    const OneGemmThread one;
     for (int64_t b = first; b < std::min(last, blocks); ++b) {
       visit(b * block, std::min(block, size - b * block));
     }
