@@ -9,6 +9,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.
 #include "hwy/highway.h"
+#include "kernels/cpu/attention_narrow-inl.h"
 #include "kernels/cpu/attention_tiles-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -58,6 +59,10 @@ void backward_item(const AttentionTask<T>& task, int64_t sequence, int64_t kv_he
   const AttentionShape& s = task.shape;
   const int64_t begin = task.cu[sequence], length = task.cu[sequence + 1] - begin;
   if (length == 0) return;
+#if HWY_TARGET != HWY_SCALAR
+  if (s.head_dim == 8) return narrow_backward<8>(task, sequence, kv_head, scratch);
+  if (s.head_dim == 16) return narrow_backward<16>(task, sequence, kv_head, scratch);
+#endif
   const int64_t d = s.head_dim, dim = padded_dim<T>(d), tiles = round_up(length, kTile);
   const int64_t key_column = (s.heads + kv_head) * d;
   const int64_t value_column = (s.heads + s.kv_heads + kv_head) * d;

@@ -10,6 +10,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.
 #include "hwy/highway.h"
+#include "kernels/cpu/attention_narrow-inl.h"
 #include "kernels/cpu/attention_tiles-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -59,6 +60,10 @@ void forward_item(const AttentionTask<T>& task, int64_t sequence, int64_t kv_hea
   const AttentionShape& s = task.shape;
   const int64_t begin = task.cu[sequence], length = task.cu[sequence + 1] - begin;
   if (length == 0) return;
+#if HWY_TARGET != HWY_SCALAR
+  if (s.head_dim == 8) return narrow_forward<8>(task, sequence, kv_head, scratch);
+  if (s.head_dim == 16) return narrow_forward<16>(task, sequence, kv_head, scratch);
+#endif
   const int64_t d = s.head_dim, dim = padded_dim<T>(d), tiles = round_up(length, kTile);
   const T* rows = task.qkv + begin * s.width;
   T* key_rows = scratch.room(scratch.key_rows, length * dim);

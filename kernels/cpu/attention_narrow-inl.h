@@ -1,0 +1,359 @@
+// Attention for heads of 8 or 16 elements, which leave most of a vector empty when its lanes are
+// the elements of a head. Here the lanes are queries: a block of L consecutive queries is turned
+// into one vector an element, a key's scores with all of them are one vector, and softmax needs no
+// sums across lanes. Compiled once for each instruction set (Highway's per-target include guard).
+
+#if defined(HONE_KERNELS_CPU_ATTENTION_NARROW_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HONE_KERNELS_CPU_ATTENTION_NARROW_INL_H_
+#undef HONE_KERNELS_CPU_ATTENTION_NARROW_INL_H_
+#else
+#define HONE_KERNELS_CPU_ATTENTION_NARROW_INL_H_
+#endif
+
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/cpu/attention_item.h"
+#include "kernels/cpu/vector_exp-inl.h"
+
+#if HWY_TARGET != HWY_SCALAR  // one lane needs no help
+
+HWY_BEFORE_NAMESPACE();
+namespace hone::kernels::HWY_NAMESPACE {
+
+/// Sizes and addresses of one item; kDim is the head size.
+template <typename T, int kDim>
+struct NarrowHeads {
+  using D = hn::ScalableTag<T>;
+  using V = hn::Vec<D>;
+  static constexpr int64_t kLanes = hn::MaxLanes(D());
+  static constexpr int64_t kKeys = 64;  // whose scores with a block of queries stay in cache
+  static constexpr int kHalf = kDim / 2;
+  using Part = hn::CappedTag<T, 4>;  // vectors along a row
+  static constexpr int kPart = static_cast<int>(hn::MaxLanes(Part()));
+
+  const AttentionTask<T>& task;
+  int64_t kv_head, begin, length;
+
+  NarrowHeads(const AttentionTask<T>& task, int64_t sequence, int64_t kv_head)
+      : task(task),
+        kv_head(kv_head),
+        begin(task.cu[sequence]),
+        length(task.cu[sequence + 1] - begin) {}
+
+  const T* row(int64_t position, int64_t head) const {  // heads count on through keys and values
+    return task.qkv + (begin + position) * task.shape.width + head * kDim;
+  }
+  int64_t key_head() const { return task.shape.heads + kv_head; }
+  int64_t value_head() const { return key_head() + task.shape.kv_heads; }
+  int64_t out_offset(int64_t position, int64_t head) const {
+    return ((begin + position) * task.shape.heads + head) * kDim;
+  }
+
+  /// One head of one row, scaled and rotated to its position (math::rope_rotate on vectors).
+  HWY_INLINE void rotate(const T* from, int64_t position, T scale, T* to) const {
+    turn(from, position, scale, to, [](auto x) { return x; });
+  }
+  HWY_INLINE void rotate_back(const T* from, int64_t position, T scale, T* to) const {
+    turn(from, position, scale, to, [](auto x) { return hn::Neg(x); });
+  }
+  template <typename Sine>
+  HWY_INLINE void turn(const T* from, int64_t position, T scale, T* to, const Sine& sine) const {
+    const Part d;
+    for (int i = 0; i < kHalf; i += kPart) {
+      const auto cos = hn::LoadU(d, task.cos + position * kHalf + i);
+      const auto sin = sine(hn::LoadU(d, task.sin + position * kHalf + i));
+      const auto first = hn::Mul(hn::LoadU(d, from + i), hn::Set(d, scale));
+      const auto second = hn::Mul(hn::LoadU(d, from + i + kHalf), hn::Set(d, scale));
+      hn::StoreU(hn::NegMulAdd(second, sin, hn::Mul(first, cos)), d, to + i);
+      hn::StoreU(hn::MulAdd(first, sin, hn::Mul(second, cos)), d, to + i + kHalf);
+    }
+  }
+
+  /// [rows, columns] to [columns, rows], both multiples of 4.
+  template <int64_t kRows, int64_t kColumns>
+  static HWY_INLINE void transpose(const T* from, T* to) {
+    if constexpr (sizeof(T) == 4) {
+      const hn::FixedTag<T, 4> d;
+      const hn::FixedTag<uint64_t, 2> wide;
+      const auto low = [&](auto a, auto b) {
+        return hn::BitCast(d,
+                           hn::InterleaveLower(wide, hn::BitCast(wide, a), hn::BitCast(wide, b)));
+      };
+      const auto high = [&](auto a, auto b) {
+        return hn::BitCast(d,
+                           hn::InterleaveUpper(wide, hn::BitCast(wide, a), hn::BitCast(wide, b)));
+      };
+      for (int64_t r = 0; r < kRows; r += 4) {
+        for (int64_t c = 0; c < kColumns; c += 4) {
+          const T* block = from + r * kColumns + c;
+          const auto a = hn::Load(d, block), b = hn::Load(d, block + kColumns),
+                     e = hn::Load(d, block + 2 * kColumns), f = hn::Load(d, block + 3 * kColumns);
+          const auto ab = hn::InterleaveLower(d, a, b), ab2 = hn::InterleaveUpper(d, a, b);
+          const auto ef = hn::InterleaveLower(d, e, f), ef2 = hn::InterleaveUpper(d, e, f);
+          T* out = to + c * kRows + r;
+          hn::Store(low(ab, ef), d, out);
+          hn::Store(high(ab, ef), d, out + kRows);
+          hn::Store(low(ab2, ef2), d, out + 2 * kRows);
+          hn::Store(high(ab2, ef2), d, out + 3 * kRows);
+        }
+      }
+    } else {
+      for (int64_t r = 0; r < kRows; ++r) {
+        for (int64_t c = 0; c < kColumns; ++c) to[c * kRows + r] = from[r * kColumns + c];
+      }
+    }
+  }
+  static HWY_INLINE void to_lanes(const T* rows, T* elements) {
+    transpose<kLanes, kDim>(rows, elements);
+  }
+  static HWY_INLINE void to_rows(const T* elements, T* rows) {
+    transpose<kDim, kLanes>(elements, rows);
+  }
+
+  /// {a[i], b[i]} pairs side by side.
+  static HWY_INLINE void interleave(const T* a, const T* b, T* pairs) {
+    const Part d;
+    for (int i = 0; i < kDim; i += kPart) {
+      hn::StoreInterleaved2(hn::LoadU(d, a + i), hn::LoadU(d, b + i), d, pairs + 2 * i);
+    }
+  }
+  static HWY_INLINE T dot_rows(const T* a, const T* b) {
+    const Part d;
+    auto sum = hn::Zero(d);
+    for (int i = 0; i < kDim; i += kPart) {
+      sum = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum);
+    }
+    return hn::GetLane(hn::SumOfLanes(d, sum));
+  }
+
+  static HWY_INLINE V dot(const T* scalars, const V* vectors) {
+    const D d;
+    V sum = hn::Mul(hn::Set(d, scalars[0]), vectors[0]);
+    for (int i = 1; i < kDim; ++i) sum = hn::MulAdd(hn::Set(d, scalars[i]), vectors[i], sum);
+    return sum;
+  }
+
+  /// Lanes of the block at `query` that see `key`.
+  HWY_INLINE hn::Mask<D> visible(int64_t query, int64_t key) const {
+    const D d;
+    const auto position = hn::Iota(d, static_cast<T>(query));
+    const auto seen = hn::Ge(position, hn::Set(d, static_cast<T>(key)));
+    if (task.shape.window == 0) return seen;
+    return hn::And(seen, hn::Lt(position, hn::Set(d, static_cast<T>(key + task.shape.window))));
+  }
+
+  /// visit(key, hidden) over keys [first, last), `hidden` a constant: whether some lane of the
+  /// block at `query` does not see the key.
+  template <typename Visit>
+  HWY_INLINE void for_keys(int64_t query, int64_t first, int64_t last, const Visit& visit) const {
+    const int64_t seen_by_all = task.shape.first_key(query + kLanes - 1);
+    int64_t key = first;
+    for (; key < std::min(last, seen_by_all); ++key) visit(key, std::true_type());
+    for (; key < std::min(last, query + 1); ++key) visit(key, std::false_type());
+    for (; key < last; ++key) visit(key, std::true_type());
+  }
+};
+
+template <int kDim, typename T>
+void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_head,
+                    AttentionScratch<T>& scratch) {
+  using Heads = NarrowHeads<T, kDim>;
+  using V = typename Heads::V;
+  constexpr int64_t kLanes = Heads::kLanes, kKeys = Heads::kKeys;
+  const typename Heads::D d;
+  const Heads heads(task, sequence, kv_head);
+  const AttentionShape& s = task.shape;
+  const int64_t length = heads.length;
+  alignas(64) T rows[kLanes * kDim], elements[kLanes * kDim], scores[kKeys * kLanes], lse[kLanes];
+  T* keys = scratch.room(scratch.key_rows, length * kDim);
+  for (int64_t t = 0; t < length; ++t) {
+    heads.rotate(heads.row(t, heads.key_head()), t, T(1), keys + t * kDim);
+  }
+  for (int64_t head = kv_head * s.group; head < (kv_head + 1) * s.group; ++head) {
+    for (int64_t query = 0; query < length; query += kLanes) {
+      const int64_t queries = std::min(kLanes, length - query);
+      for (int64_t t = 0; t < queries; ++t) {
+        heads.rotate(heads.row(query + t, head), query + t, static_cast<T>(s.scale),
+                     rows + t * kDim);
+      }
+      std::fill(rows + queries * kDim, rows + kLanes * kDim, T(0));
+      Heads::to_lanes(rows, elements);
+      V q[kDim], out[kDim];
+      for (int i = 0; i < kDim; ++i) q[i] = hn::Load(d, elements + i * kLanes);
+      for (int i = 0; i < kDim; ++i) out[i] = hn::Zero(d);
+      // Finite, so that a lane that has seen no key yet stays free of inf - inf.
+      V top = hn::Set(d, T(-1e30)), sum = hn::Zero(d);
+      const int64_t end = query + queries;
+      for (int64_t first = s.first_key(query); first < end; first += kKeys) {
+        const int64_t last = std::min(end, first + kKeys);
+        const V before = top;
+        heads.for_keys(query, first, last, [&](int64_t key, auto hidden) {
+          V score = Heads::dot(keys + key * kDim, q);
+          if constexpr (hidden) {
+            score = hn::IfThenElse(heads.visible(query, key), score, hn::Set(d, T(-2e30)));
+          }
+          hn::Store(score, d, scores + (key - first) * kLanes);
+          top = hn::Max(top, score);
+        });
+        // Online softmax (Milakov & Gimelshein 2018): what is summed already shrinks.
+        const V shrink = exp_below_88(d, hn::Sub(before, top));
+        sum = hn::Mul(sum, shrink);
+        for (int i = 0; i < kDim; ++i) out[i] = hn::Mul(out[i], shrink);
+        for (int64_t key = first; key < last; ++key) {
+          const V p = exp_below_88(d, hn::Sub(hn::Load(d, scores + (key - first) * kLanes), top));
+          const T* value = heads.row(key, heads.value_head());
+          sum = hn::Add(sum, p);
+          for (int i = 0; i < kDim; ++i) out[i] = hn::MulAdd(p, hn::Set(d, value[i]), out[i]);
+        }
+      }
+      const V inverse = hn::Div(hn::Set(d, T(1)), sum);
+      for (int i = 0; i < kDim; ++i) {
+        hn::Store(hn::Mul(out[i], inverse), d, elements + i * kLanes);
+      }
+      hn::Store(hn::Add(top, hn::Log(d, sum)), d, lse);
+      std::copy(lse, lse + queries, task.lse + head * task.tokens + heads.begin + query);
+      Heads::to_rows(elements, rows);
+      for (int64_t t = 0; t < queries; ++t) {
+        std::copy(rows + t * kDim, rows + (t + 1) * kDim,
+                  task.out + heads.out_offset(query + t, head));
+      }
+    }
+  }
+}
+
+/// {a, b} in every pair of lanes.
+template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
+HWY_INLINE hn::Vec<D> pair_in_all_lanes(D d, const hn::TFromD<D>* pair) {
+  const hn::Repartition<uint64_t, D> wide;
+  uint64_t bits;
+  hwy::CopyBytes<8>(pair, &bits);
+  return hn::BitCast(d, hn::Set(wide, bits));
+}
+template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 8>* = nullptr>
+HWY_INLINE hn::Vec<D> pair_in_all_lanes(D d, const hn::TFromD<D>* pair) {
+  return hn::LoadDup128(d, pair);
+}
+
+/// d_pairs [kCount, 2*kDim] += sum over queries of {p, d s} of (key, query) times the query's row
+/// of {d out, query} pairs: the gradients of value and key side by side.
+template <int kDim, int kCount, typename T>
+HWY_INLINE void add_key_gradients(const T* p_ds, const T* query_pairs, int64_t queries,
+                                  T* d_pairs) {
+  const hn::ScalableTag<T> d;
+  constexpr int64_t kLanes = hn::MaxLanes(d);
+  constexpr int kVectors = static_cast<int>(2 * kDim / kLanes);
+  hn::Vec<decltype(d)> sum[kCount][kVectors];
+  for (int k = 0; k < kCount; ++k) {
+    for (int v = 0; v < kVectors; ++v)
+      sum[k][v] = hn::LoadU(d, d_pairs + k * 2 * kDim + v * kLanes);
+  }
+  for (int64_t t = 0; t < queries; ++t, query_pairs += 2 * kDim, p_ds += 2) {
+    hn::Vec<decltype(d)> row[kVectors];
+    for (int v = 0; v < kVectors; ++v) row[v] = hn::Load(d, query_pairs + v * kLanes);
+    for (int k = 0; k < kCount; ++k) {
+      const auto weight = pair_in_all_lanes(d, p_ds + k * 2 * kLanes);
+      for (int v = 0; v < kVectors; ++v) sum[k][v] = hn::MulAdd(weight, row[v], sum[k][v]);
+    }
+  }
+  for (int k = 0; k < kCount; ++k) {
+    for (int v = 0; v < kVectors; ++v)
+      hn::StoreU(sum[k][v], d, d_pairs + k * 2 * kDim + v * kLanes);
+  }
+}
+
+template <int kDim, typename T>
+void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_head,
+                     AttentionScratch<T>& scratch) {
+  using Heads = NarrowHeads<T, kDim>;
+  using V = typename Heads::V;
+  constexpr int64_t kLanes = Heads::kLanes, kKeys = Heads::kKeys;
+  const typename Heads::D d;
+  const Heads heads(task, sequence, kv_head);
+  const AttentionShape& s = task.shape;
+  const int64_t length = heads.length;
+  T* d_qkv = task.d_qkv + heads.begin * s.width;
+  alignas(64) T rows[kLanes * kDim], elements[kLanes * kDim], pairs[kLanes * 2 * kDim];
+  alignas(64) T d_out[kLanes * kDim], p_ds[kKeys * 2 * kLanes], lse[kLanes], delta[kLanes];
+  T* keys = scratch.room(scratch.key_rows, length * kDim);
+  T* d_pairs = scratch.room(scratch.d_key, length * 2 * kDim);
+  for (int64_t t = 0; t < length; ++t) {
+    heads.rotate(heads.row(t, heads.key_head()), t, T(1), keys + t * kDim);
+  }
+  std::fill(d_pairs, d_pairs + length * 2 * kDim, T(0));
+  for (int64_t head = kv_head * s.group; head < (kv_head + 1) * s.group; ++head) {
+    for (int64_t query = 0; query < length; query += kLanes) {
+      const int64_t queries = std::min(kLanes, length - query), end = query + queries;
+      if (queries < kLanes) {
+        std::fill(rows, rows + kLanes * kDim, T(0));
+        std::fill(d_out, d_out + kLanes * kDim, T(0));
+        std::fill(delta, delta + kLanes, T(0));
+        std::fill(lse, lse + kLanes, T(0));
+      }
+      V q[kDim], grad[kDim], d_q[kDim];
+      for (int64_t t = 0; t < queries; ++t) {
+        const int64_t offset = heads.out_offset(query + t, head);
+        T *row = rows + t * kDim, *d_out_row = d_out + t * kDim;
+        std::copy_n(task.grad + offset, kDim, d_out_row);
+        heads.rotate(heads.row(query + t, head), query + t, static_cast<T>(s.scale), row);
+        Heads::interleave(d_out_row, row, pairs + t * 2 * kDim);
+        delta[t] = Heads::dot_rows(d_out_row, task.out + offset);
+        lse[t] = task.lse[head * task.tokens + heads.begin + query + t];
+      }
+      Heads::to_lanes(d_out, elements);
+      for (int i = 0; i < kDim; ++i) grad[i] = hn::Load(d, elements + i * kLanes);
+      Heads::to_lanes(rows, elements);
+      for (int i = 0; i < kDim; ++i) q[i] = hn::Load(d, elements + i * kLanes);
+      for (int i = 0; i < kDim; ++i) d_q[i] = hn::Zero(d);
+      const V v_lse = hn::Load(d, lse), v_delta = hn::Load(d, delta);
+      for (int64_t first = s.first_key(query); first < end; first += kKeys) {
+        const int64_t last = std::min(end, first + kKeys);
+        heads.for_keys(query, first, last, [&](int64_t key, auto hidden) {
+          V score = hn::Sub(Heads::dot(keys + key * kDim, q), v_lse);
+          // Hidden scores may be anything; e^0 of them is masked right after.
+          if constexpr (hidden) score = hn::IfThenElseZero(heads.visible(query, key), score);
+          V p = exp_below_88(d, score);
+          if constexpr (hidden) p = hn::IfThenElseZero(heads.visible(query, key), p);
+          const V d_p = Heads::dot(heads.row(key, heads.value_head()), grad);
+          const V d_score = hn::Mul(p, hn::Sub(d_p, v_delta));
+          for (int i = 0; i < kDim; ++i) {
+            d_q[i] = hn::MulAdd(d_score, hn::Set(d, keys[key * kDim + i]), d_q[i]);
+          }
+          hn::StoreInterleaved2(p, d_score, d, p_ds + (key - first) * 2 * kLanes);
+        });
+        int64_t key = first;
+        for (; key + 4 <= last; key += 4) {  // keys that share a load of the query's row
+          add_key_gradients<kDim, 4>(p_ds + (key - first) * 2 * kLanes, pairs, queries,
+                                     d_pairs + key * 2 * kDim);
+        }
+        for (; key < last; ++key) {
+          add_key_gradients<kDim, 1>(p_ds + (key - first) * 2 * kLanes, pairs, queries,
+                                     d_pairs + key * 2 * kDim);
+        }
+      }
+      for (int i = 0; i < kDim; ++i) hn::Store(d_q[i], d, elements + i * kLanes);
+      Heads::to_rows(elements, rows);
+      for (int64_t t = 0; t < queries; ++t) {
+        heads.rotate_back(rows + t * kDim, query + t, static_cast<T>(s.scale),
+                          d_qkv + (query + t) * s.width + head * kDim);
+      }
+    }
+  }
+  for (int64_t t = 0; t < length; ++t) {
+    const T* pair = d_pairs + t * 2 * kDim;
+    T* d_value = d_qkv + t * s.width + heads.value_head() * kDim;
+    T d_key[kDim];
+    for (int i = 0; i < kDim; ++i) {
+      d_value[i] = pair[2 * i];
+      d_key[i] = pair[2 * i + 1];
+    }
+    heads.rotate_back(d_key, t, T(1), d_qkv + t * s.width + heads.key_head() * kDim);
+  }
+}
+
+}  // namespace hone::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // HWY_SCALAR
+
+#endif  // per-target include guard
