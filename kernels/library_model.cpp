@@ -13,6 +13,9 @@
   "str kl_estimator"
 #define HONE_ATTENTION_TABLES "Tensor cos, Tensor sin, "
 #define HONE_ATTENTION_SHAPE "int heads, int kv_heads, int head_dim, float scale, int window"
+#define HONE_BLOCK_ARGS                                                                        \
+  "Tensor x, Tensor[] weights, Tensor cu_seqlens, " HONE_ATTENTION_TABLES HONE_ATTENTION_SHAPE \
+  ", float eps, bool bfloat16=False"
 
 TORCH_LIBRARY_FRAGMENT(hone, m) {
   m.def("token_logprobs(" HONE_HEAD_ARGS ", float temperature=1.0) -> (Tensor, Tensor)");
@@ -44,6 +47,10 @@ TORCH_LIBRARY_FRAGMENT(hone, m) {
             HONE_ATTENTION_SHAPE ") -> (Tensor, Tensor)");
   m.def("_attention_backward(Tensor grad, Tensor qkv, Tensor cu_seqlens, " HONE_ATTENTION_TABLES
         "Tensor out, Tensor lse, " HONE_ATTENTION_SHAPE ") -> Tensor");
+  m.def("transformer_block(" HONE_BLOCK_ARGS ") -> Tensor");
+  m.def("_transformer_block_forward(" HONE_BLOCK_ARGS ") -> Tensor[]");
+  m.def("_transformer_block_backward(Tensor grad, Tensor[] saved, " HONE_BLOCK_ARGS
+        ") -> Tensor[]");
   m.def(
       "decode_attention(Tensor qkv, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor block_table, "
       "Tensor positions, " HONE_ATTENTION_TABLES HONE_ATTENTION_SHAPE ") -> Tensor");
@@ -125,6 +132,14 @@ Tensor attention(In qkv, In cu_seqlens, In cos, In sin, const AttentionOptions& 
           "hone::attention");
   return op.call(qkv, cu_seqlens, cos, sin, options.heads, options.kv_heads, options.head_dim,
                  options.scale, options.window);
+}
+
+Tensor transformer_block(In x, at::TensorList weights, In cu_seqlens, In cos, In sin,
+                         const AttentionOptions& options, double eps, bool bfloat16) {
+  static const auto op = find_op<Tensor(In, at::TensorList, In, In, In, int64_t, int64_t, int64_t,
+                                        double, int64_t, double, bool)>("hone::transformer_block");
+  return op.call(x, weights, cu_seqlens, cos, sin, options.heads, options.kv_heads,
+                 options.head_dim, options.scale, options.window, eps, bfloat16);
 }
 
 Tensor decode_attention(In qkv, In k_cache, In v_cache, In block_table, In positions, In cos,

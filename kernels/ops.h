@@ -205,6 +205,17 @@ struct AttentionOptions {
 Tensor attention(const Tensor& qkv, const Tensor& cu_seqlens, const Tensor& cos, const Tensor& sin,
                  const AttentionOptions& options);
 
+/// A whole pre-norm block on the CPU as one differentiable op:
+///   h = x + attention(rms_norm(x, w0) w1^T [+ b]) w2^T,  y = h + swiglu(rms_norm(h, w3) w4^T) w5^T
+/// weights: attention_norm [H], qkv [(heads+2*kv_heads)*head_dim,H], attention_output
+/// [H,heads*head_dim], mlp_norm [H], gate_up [2F,H], down [H,F], and perhaps qkv_bias. x [N,H]
+/// float32 or float64. `bfloat16` (float32 x only): the operands of the matrix products, forward
+/// and backward, are rounded to bfloat16; sums, residual stream, norms, softmax and gradients of
+/// the weights are float32 (mixed precision with float32 master weights).
+Tensor transformer_block(const Tensor& x, at::TensorList weights, const Tensor& cu_seqlens,
+                         const Tensor& cos, const Tensor& sin, const AttentionOptions& options,
+                         double eps, bool bfloat16);
+
 /// One decode step for R rows: rotates and writes this token's k, v into the block cache and
 /// attends over the row's context. qkv [R,(heads+2*kv_heads)*head_dim]; k_cache, v_cache
 /// [blocks, block_size, kv_heads, head_dim] written in place; block_table [R, max_blocks] int32;

@@ -84,6 +84,22 @@ at::Tensor TransformerBlock::attended(const at::Tensor& x) const {
       .reshape({-1, attention.heads * head_dim_});
 }
 
+bool TransformerBlock::is_llama() const {
+  for (const at::Tensor& other : {up.bias, attention_output.bias, down.bias, attention_norm.bias,
+                                  mlp_norm.bias, query_norm.weight, key_norm.weight}) {
+    if (other.defined()) return false;
+  }
+  return activation == Activation::kSilu && up.weight.size(0) == 2 * down.weight.size(1) &&
+         head_dim_ == attention.head_dim;
+}
+
+std::vector<at::Tensor> TransformerBlock::weights() const {
+  std::vector<at::Tensor> all{attention_norm.weight, qkv.weight, attention_output.weight,
+                              mlp_norm.weight,       up.weight,  down.weight};
+  if (qkv.bias.defined()) all.push_back(qkv.bias);
+  return all;
+}
+
 at::Tensor TransformerBlock::with_normed_heads(const at::Tensor& projected) const {
   const int64_t n = projected.size(0), dim = head_dim_;
   const int64_t query = attention.heads * dim, key = attention.kv_heads * dim;

@@ -5,6 +5,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "engine/models/layout.h"
 #include "kernels/ops.h"
 
@@ -45,6 +47,12 @@ struct TransformerBlock {
   at::Tensor attended(const at::Tensor& x) const;
   /// x [N,H] -> input of `down` [N,F].
   at::Tensor mlp_input(const at::Tensor& x) const;
+
+  /// Whether kernels::transformer_block computes this block: RMS norms, SwiGLU, no bias but that of
+  /// qkv, no norm of queries and keys, heads as wide as `attention` takes them.
+  bool is_llama() const;
+  /// As kernels::transformer_block takes them.
+  std::vector<at::Tensor> weights() const;
 
   Projection qkv, up;                 // [q+2kv,H] [F,H], [2F,H] gate and up
   Projection attention_output, down;  // [H,q] [H,F]; what they give is added to the stream

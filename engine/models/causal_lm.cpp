@@ -186,8 +186,16 @@ at::Tensor CausalLM::forward(const at::Tensor& tokens, const at::Tensor& cu_seql
     return residual.add(kernels::dropout(output(x), dropout, seed));
   };
   at::Tensor x = embed(tokens, positions);
+  const bool whole_blocks = writer == nullptr && dropout == 0.0 && x.is_cpu() &&
+                            parameters_.data().scalar_type() != at::kBFloat16;
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     const TransformerBlock& block = blocks_[layer];
+    if (whole_blocks && block.is_llama()) {
+      x = kernels::transformer_block(x, block.weights(), cu_seqlens, cos_, sin_, block.attention,
+                                     config_.norm_eps,
+                                     bfloat16_products_ && x.scalar_type() == at::kFloat);
+      continue;
+    }
     const at::Tensor qkv = block.attention_input(x);
     if (writer != nullptr) writer->write(layer, qkv, block.attention);
     const at::Tensor mixed = kernels::attention(qkv, cu_seqlens, cos_, sin_, block.attention);

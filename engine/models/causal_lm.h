@@ -63,6 +63,10 @@ class CausalLM : public reward::Backbone {
   /// Residual dropout with probability p while p > 0; the masks depend on (seed, call count).
   void set_dropout(double p, uint64_t seed);
 
+  /// Matrix products of hidden() with operands rounded to bfloat16, everything else as before:
+  /// mixed precision over float32 parameters. On the CPU, for blocks like Llama's.
+  void set_bfloat16_products(bool on) { bfloat16_products_ = on; }
+
   /// Same weights, own arena. A scalar copy of a language model gets a fresh head from `seed`.
   std::unique_ptr<CausalLM> copy(HeadKind head, uint64_t seed = 0) const;
 
@@ -87,6 +91,7 @@ class CausalLM : public reward::Backbone {
   std::unique_ptr<Norm> final_norm_;
   int64_t embedding_ = -1, positions_ = -1, lm_head_ = -1, scalar_head_ = -1;  // leaf indices
   at::Tensor cos_, sin_;  // [positions seen so far, rounded up; attention_head_dim/2]
+  bool bfloat16_products_ = false;
   double dropout_ = 0.0;
   uint64_t dropout_seed_ = 0, dropout_calls_ = 0;
 };

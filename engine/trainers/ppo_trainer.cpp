@@ -3,6 +3,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <memory>
 #include <numeric>
@@ -61,6 +62,35 @@ struct UpdateMeans {
   }
 };
 
+/// On the CPU, tokens whose widest activations (gate and up) are 1 MB and so stay in a core's
+/// second-level cache from one product to the next; 0, no bound, elsewhere.
+int64_t fitting(const CausalLM& model) {
+  if (!model.parameters().data().is_cpu()) return 0;
+  constexpr int64_t kElements = 1 << 18, kLeast = 512;
+  return std::max(kLeast, kElements / (2 * model.config().intermediate_size));
+}
+
+/// Products of all networks in bfloat16 while it lives: what scoring computed is then what the
+/// first minibatch computes.
+class Precision {
+ public:
+  Precision(const PpoProblem& problem, bool bfloat16)
+      : models_{problem.actor, problem.reference, problem.critic} {
+    set(bfloat16);
+  }
+  ~Precision() { set(false); }
+  Precision(const Precision&) = delete;
+  Precision& operator=(const Precision&) = delete;
+
+ private:
+  void set(bool bfloat16) {
+    for (CausalLM* model : models_) {
+      if (model) model->set_bfloat16_products(bfloat16);
+    }
+  }
+  std::array<CausalLM*, 3> models_;
+};
+
 class PpoTrainer {
  public:
   PpoTrainer(PpoProblem& problem, const PpoOptions& options)
@@ -68,6 +98,8 @@ class PpoTrainer {
         options_(options),
         controller_(options.kl_controller, options.kl_coef, options.kl_target, options.kl_horizon),
         texts_(options.prompts_per_iteration * options.samples_per_prompt),
+        micro_tokens_(options.micro_tokens > 0 ? options.micro_tokens : fitting(*problem.actor)),
+        precision_(problem, options.precision == "bf16"),
         actor_optimizer_(problem.actor->parameters(), options.actor, steps()),
         lanes_(has_critic() && problem.actor->parameters().data().is_cpu()) {
     if (has_critic()) {
@@ -93,7 +125,8 @@ class PpoTrainer {
   PpoProblem& problem_;
   const PpoOptions& options_;
   KlController controller_;
-  int64_t texts_;
+  int64_t texts_, micro_tokens_;
+  Precision precision_;
   Optimizer actor_optimizer_;
   std::optional<Optimizer> critic_optimizer_;
   Lanes lanes_;
@@ -122,7 +155,7 @@ std::vector<Minibatch> PpoTrainer::split(const Rollout& rollout, int64_t iterati
                                   static_cast<uint64_t>(iteration * options_.epochs + epoch));
   return make_minibatches(rollout, order,
                           {.minibatches = options_.minibatches,
-                           .micro_tokens = options_.micro_tokens,
+                           .micro_tokens = micro_tokens_,
                            .aggregation = options_.aggregation,
                            .max_new_tokens = options_.max_new_tokens});
 }

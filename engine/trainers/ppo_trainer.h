@@ -25,7 +25,10 @@ struct PpoOptions {
   int64_t samples_per_prompt = 1;
   int64_t epochs = 1;
   int64_t minibatches = 4;
-  int64_t micro_tokens = 0;  // tokens of one forward inside a minibatch, 0 = all
+  /// Tokens of one forward inside a minibatch; 0 = all, on the CPU as many as its cache holds.
+  int64_t micro_tokens = 0;
+  /// "float32", or "bf16": matrix products in bfloat16 over float32 parameters (CPU).
+  std::string precision = "float32";
   int64_t max_new_tokens = 40;
   double temperature = 0.7;  // part of the policy: sampling, old, new and reference alike
   double kl_coef = 0.2;
@@ -67,7 +70,8 @@ struct PpoOptions {
     v("samples_per_prompt", samples_per_prompt, "samples of one prompt");
     v("epochs", epochs, "passes over one rollout");
     v("minibatches", minibatches, "optimizer steps of one pass");
-    v("micro_tokens", micro_tokens, "tokens of one forward pass, 0 = a minibatch");
+    v("micro_tokens", micro_tokens, "tokens of one forward pass, 0 = as fits");
+    v("precision", precision, "float32 | bf16: operands of matrix products");
     v("max_new_tokens", max_new_tokens, "limit of a response, tokens");
     v("temperature", temperature, "the policy is softmax(logits / temperature) everywhere");
     v("kl_coef", kl_coef, "beta, weight of the reference KL in the reward");

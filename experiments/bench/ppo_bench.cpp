@@ -4,8 +4,9 @@
 //   HONE_BENCH_MODEL=../shared/data/stories260k/hf ppo_bench
 //
 // 64 prompts x (16 + 64) tokens, 4 epochs, one minibatch an epoch
-// (HONE_BENCH_{PROMPTS,PROMPT_TOKENS,NEW_TOKENS,EPOCHS,MINIBATCHES,MICRO_TOKENS} change them). Counters:
-// seconds of rollout, scoring and update.
+// (HONE_BENCH_{PROMPTS,PROMPT_TOKENS,NEW_TOKENS,EPOCHS,MINIBATCHES,MICRO_TOKENS} change them).
+// Counters: seconds of rollout, scoring and update. HONE_BENCH_PRECISION=bf16: products in
+// bfloat16.
 
 #include <benchmark/benchmark.h>
 
@@ -57,6 +58,7 @@ void BM_ppo_iteration(benchmark::State& state) {
   options.prompts_per_iteration = static_cast<int64_t>(problem.prompts.size());
   options.epochs = size_of("EPOCHS", 4);
   options.minibatches = size_of("MINIBATCHES", 1);
+  if (const char* precision = std::getenv("HONE_BENCH_PRECISION")) options.precision = precision;
   options.micro_tokens = size_of("MICRO_TOKENS", 0);
   options.max_new_tokens = size_of("NEW_TOKENS", 64);
   options.kl_coef = 0.05;

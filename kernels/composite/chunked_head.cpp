@@ -4,15 +4,15 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "kernels/bfloat16.h"
 #include "kernels/checks.h"
+#include "kernels/gemm.h"
 #include "kernels/threads.h"
 
 namespace hone::kernels {
@@ -58,6 +58,70 @@ void for_blocks(bool parallel, int64_t size, int64_t block, const Visit& visit) 
   });
 }
 
+/// The products of a chunk. bfloat16 hidden states on the CPU: logits and sums in float32, d logits
+/// rounded to bfloat16 for the products of the gradients.
+class ChunkProducts {
+ public:
+  ChunkProducts(const at::Tensor& hidden, const at::Tensor& weight, int64_t rows, bool gradients)
+      : hidden_(hidden), weight_(weight), mixed_(hidden.scalar_type() == at::kBFloat16) {
+    const auto options = hidden.options().dtype(compute_type(hidden.scalar_type()));
+    workspace_ = at::empty({rows, weight.size(0)}, options);
+    if (mixed_ && gradients) rounded_ = at::empty(workspace_.sizes(), hidden.options());
+  }
+
+  at::Tensor logits(int64_t first, int64_t token, int64_t count) const {
+    at::Tensor out = workspace_.narrow(0, first, count);
+    const at::Tensor h = hidden_.narrow(0, token, count);
+    if (mixed_) {
+      gemm(Layout::kPlain, Layout::kTransposed, count, weight_.size(0), weight_.size(1),
+           h.const_data_ptr<c10::BFloat16>(), weight_.const_data_ptr<c10::BFloat16>(), false,
+           out.mutable_data_ptr<float>());
+    } else {
+      at::mm_out(out, h, weight_.t());
+    }
+    return out;
+  }
+
+  /// d logits of rows [first, first + count) are in the workspace.
+  void round(int64_t first, int64_t count) const {
+    if (mixed_) rounded_.narrow(0, first, count).copy_(workspace_.narrow(0, first, count));
+  }
+
+  void d_hidden(int64_t first, int64_t count, at::Tensor out) const {
+    if (mixed_) {
+      gemm(Layout::kPlain, Layout::kPlain, count, weight_.size(1), weight_.size(0),
+           rounded_.const_data_ptr<c10::BFloat16>() + first * weight_.size(0),
+           weight_.const_data_ptr<c10::BFloat16>(), false, out.mutable_data_ptr<float>());
+    } else {
+      at::mm_out(out, workspace_.narrow(0, first, count), weight_);
+    }
+  }
+
+  /// Rows [first, first + count) of d weight, over the n tokens from `token` on.
+  void d_weight(int64_t first, int64_t count, int64_t token, int64_t n, at::Tensor out) const {
+    const bool accumulate = token > 0;
+    if (mixed_) {
+      gemm(Layout::kTransposed, Layout::kPlain, count, hidden_.size(1), n,
+           rounded_.const_data_ptr<c10::BFloat16>() + first,
+           hidden_.const_data_ptr<c10::BFloat16>() + token * hidden_.size(1), accumulate,
+           out.mutable_data_ptr<float>(), weight_.size(0));
+      return;
+    }
+    const at::Tensor d_logits = workspace_.narrow(0, 0, n).t().narrow(0, first, count);
+    const at::Tensor h = hidden_.narrow(0, token, n);
+    if (accumulate) {
+      at::addmm_out(out, out, d_logits, h);
+    } else {
+      at::mm_out(out, d_logits, h);
+    }
+  }
+
+ private:
+  const at::Tensor &hidden_, &weight_;
+  bool mixed_;
+  at::Tensor workspace_, rounded_;
+};
+
 }  // namespace
 
 int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary) {
@@ -68,36 +132,28 @@ HeadGradients for_each_head_chunk(
     const at::Tensor& hidden, const at::Tensor& weight, bool need_hidden, bool need_weight,
     c10::function_ref<void(const at::Tensor& logits, int64_t begin)> rows) {
   const int64_t tokens = hidden.size(0), vocabulary = weight.size(0);
-  const bool parallel = hidden.is_cpu();
-  HeadGradients gradients{at::empty({0}, hidden.options()), at::empty({0}, weight.options())};
-  if (need_hidden) gradients.hidden = at::empty_like(hidden, at::MemoryFormat::Contiguous);
+  const bool parallel = hidden.is_cpu(), gradients_needed = need_hidden || need_weight;
+  const auto options = hidden.options().dtype(compute_type(hidden.scalar_type()));
+  HeadGradients gradients{at::empty({0}, options), at::empty({0}, options)};
+  if (need_hidden) gradients.hidden = at::empty(hidden.sizes(), options);
   if (need_weight) {
-    gradients.weight = tokens == 0 ? at::zeros_like(weight, at::MemoryFormat::Contiguous)
-                                   : at::empty_like(weight, at::MemoryFormat::Contiguous);
+    gradients.weight =
+        tokens == 0 ? at::zeros(weight.sizes(), options) : at::empty(weight.sizes(), options);
   }
   const int64_t chunk = head_chunk_rows(tokens, vocabulary);
-  const at::Tensor workspace = at::empty({std::min(chunk, tokens), vocabulary}, hidden.options());
+  const ChunkProducts products(hidden, weight, std::min(chunk, tokens), gradients_needed);
   for (int64_t begin = 0; begin < tokens; begin += chunk) {
     const int64_t n = std::min(chunk, tokens - begin);
     for_blocks(parallel, n, head_block_rows(chunk, vocabulary), [&](int64_t first, int64_t count) {
-      at::Tensor logits = workspace.narrow(0, first, count);
-      at::mm_out(logits, hidden.narrow(0, begin + first, count), weight.t());
-      rows(logits, begin + first);
+      rows(products.logits(first, begin + first, count), begin + first);
+      if (gradients_needed) products.round(first, count);
       if (need_hidden) {
-        at::Tensor d_hidden = gradients.hidden.narrow(0, begin + first, count);
-        at::mm_out(d_hidden, logits, weight);
+        products.d_hidden(first, count, gradients.hidden.narrow(0, begin + first, count));
       }
     });
     if (!need_weight) continue;
-    const at::Tensor d_logits = workspace.narrow(0, 0, n).t(), h = hidden.narrow(0, begin, n);
     for_blocks(parallel, vocabulary, kWeightRows, [&](int64_t first, int64_t count) {
-      at::Tensor d_weight = gradients.weight.narrow(0, first, count);
-      const at::Tensor part = d_logits.narrow(0, first, count);
-      if (begin == 0) {
-        at::mm_out(d_weight, part, h);
-      } else {
-        at::addmm_out(d_weight, d_weight, part, h);
-      }
+      products.d_weight(first, count, begin, n, gradients.weight.narrow(0, first, count));
     });
   }
   return gradients;

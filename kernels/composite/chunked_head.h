@@ -22,6 +22,7 @@ struct HeadGradients {
 /// bits.
 int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary);
 
+/// bfloat16 hidden states and weight (CPU): logits, sums and gradients are float32.
 /// `rows(logits, begin)`: raw logits [n,V] (no temperature) of tokens begin .. begin+n-1. On the
 /// CPU it is called from several threads at once, for different tokens.
 HeadGradients for_each_head_chunk(

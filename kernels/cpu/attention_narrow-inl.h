@@ -127,11 +127,24 @@ struct NarrowHeads {
     return hn::GetLane(hn::SumOfLanes(d, sum));
   }
 
+  /// [length, 2*kDim]: every position's rotated key and its value side by side.
+  HWY_INLINE void load_context(T* context) const {
+    for (int64_t t = 0; t < length; ++t, context += 2 * kDim) {
+      rotate(row(t, key_head()), t, T(1), context);
+      std::copy_n(row(t, value_head()), kDim, context + kDim);
+    }
+  }
+
+  /// In two chains, which halves the wait for the sum.
   static HWY_INLINE V dot(const T* scalars, const V* vectors) {
     const D d;
-    V sum = hn::Mul(hn::Set(d, scalars[0]), vectors[0]);
-    for (int i = 1; i < kDim; ++i) sum = hn::MulAdd(hn::Set(d, scalars[i]), vectors[i], sum);
-    return sum;
+    V even = hn::Mul(hn::Set(d, scalars[0]), vectors[0]);
+    V odd = hn::Mul(hn::Set(d, scalars[1]), vectors[1]);
+    for (int i = 2; i < kDim; i += 2) {
+      even = hn::MulAdd(hn::Set(d, scalars[i]), vectors[i], even);
+      odd = hn::MulAdd(hn::Set(d, scalars[i + 1]), vectors[i + 1], odd);
+    }
+    return hn::Add(even, odd);
   }
 
   /// Lanes of the block at `query` that see `key`.
@@ -166,10 +179,8 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
   const AttentionShape& s = task.shape;
   const int64_t length = heads.length;
   alignas(64) T rows[kLanes * kDim], elements[kLanes * kDim], scores[kKeys * kLanes], lse[kLanes];
-  T* keys = scratch.room(scratch.key_rows, length * kDim);
-  for (int64_t t = 0; t < length; ++t) {
-    heads.rotate(heads.row(t, heads.key_head()), t, T(1), keys + t * kDim);
-  }
+  T* context = scratch.room(scratch.key_rows, length * 2 * kDim);
+  heads.load_context(context);
   for (int64_t head = kv_head * s.group; head < (kv_head + 1) * s.group; ++head) {
     for (int64_t query = 0; query < length; query += kLanes) {
       const int64_t queries = std::min(kLanes, length - query);
@@ -189,7 +200,7 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
         const int64_t last = std::min(end, first + kKeys);
         const V before = top;
         heads.for_keys(query, first, last, [&](int64_t key, auto hidden) {
-          V score = Heads::dot(keys + key * kDim, q);
+          V score = Heads::dot(context + key * 2 * kDim, q);
           if constexpr (hidden) {
             score = hn::IfThenElse(heads.visible(query, key), score, hn::Set(d, T(-2e30)));
           }
@@ -202,7 +213,7 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
         for (int i = 0; i < kDim; ++i) out[i] = hn::Mul(out[i], shrink);
         for (int64_t key = first; key < last; ++key) {
           const V p = exp_below_88(d, hn::Sub(hn::Load(d, scores + (key - first) * kLanes), top));
-          const T* value = heads.row(key, heads.value_head());
+          const T* value = context + (2 * key + 1) * kDim;
           sum = hn::Add(sum, p);
           for (int i = 0; i < kDim; ++i) out[i] = hn::MulAdd(p, hn::Set(d, value[i]), out[i]);
         }
@@ -275,11 +286,9 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
   T* d_qkv = task.d_qkv + heads.begin * s.width;
   alignas(64) T rows[kLanes * kDim], elements[kLanes * kDim], pairs[kLanes * 2 * kDim];
   alignas(64) T d_out[kLanes * kDim], p_ds[kKeys * 2 * kLanes], lse[kLanes], delta[kLanes];
-  T* keys = scratch.room(scratch.key_rows, length * kDim);
+  T* context = scratch.room(scratch.key_rows, length * 2 * kDim);
   T* d_pairs = scratch.room(scratch.d_key, length * 2 * kDim);
-  for (int64_t t = 0; t < length; ++t) {
-    heads.rotate(heads.row(t, heads.key_head()), t, T(1), keys + t * kDim);
-  }
+  heads.load_context(context);
   std::fill(d_pairs, d_pairs + length * 2 * kDim, T(0));
   for (int64_t head = kv_head * s.group; head < (kv_head + 1) * s.group; ++head) {
     for (int64_t query = 0; query < length; query += kLanes) {
@@ -309,15 +318,15 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
       for (int64_t first = s.first_key(query); first < end; first += kKeys) {
         const int64_t last = std::min(end, first + kKeys);
         heads.for_keys(query, first, last, [&](int64_t key, auto hidden) {
-          V score = hn::Sub(Heads::dot(keys + key * kDim, q), v_lse);
+          V score = hn::Sub(Heads::dot(context + key * 2 * kDim, q), v_lse);
           // Hidden scores may be anything; e^0 of them is masked right after.
           if constexpr (hidden) score = hn::IfThenElseZero(heads.visible(query, key), score);
           V p = exp_below_88(d, score);
           if constexpr (hidden) p = hn::IfThenElseZero(heads.visible(query, key), p);
-          const V d_p = Heads::dot(heads.row(key, heads.value_head()), grad);
+          const V d_p = Heads::dot(context + (2 * key + 1) * kDim, grad);
           const V d_score = hn::Mul(p, hn::Sub(d_p, v_delta));
           for (int i = 0; i < kDim; ++i) {
-            d_q[i] = hn::MulAdd(d_score, hn::Set(d, keys[key * kDim + i]), d_q[i]);
+            d_q[i] = hn::MulAdd(d_score, hn::Set(d, context[key * 2 * kDim + i]), d_q[i]);
           }
           hn::StoreInterleaved2(p, d_score, d, p_ds + (key - first) * 2 * kLanes);
         });

@@ -1,7 +1,5 @@
 #include "kernels/cpu/decode_row.h"
 
-#include <c10/util/BFloat16.h>
-
 #include <algorithm>
 #include <limits>
 
@@ -14,24 +12,12 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.
 #include "hwy/highway.h"
+#include "kernels/cpu/bfloat16-inl.h"
 #include "kernels/cpu/vector_exp-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
 namespace {
-
-template <class D, typename T>
-HWY_INLINE hn::Vec<D> load(D d, const T* from) {
-  return hn::LoadU(d, from);
-}
-/// A bfloat16 is the upper half of a float32.
-template <class D>
-HWY_INLINE hn::Vec<D> load(D d, const c10::BFloat16* from) {
-  const hn::Rebind<uint16_t, D> half;
-  const hn::RebindToUnsigned<D> whole;
-  const auto bits = hn::LoadU(half, reinterpret_cast<const uint16_t*>(from));
-  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(whole, bits)));
-}
 
 template <typename T, typename S, typename To>
 void rotate(const DecodeRow<T, S>& row, const T* from, T scale, To* to) {

@@ -17,13 +17,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> head_nll_grad_cpu(
     const Tensor& hidden, const Tensor& weight, const Tensor& targets, const Tensor& token_weights,
     double temperature, bool need_hidden, bool need_weight) {
   check_head("head_nll", hidden, weight, targets, temperature);
-  const Tensor h = computed(hidden), w = computed(weight), ids = targets.contiguous();
+  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
   const Tensor weights = head_token_values("head_nll", "token_weights", token_weights, h);
   const int64_t tokens = h.size(0);
-  Tensor logprobs = at::empty({tokens}, h.options());
-  Tensor loss = at::empty({}, h.options());
+  const auto options = h.options().dtype(compute_type(h.scalar_type()));
+  Tensor logprobs = at::empty({tokens}, options);
+  Tensor loss = at::empty({}, options);
   HeadGradients gradients;
-  AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "head_nll", [&] {
+  AT_DISPATCH_FLOATING_TYPES(compute_type(h.scalar_type()), "head_nll", [&] {
     const scalar_t* token_weight = weights.const_data_ptr<scalar_t>();
     const scalar_t* logprob = logprobs.const_data_ptr<scalar_t>();
     gradients = for_each_head_chunk(

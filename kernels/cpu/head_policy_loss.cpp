@@ -26,24 +26,25 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_loss_grad
     c10::string_view kl_estimator, bool need_hidden, bool need_weight) {
   constexpr const char* kOp = "head_policy_loss";
   check_head(kOp, hidden, weight, targets, temperature);
-  const Tensor h = computed(hidden), w = computed(weight), ids = targets.contiguous();
+  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
   const Tensor old = head_token_values(kOp, "logp_old", logp_old, h);
   const Tensor advantage = head_token_values(kOp, "advantages", advantages, h);
   const Tensor weights = head_token_values(kOp, "token_weights", token_weights, h);
   const bool has_ref = logp_ref && logp_ref->defined();
-  const auto options = policy_params(kOp, clip_low, clip_high, dual_clip, kl_coef,
-                                     {kl_estimator.data(), kl_estimator.size()}, has_ref);
+  const auto policy = policy_params(kOp, clip_low, clip_high, dual_clip, kl_coef,
+                                    {kl_estimator.data(), kl_estimator.size()}, has_ref);
   const Tensor reference =
       kl_coef != 0 ? head_token_values(kOp, "logp_ref", *logp_ref, h) : Tensor();
 
   const int64_t tokens = h.size(0);
-  Tensor logprobs = at::empty({tokens}, h.options());
-  Tensor entropy = at::empty({tokens}, h.options());
-  Tensor loss = at::empty({}, h.options());
-  Tensor metrics = at::empty({5}, h.options().dtype(at::kDouble));
+  const auto options = h.options().dtype(compute_type(h.scalar_type()));
+  Tensor logprobs = at::empty({tokens}, options);
+  Tensor entropy = at::empty({tokens}, options);
+  Tensor loss = at::empty({}, options);
+  Tensor metrics = at::empty({5}, options.dtype(at::kDouble));
   HeadGradients gradients;
-  AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), kOp, [&] {
-    const auto params = cast<scalar_t>(options);
+  AT_DISPATCH_FLOATING_TYPES(compute_type(h.scalar_type()), kOp, [&] {
+    const auto params = cast<scalar_t>(policy);
     const scalar_t* token_weight = weights.const_data_ptr<scalar_t>();
     const scalar_t* old_logprob = old.const_data_ptr<scalar_t>();
     const scalar_t* token_advantage = advantage.const_data_ptr<scalar_t>();

@@ -8,11 +8,11 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.
 #include "hwy/highway.h"
+#include "kernels/cpu/bfloat16-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
 namespace {
-namespace hn = hwy::HWY_NAMESPACE;
 
 /// Sum of term(tag, j) over [0, size): two running vectors, then single elements.
 template <typename T, typename Term>
@@ -35,15 +35,6 @@ HWY_INLINE T sum_terms(int64_t size, const Term& term) {
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1))) + hn::GetLane(rest);
 }
 
-template <typename T, typename Visit>
-HWY_INLINE void for_lanes(int64_t size, const Visit& visit) {
-  const hn::ScalableTag<T> d;
-  const int64_t lanes = hn::Lanes(d);
-  int64_t j = 0;
-  for (; j + lanes <= size; j += lanes) visit(d, j);
-  for (; j < size; ++j) visit(hn::CappedTag<T, 1>(), j);
-}
-
 template <typename T>
 HWY_INLINE T inverse_rms(const T* x, int64_t size, T eps) {
   const T sum = sum_terms<T>(size, [&](auto d, int64_t j, auto sum) {
@@ -53,21 +44,21 @@ HWY_INLINE T inverse_rms(const T* x, int64_t size, T eps) {
   return T(1) / std::sqrt(sum / static_cast<T>(size) + eps);
 }
 
-template <typename T>
-void forward(const T* x, const T* weight, T* y, int64_t rows, int64_t size, T eps) {
+template <typename T, typename G>
+void forward(const T* x, const T* weight, G* y, int64_t rows, int64_t size, T eps) {
   for (int64_t i = 0; i < rows; ++i, x += size, y += size) {
     const T r = inverse_rms(x, size, eps);
     for_lanes<T>(size, [&](auto d, int64_t j) {
       const auto normal = hn::Mul(hn::LoadU(d, x + j), hn::Set(d, r));
-      hn::StoreU(hn::Mul(normal, hn::LoadU(d, weight + j)), d, y + j);
+      store(hn::Mul(normal, hn::LoadU(d, weight + j)), d, y + j);
     });
   }
 }
 
-/// With r = 1/rms: d x = r*(w*g - x*r^2*mean(w*g*x)); d w += g*x*r.
+/// With r = 1/rms: d x = residual + r*(w*g - x*r^2*mean(w*g*x)); d w += g*x*r.
 template <typename T>
-void backward(const T* grad, const T* x, const T* weight, T* d_x, T* d_weight, int64_t rows,
-              int64_t size, T eps) {
+void backward(const T* grad, const T* x, const T* weight, const T* residual, T* d_x, T* d_weight,
+              int64_t rows, int64_t size, T eps) {
   for (int64_t i = 0; i < rows; ++i, x += size, grad += size, d_x += size) {
     const T r = inverse_rms(x, size, eps);
     const T sum = sum_terms<T>(size, [&](auto d, int64_t j, auto sum) {
@@ -78,10 +69,12 @@ void backward(const T* grad, const T* x, const T* weight, T* d_x, T* d_weight, i
     for_lanes<T>(size, [&](auto d, int64_t j) {
       const auto g = hn::LoadU(d, grad + j), v = hn::LoadU(d, x + j), scale = hn::Set(d, r);
       const auto wg = hn::Mul(g, hn::LoadU(d, weight + j));
-      hn::StoreU(hn::Mul(scale, hn::NegMulAdd(v, hn::Set(d, mean), wg)), d, d_x + j);
+      const auto through = hn::Mul(scale, hn::NegMulAdd(v, hn::Set(d, mean), wg));
+      hn::StoreU(residual ? hn::Add(hn::LoadU(d, residual + j), through) : through, d, d_x + j);
       const auto total = hn::LoadU(d, d_weight + j);
       hn::StoreU(hn::MulAdd(hn::Mul(g, v), scale, total), d, d_weight + j);
     });
+    if (residual) residual += size;
   }
 }
 
@@ -91,13 +84,17 @@ void forward_f32(const float* x, const float* w, float* y, int64_t n, int64_t h,
 void forward_f64(const double* x, const double* w, double* y, int64_t n, int64_t h, double eps) {
   forward(x, w, y, n, h, eps);
 }
-void backward_f32(const float* g, const float* x, const float* w, float* dx, float* dw, int64_t n,
-                  int64_t h, float eps) {
-  backward(g, x, w, dx, dw, n, h, eps);
+void forward_bf16(const float* x, const float* w, c10::BFloat16* y, int64_t n, int64_t h,
+                  float eps) {
+  forward(x, w, y, n, h, eps);
 }
-void backward_f64(const double* g, const double* x, const double* w, double* dx, double* dw,
-                  int64_t n, int64_t h, double eps) {
-  backward(g, x, w, dx, dw, n, h, eps);
+void backward_f32(const float* g, const float* x, const float* w, const float* r, float* dx,
+                  float* dw, int64_t n, int64_t h, float eps) {
+  backward(g, x, w, r, dx, dw, n, h, eps);
+}
+void backward_f64(const double* g, const double* x, const double* w, const double* r, double* dx,
+                  double* dw, int64_t n, int64_t h, double eps) {
+  backward(g, x, w, r, dx, dw, n, h, eps);
 }
 
 }  // namespace
@@ -113,16 +110,42 @@ HWY_AFTER_NAMESPACE();
 #include <torch/library.h>
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/bfloat16.h"
 #include "kernels/cpu/float_dispatch.h"
+#include "kernels/cpu/row_kernels.h"
 #include "kernels/model_inputs.h"
 
 namespace hone::kernels {
 
 HONE_EXPORT(forward);
 HONE_EXPORT(backward);
+HWY_EXPORT(forward_bf16);
+
+template <typename T, typename G>
+void rms_norm_rows(const T* x, const T* weight, G* y, int64_t rows, int64_t size, T eps) {
+  if constexpr (std::is_same_v<T, G>) {
+    HONE_DISPATCH(T, forward)(x, weight, y, rows, size, eps);
+  } else {
+    HWY_DYNAMIC_DISPATCH(forward_bf16)(x, weight, y, rows, size, eps);
+  }
+}
+
+template <typename T>
+void rms_norm_backward_rows(const T* grad, const T* x, const T* weight, const T* residual, T* d_x,
+                            T* d_weight, int64_t rows, int64_t size, T eps) {
+  HONE_DISPATCH(T, backward)(grad, x, weight, residual, d_x, d_weight, rows, size, eps);
+}
+
+template void rms_norm_rows(const float*, const float*, float*, int64_t, int64_t, float);
+template void rms_norm_rows(const double*, const double*, double*, int64_t, int64_t, double);
+template void rms_norm_rows(const float*, const float*, c10::BFloat16*, int64_t, int64_t, float);
+template void rms_norm_backward_rows(const float*, const float*, const float*, const float*, float*,
+                                     float*, int64_t, int64_t, float);
+template void rms_norm_backward_rows(const double*, const double*, const double*, const double*,
+                                     double*, double*, int64_t, int64_t, double);
 
 namespace {
 
@@ -138,9 +161,9 @@ Tensor rms_norm_cpu(const Tensor& x, const Tensor& weight, double eps) {
   Tensor out = at::empty(x.sizes(), in.options());
   const int64_t size = x.size(1);
   AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "rms_norm", [&] {
-    const auto run = HONE_DISPATCH(scalar_t, forward);
     at::parallel_for(0, x.size(0), kBlockRows, [&](int64_t begin, int64_t end) {
-      run(in.const_data_ptr<scalar_t>() + begin * size, w.const_data_ptr<scalar_t>(),
+      rms_norm_rows<scalar_t, scalar_t>(
+          in.const_data_ptr<scalar_t>() + begin * size, w.const_data_ptr<scalar_t>(),
           out.data_ptr<scalar_t>() + begin * size, end - begin, size, static_cast<scalar_t>(eps));
     });
   });
@@ -154,13 +177,13 @@ std::tuple<Tensor, Tensor> rms_norm_backward_cpu(const Tensor& grad, const Tenso
   Tensor d_x = at::empty(x.sizes(), in.options());
   Tensor d_weight = at::empty(weight.sizes(), w.options());
   AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "rms_norm", [&] {
-    const auto run = HONE_DISPATCH(scalar_t, backward);
     std::vector<scalar_t> partial(blocks * size, scalar_t(0));
     at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
         const int64_t first = b * kBlockRows;
-        run(g.const_data_ptr<scalar_t>() + first * size,
-            in.const_data_ptr<scalar_t>() + first * size, w.const_data_ptr<scalar_t>(),
+        rms_norm_backward_rows<scalar_t>(
+            g.const_data_ptr<scalar_t>() + first * size,
+            in.const_data_ptr<scalar_t>() + first * size, w.const_data_ptr<scalar_t>(), nullptr,
             d_x.data_ptr<scalar_t>() + first * size, partial.data() + b * size,
             std::min(kBlockRows, rows - first), size, static_cast<scalar_t>(eps));
       }

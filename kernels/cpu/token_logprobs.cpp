@@ -16,10 +16,11 @@ using at::Tensor;
 std::tuple<Tensor, Tensor> token_logprobs_cpu(const Tensor& hidden, const Tensor& weight,
                                               const Tensor& targets, double temperature) {
   check_head("token_logprobs", hidden, weight, targets, temperature);
-  const Tensor h = computed(hidden), w = computed(weight), ids = targets.contiguous();
-  Tensor logprobs = at::empty({h.size(0)}, h.options());
-  Tensor entropy = at::empty({h.size(0)}, h.options());
-  AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "token_logprobs", [&] {
+  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
+  const auto options = h.options().dtype(compute_type(h.scalar_type()));
+  Tensor logprobs = at::empty({h.size(0)}, options);
+  Tensor entropy = at::empty({h.size(0)}, options);
+  AT_DISPATCH_FLOATING_TYPES(compute_type(h.scalar_type()), "token_logprobs", [&] {
     for_each_head_chunk(h, w, false, false, [&](const Tensor& logits, int64_t begin) {
       head_rows_forward<scalar_t>(
           {logits.data_ptr<scalar_t>(), ids.const_data_ptr<int64_t>() + begin, logits.size(0),
@@ -34,11 +35,11 @@ std::tuple<Tensor, Tensor> token_logprobs_backward_cpu(const Tensor& grad, const
                                                        const Tensor& weight, const Tensor& targets,
                                                        const Tensor& logprobs, double temperature,
                                                        bool need_hidden, bool need_weight) {
-  const Tensor h = computed(hidden), w = computed(weight), ids = targets.contiguous();
+  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
   const Tensor g = head_token_values("token_logprobs", "grad", grad, h);
   const Tensor held = logprobs.contiguous();
   HeadGradients gradients;
-  AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "token_logprobs", [&] {
+  AT_DISPATCH_FLOATING_TYPES(compute_type(h.scalar_type()), "token_logprobs", [&] {
     gradients = for_each_head_chunk(
         h, w, need_hidden, need_weight, [&](const Tensor& logits, int64_t begin) {
           head_rows_backward<scalar_t>(

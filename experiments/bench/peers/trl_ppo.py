@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """TRL 1.9.0's PPO trainer (the last release with one) and Hone on the same model, sizes, epochs and
-cores, one after the other; prints both times and the ratio as JSON.
+cores, one after the other; prints the times and the ratios as JSON. TRL runs in float32, Hone in float32
+and with bfloat16 matrix products over float32 parameters (train.ppo.precision = "bf16").
 
   trl_ppo.py --model ../shared/data/stories260k/hf --bench build/bin/ppo_bench [--rounds 5]
 
 The update is everything from the first minibatch of a rollout to the last optimizer step (policy and
-critic, all epochs); rollout and scoring are printed beside it. Each round runs TRL, then Hone; medians
-are compared. Run it on a quiet machine: a second busy job makes both several times slower.
+critic, all epochs); rollout and scoring are printed beside it. Each round runs TRL, then Hone twice; medians
+are compared. Run it on a quiet machine: a second busy job makes all of them several times slower
+(`chrt -r 5` in front keeps other jobs away where root may).
 """
 import argparse
 import contextlib
@@ -71,8 +73,9 @@ def trl_seconds(model_dir, iterations, threads):
     return [(starts[k] - ends[k - 1], ends[k] - starts[k]) for k in range(1, len(ends))]
 
 
-def hone_seconds(bench, model_dir, threads):
-    environment = dict(os.environ, HONE_BENCH_MODEL=model_dir, OMP_NUM_THREADS=str(threads))
+def hone_seconds(bench, model_dir, threads, precision):
+    environment = dict(os.environ, HONE_BENCH_MODEL=model_dir, OMP_NUM_THREADS=str(threads),
+                       HONE_BENCH_PRECISION=precision)
     output = subprocess.run([bench, "--benchmark_format=json", "--benchmark_min_time=2"], env=environment,
                             check=True, capture_output=True, text=True).stdout
     result = json.loads(output)["benchmarks"][0]
@@ -88,25 +91,30 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    trl_update, trl_rest, hone = [], [], []
+    trl_update, trl_rest, hone = [], [], {"float32": [], "bf16": []}
     for _ in range(arguments.rounds):
         for rest, update in trl_seconds(arguments.model, 4, arguments.threads):
             trl_update.append(update)
             trl_rest.append(rest)
-        hone.append(hone_seconds(arguments.bench, arguments.model, arguments.threads))
+        for precision, runs in hone.items():
+            runs.append(hone_seconds(arguments.bench, arguments.model, arguments.threads, precision))
     median = statistics.median
     result = {
         "sizes": {"prompts": PROMPTS, "prompt_tokens": PROMPT_TOKENS, "new_tokens": NEW_TOKENS, "epochs": EPOCHS},
         "threads": arguments.threads,
         "trl_update_seconds": median(trl_update),
-        "hone_update_seconds": median(h["update_seconds"] for h in hone),
         "trl_rollout_and_scoring_seconds": median(trl_rest),
-        "hone_rollout_and_scoring_seconds": median(h["rollout_seconds"] + h["scoring_seconds"] for h in hone),
     }
-    result["update_ratio"] = result["trl_update_seconds"] / result["hone_update_seconds"]
     trl_all = result["trl_update_seconds"] + result["trl_rollout_and_scoring_seconds"]
-    hone_all = result["hone_update_seconds"] + result["hone_rollout_and_scoring_seconds"]
-    result["iteration_ratio"] = trl_all / hone_all
+    for precision, runs in hone.items():
+        update = median(h["update_seconds"] for h in runs)
+        rest = median(h["rollout_seconds"] + h["scoring_seconds"] for h in runs)
+        result[f"hone_{precision}"] = {
+            "update_seconds": update,
+            "rollout_and_scoring_seconds": rest,
+            "update_ratio": result["trl_update_seconds"] / update,
+            "iteration_ratio": trl_all / (update + rest),
+        }
     print(json.dumps(result, indent=1))
 
 

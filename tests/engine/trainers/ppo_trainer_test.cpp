@@ -80,6 +80,16 @@ TEST(PpoTrainer, RewardRisesAndTheFirstRatioIsExactlyOne) {
   }
 }
 
+TEST(PpoTrainer, Bfloat16ProductsLearnTooWithTheFirstRatioAtOne) {
+  Toy toy;
+  toy.options.precision = "bf16";
+  toy.options.micro_tokens = 40;
+  const auto result = toy.train();
+  EXPECT_GT(toy.history.back(), 6.0);
+  EXPECT_EQ(result.first_ratio_error, 0.0);
+  EXPECT_EQ(result.first_approx_kl, 0.0);
+}
+
 TEST(PpoTrainer, MicroBatchesKeepTheFirstRatioAtOne) {
   Toy toy;
   toy.options.iterations = 4;

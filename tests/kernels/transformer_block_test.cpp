@@ -1,0 +1,171 @@
+// transformer_block against the ops that it fuses, one after the other under autograd.
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <string>
+#include <vector>
+
+#include "kernels/ops.h"
+#include "tests/kernels/expect_message.h"
+#include "tests/support/expect_close.h"
+
+namespace hone::kernels {
+namespace {
+
+using test::expect_close;
+using test::expect_message;
+
+constexpr double kEps = 1e-5;
+
+struct Block {
+  Tensor x, cu, cos, sin;
+  std::vector<Tensor> weights;  // as the op takes them
+  AttentionOptions options;
+
+  Block as(at::ScalarType type) const {  // leaves of their own
+    Block copy = *this;
+    const auto leaf = [&](const Tensor& t) {
+      return t.detach().to(type).clone().requires_grad_(true);
+    };
+    copy.x = leaf(x);
+    for (Tensor& weight : copy.weights) weight = leaf(weight);
+    copy.cos = cos.to(type);
+    copy.sin = sin.to(type);
+    return copy;
+  }
+  Tensor fused(bool bfloat16 = false) const {
+    return transformer_block(x, weights, cu, cos, sin, options, kEps, bfloat16);
+  }
+  Tensor composed() const {
+    Tensor qkv = at::mm(rms_norm(x, weights[0], kEps), weights[1].t());
+    if (weights.size() == 7) qkv = qkv + weights[6];
+    const Tensor middle = x + at::mm(attention(qkv, cu, cos, sin, options), weights[2].t());
+    const Tensor gate_up = at::mm(rms_norm(middle, weights[3], kEps), weights[4].t());
+    return middle + at::mm(swiglu(gate_up), weights[5].t());
+  }
+  std::vector<Tensor> gradients() const {
+    std::vector<Tensor> all{x.grad()};
+    for (const Tensor& weight : weights) all.push_back(weight.grad());
+    return all;
+  }
+};
+
+Block random_block(const std::vector<int64_t>& lengths, bool bias, int64_t dim = 8,
+                   int64_t window = 0) {
+  constexpr int64_t kWidth = 24, kGate = 40;
+  Block b;
+  b.options.heads = 4;
+  b.options.kv_heads = 2;
+  b.options.head_dim = dim;
+  b.options.window = window;
+  std::vector<int64_t> cu{0};
+  int64_t longest = 1;
+  for (const int64_t length : lengths) {
+    cu.push_back(cu.back() + length);
+    longest = std::max(longest, length);
+  }
+  b.cu = at::tensor(cu, at::kLong);
+  const Tensor angles = at::arange(longest, at::kDouble).unsqueeze(1) *
+                        at::pow(100.0, -at::arange(dim / 2, at::kDouble) * 2.0 / dim);
+  b.cos = angles.cos();
+  b.sin = angles.sin();
+  const auto matrix = [](int64_t rows, int64_t columns) {
+    return at::randn({rows, columns}, at::kDouble) / std::sqrt(static_cast<double>(columns));
+  };
+  b.x = at::randn({cu.back(), kWidth}, at::kDouble);
+  b.weights = {1 + 0.1 * at::randn({kWidth}, at::kDouble),
+               matrix(8 * dim, kWidth),
+               matrix(kWidth, 4 * dim),
+               1 + 0.1 * at::randn({kWidth}, at::kDouble),
+               matrix(2 * kGate, kWidth),
+               matrix(kWidth, kGate)};
+  if (bias) b.weights.push_back(0.3 * at::randn({8 * dim}, at::kDouble));
+  return b;
+}
+
+const char* const kNames[] = {"x",        "attention_norm", "qkv",  "attention_output",
+                              "mlp_norm", "gate_up",        "down", "qkv_bias"};
+
+TEST(TransformerBlock, EqualsItsOpsWithGradients) {
+  at::manual_seed(1);
+  for (const bool bias : {false, true}) {
+    for (const std::vector<int64_t>& lengths :
+         {std::vector<int64_t>{}, {1}, {70, 1, 0, 33}, {128, 129}}) {
+      const Block given = random_block(lengths, bias, bias ? 8 : 12, bias ? 9 : 0);
+      const Block fused = given.as(at::kDouble), composed = given.as(at::kDouble);
+      const Block narrow = given.as(at::kFloat);
+      const Tensor got = fused.fused(), want = composed.composed(), got32 = narrow.fused();
+      const Tensor upstream = at::randn(want.sizes(), at::kDouble);
+      got.backward(upstream);
+      want.backward(upstream);
+      got32.backward(upstream.to(at::kFloat));
+      expect_close(got, want, 1e-12, 1e-12, "forward");
+      expect_close(got32, want, 1e-5, 1e-5, "float32 forward");
+      const auto ours = fused.gradients(), theirs = composed.gradients(),
+                 ours32 = narrow.gradients();
+      for (size_t i = 0; i < ours.size(); ++i) {
+        expect_close(ours[i], theirs[i], 1e-11, 1e-11, kNames[i]);
+        expect_close(ours32[i], theirs[i], 1e-4, 1e-4, std::string("float32 ") + kNames[i]);
+      }
+    }
+  }
+}
+
+TEST(TransformerBlock, Bfloat16ProductsStayWithinTheirRounding) {
+  at::manual_seed(2);
+  const Block given = random_block({70, 1, 57}, true);
+  const Block mixed = given.as(at::kFloat), exact = given.as(at::kDouble);
+  const Tensor got = mixed.fused(true), want = exact.composed();
+  EXPECT_EQ(got.scalar_type(), at::kFloat);
+  const Tensor upstream = at::randn(want.sizes(), at::kDouble);
+  got.backward(upstream.to(at::kFloat));
+  want.backward(upstream);
+  // Relative to the whole: a rounding of 2^-9 in each operand of up to six products in a row.
+  const auto expect_near = [](const Tensor& x, const Tensor& y, const char* what) {
+    const double error = (x.to(at::kDouble) - y).norm().item<double>() / y.norm().item<double>();
+    EXPECT_LT(error, 0.015) << what;
+    EXPECT_GT(error, 1e-5) << what << ": was anything rounded at all?";
+  };
+  expect_near(got.detach() - mixed.x.detach(), want.detach() - exact.x.detach(), "forward");
+  const auto ours = mixed.gradients(), theirs = exact.gradients();
+  for (size_t i = 0; i < ours.size(); ++i) {
+    EXPECT_EQ(ours[i].scalar_type(), at::kFloat);
+    expect_near(ours[i], theirs[i], kNames[i]);
+  }
+}
+
+TEST(TransformerBlock, SameBitsWithAndWithoutGradients) {
+  at::manual_seed(3);
+  for (const bool bfloat16 : {false, true}) {
+    const Block b = random_block({40, 200}, false).as(at::kFloat);
+    const Tensor with = b.fused(bfloat16).detach();
+    const at::NoGradGuard no_grad;
+    EXPECT_TRUE(at::equal(b.fused(bfloat16), with));
+  }
+}
+
+TEST(TransformerBlock, ErrorsNameArgumentExpectedAndGot) {
+  const Block b = random_block({4}, false);
+  const auto with = [&](size_t i, const Tensor& weight) {
+    Block copy = b;
+    copy.weights[i] = weight;
+    return copy;
+  };
+  expect_message([&] { with(2, b.weights[2].t()).fused(); },
+                 "transformer_block: attention_output: expected [H,heads*head_dim] = [24, 32]");
+  expect_message([&] { with(4, b.weights[4].narrow(0, 0, 79)).fused(); },
+                 "transformer_block: gate_up: expected [2F,H], got Double [79, 24]");
+  expect_message([&] { with(0, b.weights[0].to(at::kFloat)).fused(); },
+                 "transformer_block: weights: expected Double, got Float");
+  expect_message([&] { b.fused(true); },
+                 "transformer_block: bfloat16: expected float32 x, got Double [4, 24]");
+  Block few = b;
+  few.weights.pop_back();
+  expect_message([&] { few.fused(); }, "transformer_block: weights: expected attention_norm");
+}
+
+}  // namespace
+}  // namespace hone::kernels
