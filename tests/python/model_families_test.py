@@ -99,11 +99,11 @@ def sequences(vocab, seed=0):
             for n in (1, 2, 5, 17, 40, 90)]
 
 
-def check_numbers(directory, model, tolerance=1e-4, options=()):
+def check_numbers(directory, model, tolerance=1e-4, batch=None):
     """Logits, hidden states, log-probabilities and entropies of some sequences."""
-    batch = sequences(model.config.vocab_size)
+    batch = batch or sequences(model.config.vocab_size)
     file = directory.parent / (directory.name + "-out.safetensors")
-    out = hone("logprobs", "--model", directory, "--input", "-", "--tensors", file, *options,
+    out = hone("logprobs", "--model", directory, "--input", "-", "--tensors", file,
                input=lines({"tokens": t} for t in batch))
     tensors = load_file(file)
     assert tensors["tokens"].tolist() == sum(batch, [])
@@ -305,3 +305,59 @@ def test_shared_checkpoints(tmp_path, name):
     tensors = load_file(file)
     assert relative_error(tensors["logits"], expected["logits"][real]) < 2.5e-2
     assert relative_error(tensors["hidden_states"], expected["last_hidden_state"][real]) < 2.5e-2
+
+
+# ---------------------------------------------------------------- training
+
+RECIPE = """
+name = "given"
+stages = ["import", "pretrain", "sft"]
+[data]
+imports = [{{ format = "demonstrations-jsonl", input = "{folder}/demonstrations.jsonl" }}]
+max_tokens = 32
+[model]
+path = "{folder}/model"
+[sft]
+epochs = 4
+batch_tokens = 256
+[sft.optimizer]
+lr = 3e-3
+"""
+
+
+def test_a_gpt2_directory_is_imitated_into(tmp_path):
+    """`hone run` takes a gpt2 directory, writes it back equal, trains it; transformers agrees."""
+    tokenizers = pytest.importorskip("tokenizers")
+    texts = ["the film is warm and funny", "the film is dull and long", "a moving story of time"]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["<|endoftext|>"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()))
+    config = transformers.GPT2Config(vocab_size=tokenizer.get_vocab_size(), n_positions=48,
+                                     n_embd=36, n_head=4, n_layer=2, n_inner=50,
+                                     bos_token_id=0, eos_token_id=0)
+    torch.manual_seed(1)
+    before = transformers.GPT2LMHeadModel(config).eval()
+    before.save_pretrained(tmp_path / "model")
+    tokenizer.save(str(tmp_path / "model" / "tokenizer.json"))
+    (tmp_path / "demonstrations.jsonl").write_text("".join(
+        json.dumps({"id": f"d{i}", "prompt": texts[i % 3][:8], "completion": texts[i % 3][8:],
+                    "split": "train", "group": f"g{i}"}) + "\n" for i in range(60)))
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(folder=tmp_path))
+    result = subprocess.run([HONE, "run", tmp_path / "recipe.toml", "--out", tmp_path / "run"],
+                            capture_output=True, timeout=300)
+    assert result.returncode == 0, result.stderr.decode()
+    given, copied, trained = (stored(d) for d in (tmp_path / "model", tmp_path / "run" / "pretrain",
+                                                  tmp_path / "run" / "sft"))
+    assert given.keys() == copied.keys() == trained.keys()
+    for name, tensor in given.items():
+        assert torch.equal(tensor, copied[name]), name
+        assert not torch.equal(tensor, trained[name]), name
+    after = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "run" / "sft").eval()
+    ids = torch.tensor([[0] + tokenizer.encode(texts[0]).ids])
+    with torch.no_grad():
+        losses = [model(ids, labels=ids).loss.item() for model in (before, after)]
+    assert losses[1] < losses[0] - 0.5
+    check_numbers(tmp_path / "run" / "sft", after, batch=[ids[0].tolist(), [5, 3], [7]])
