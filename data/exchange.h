@@ -51,9 +51,11 @@ ImportReport import_file(Store& store, const ImportOptions& options);
 
 /// Which answers an export holds: those that fit every part that is set.
 struct ExportFilter {
-  std::string split;   // train, validation or test: answers that lie wholly in it
-  std::string source;  // the answer's source ("votes-tsv:votes.tsv"), or its items' ("votes")
-  /// pairwise, ranking (k > 2), rating, demonstration; same-person, across-people. Any of them.
+  std::string split;    // train, validation or test: answers that lie wholly in it
+  std::string source;   // the answer's source ("votes-tsv:votes.tsv"), or its items' ("votes")
+  std::string project;  // of collected answers
+  /// pairwise, ranking (k > 2), rating, demonstration, review; same-person, across-people (of
+  /// comparisons). Any of them.
   std::vector<std::string> kinds;
   std::vector<std::string> raters;  // pseudonyms, any of them
   /// Answered at or after / before, in microseconds since 1970; 0: no bound. Answers whose time is
@@ -66,7 +68,8 @@ int64_t parse_time(const std::string& text, const std::string& option);
 
 /// trl-preference, trl-sft, trl-kto, hh, rewardbench, csv, votes-tsv, ratings-tsv
 std::vector<FormatInfo> export_formats();
-/// Number of lines written (temporary file, then rename). `output` "-" is standard output.
+/// Number of lines written (temporary file, then rename). `output` "-" is standard output. What a
+/// journal has and no segment yet is exported too; the store is then read into memory first.
 uint64_t export_file(const Store& store, const std::string& format,
                      const std::filesystem::path& output, const ExportFilter& filter = {});
 

@@ -12,7 +12,9 @@ SegmentRows::SegmentRows(hdf5::SegmentView segment)
       items(view.rows<Item>(view.header().items)),
       ratings(view.rows<Rating>(view.header().ratings)),
       comparisons(view.rows<Comparison>(view.header().comparisons)),
-      demonstrations(view.rows<Demonstration>(view.header().demonstrations)) {}
+      demonstrations(view.rows<Demonstration>(view.header().demonstrations)),
+      answers(view.rows<Answer>(view.header().answers)),
+      reviews(view.rows<Review>(view.header().reviews)) {}
 
 const ItemRef::Columns& ItemRef::columns() {
   using ItemRows = hdf5::Rows<Item>;
@@ -25,16 +27,22 @@ const ItemRef::Columns& ItemRef::columns() {
 }
 
 StoreView::StoreView(const Store& store, hdf5::Check check) {
-  for (const auto& path : segment_paths(store.directory())) {
-    segments_.emplace_back(hdf5::SegmentView(path, check));
-    const hdf5::SegmentHeader& header = segments_.back().view.header();
-    if (header.items_before != item_count_) {
-      throw CorruptError(path.string(), "attribute items_before", std::to_string(item_count_),
-                         std::to_string(header.items_before));
-    }
-    first_items_.push_back(item_count_);
-    item_count_ += header.items;
+  for (const auto& path : segment_paths(store.directory())) add(hdf5::SegmentView(path, check));
+}
+
+StoreView::StoreView(std::string image, const std::string& name) {
+  add(hdf5::SegmentView(std::move(image), name));
+}
+
+void StoreView::add(hdf5::SegmentView view) {
+  segments_.emplace_back(std::move(view));
+  const hdf5::SegmentView& added = segments_.back().view;
+  if (added.header().items_before != item_count_) {
+    throw CorruptError(added.name(), "attribute items_before", std::to_string(item_count_),
+                       std::to_string(added.header().items_before));
   }
+  first_items_.push_back(item_count_);
+  item_count_ += added.header().items;
 }
 
 ItemRef StoreView::item(int64_t index) const {

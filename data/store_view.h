@@ -23,6 +23,8 @@ struct SegmentRows {
   hdf5::Rows<Rating> ratings;
   hdf5::Rows<Comparison> comparisons;
   hdf5::Rows<Demonstration> demonstrations;
+  hdf5::Rows<Answer> answers;
+  hdf5::Rows<Review> reviews;
 };
 
 /// An item of a StoreView.
@@ -52,6 +54,8 @@ class StoreView {
  public:
   /// Throws CorruptError as Store::read does.
   explicit StoreView(const Store& store, hdf5::Check check = hdf5::Check::kChecksums);
+  /// One segment in memory, which holds all items.
+  StoreView(std::string image, const std::string& name);
 
   const std::deque<SegmentRows>& segments() const { return segments_; }
   int64_t item_count() const { return item_count_; }
@@ -59,6 +63,7 @@ class StoreView {
   ItemRef item(int64_t index) const;
 
  private:
+  void add(hdf5::SegmentView view);
   std::deque<SegmentRows> segments_;
   std::vector<int64_t> first_items_;  // of each segment
   int64_t item_count_ = 0;

@@ -6,8 +6,8 @@ namespace hone::data {
 namespace {
 
 constexpr const char* kSplits[] = {"train", "validation", "test"};
-constexpr const char* kKinds[] = {"pairwise",      "ranking",     "rating",
-                                  "demonstration", "same-person", "across-people"};
+constexpr const char* kKinds[] = {"pairwise", "ranking",     "rating",       "demonstration",
+                                  "review",   "same-person", "across-people"};
 
 }  // namespace
 
@@ -22,18 +22,35 @@ Answers::Answers(const StoreView& view, const ExportFilter& filter) : view_(view
   for (const std::string& kind : filter.kinds) {
     if (std::find(std::begin(kKinds), std::end(kKinds), kind) == std::end(kKinds)) {
       throw InputError("export", "kind",
-                       "pairwise, ranking, rating, demonstration, same-person or across-people",
+                       "pairwise, ranking, rating, demonstration, review, same-person or "
+                       "across-people",
                        kind);
     }
     kinds_.insert(kind);
   }
   raters_.insert(filter.raters.begin(), filter.raters.end());
+  find_answers();
   int64_t comparisons = 0, demonstrations = 0;
   for (const SegmentRows& segment : view.segments()) {
     find_superseded(segment.comparisons, comparisons, superseded_comparisons_);
     find_superseded(segment.demonstrations, demonstrations, superseded_demonstrations_);
     comparisons += segment.comparisons.size();
     demonstrations += segment.demonstrations.size();
+  }
+}
+
+void Answers::find_answers() {
+  for (const SegmentRows& segment : view_.segments()) {
+    const auto& rows = segment.answers;
+    if (filter_.project.empty() && segment.reviews.size() == 0) continue;
+    for (int64_t row = 0; row < rows.size(); ++row) {
+      if (rows.text(HONE_FIELD(Answer, project), row) == filter_.project) {
+        of_project_.insert(person_and_time(rows, row));
+      }
+      if (segment.reviews.size() > 0) {
+        reviewers_[rows.text(HONE_FIELD(Answer, id), row)] = {&rows, row};
+      }
+    }
   }
 }
 

@@ -43,6 +43,9 @@ class Answers {
   void demonstrations(Visitor&& visit) const;
   template <class Visitor>
   void ratings(Visitor&& visit) const;
+  /// visit(item, approved, rows of answers, row): yes or no of a person to one output.
+  template <class Visitor>
+  void reviews(Visitor&& visit) const;
 
  private:
   template <class Record>
@@ -55,6 +58,9 @@ class Answers {
   template <class Record>
   static bool is_superseded(const hdf5::Rows<Record>& rows, int64_t row, int64_t position,
                             const Superseded& superseded);
+  template <class Record>
+  static std::string person_and_time(const hdf5::Rows<Record>& rows, int64_t row);
+  void find_answers();
   bool keeps_kind(std::string_view kind) const;
   bool keeps_item(const ItemRef& item, bool& source_fits) const;
   bool keeps(const ComparisonRef& comparison) const;
@@ -64,6 +70,13 @@ class Answers {
   const ExportFilter& filter_;
   int split_ = -1;
   std::unordered_set<std::string_view> kinds_, raters_;
+  std::unordered_set<std::string> of_project_;  // rater and time of the project's answers
+  // id -> the answer that a review belongs to
+  struct AnswerPlace {
+    const hdf5::Rows<Answer>* rows;
+    int64_t row;
+  };
+  std::unordered_map<std::string_view, AnswerPlace> reviewers_;
   Superseded superseded_comparisons_, superseded_demonstrations_;
 };
 
@@ -73,6 +86,15 @@ class Answers {
     static const std::size_t column = hdf5::Rows<Record>::column(#field); \
     return column;                                                        \
   }())
+
+/// One person gives one answer in a microsecond: what joins an answer and its records.
+template <class Record>
+std::string Answers::person_and_time(const hdf5::Rows<Record>& rows, int64_t row) {
+  std::string key(rows.text(HONE_FIELD(Record, rater), row));
+  key += ' ';
+  key += std::to_string(rows.template value<int64_t>(HONE_FIELD(Record, answered_us), row));
+  return key;
+}
 
 template <class Record>
 bool Answers::keeps_provenance(const hdf5::Rows<Record>& rows, int64_t row,
@@ -84,6 +106,7 @@ bool Answers::keeps_provenance(const hdf5::Rows<Record>& rows, int64_t row,
   if (!raters_.empty() && raters_.count(rows.text(HONE_FIELD(Record, rater), row)) == 0) {
     return false;
   }
+  if (!filter_.project.empty() && of_project_.count(person_and_time(rows, row)) == 0) return false;
   if (filter_.since_us == 0 && filter_.until_us == 0) return true;
   const auto time = rows.template value<int64_t>(HONE_FIELD(Record, answered_us), row);
   return time != 0 && time >= filter_.since_us &&
@@ -165,6 +188,25 @@ void Answers::ratings(Visitor&& visit) const {
       if (keeps_item(view_.item(item), source_fits) && keeps_provenance(rows, row, source_fits)) {
         visit(rows, row);
       }
+    }
+  }
+}
+
+template <class Visitor>
+void Answers::reviews(Visitor&& visit) const {
+  if (!keeps_kind("review")) return;
+  for (const SegmentRows& segment : view_.segments()) {
+    const auto& rows = segment.reviews;
+    for (int64_t row = 0; row < rows.size(); ++row) {
+      const auto answer = reviewers_.find(rows.text(HONE_FIELD(Review, answer), row));
+      if (answer == reviewers_.end()) continue;
+      bool source_fits = false;
+      const ItemRef item = view_.item(rows.template value<int64_t>(HONE_FIELD(Review, item), row));
+      if (!keeps_item(item, source_fits)) continue;
+      const auto& [answers, at] = answer->second;
+      if (!keeps_provenance(*answers, at, source_fits)) continue;
+      visit(item, rows.template value<uint8_t>(HONE_FIELD(Review, approved), row) != 0, *answers,
+            at);
     }
   }
 }

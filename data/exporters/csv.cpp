@@ -68,6 +68,12 @@ void write_csv(const Answers& answers, Output& out) {
     out.cell(item.id()).raw(",").cell(item.prompt()).raw(",").cell(item.text());
     out.raw(",,").end_line(kEnd);
   });
+  answers.reviews(
+      [&](const ItemRef& item, bool approved, const hdf5::Rows<Answer>& rows, int64_t row) {
+        begin_line("review", rows.text(HONE_FIELD(Answer, id), row), rows, row, out);
+        out.raw(",,,,approved,").raw(approved ? "1," : "0,").cell(item.id()).raw(",");
+        out.cell(item.prompt()).raw(",").cell(item.text()).raw(",,").end_line(kEnd);
+      });
   answers.demonstrations([&](const hdf5::Rows<Demonstration>& rows, int64_t row) {
     begin_line("demonstration", rows.text(HONE_FIELD(Demonstration, id), row), rows, row, out);
     out.raw(",,,,,,,").cell(rows.text(HONE_FIELD(Demonstration, prompt), row)).raw(",");
@@ -81,7 +87,7 @@ const ExportFormat& csv_format() {
   static const ExportFormat format{
       {"csv",
        "every answer of every kind for spreadsheets, with a header: one line for each candidate "
-       "of a comparison (rank 1 is best, shown its place on screen), each rating, each "
+       "of a comparison (rank 1 is best, shown its place on screen), each rating, review and "
        "demonstration; a text that begins like a formula gets an apostrophe before it",
        "pairwise,q7,person 7,collect,2026-11-25T19:50:00Z,ordered,1,2,3,,,a1,2 + 2?,4.,,"},
       &write_csv};

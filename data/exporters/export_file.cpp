@@ -3,10 +3,14 @@
 
 #include <chrono>
 #include <cstdio>
+#include <memory>
 
 #include "data/atomic_file.h"
 #include "data/error.h"
 #include "data/exporters/exporter.h"
+#include "data/hdf5/segment.h"
+#include "data/journal/compose.h"
+#include "data/journal/journal_impl.h"
 
 namespace hone::data {
 namespace {
@@ -26,6 +30,19 @@ const ExportFormat& find_format(const std::string& name) {
     known += (known.empty() ? "" : ", ") + format->info.name;
   }
   throw InputError("export", "format", known, name.empty() ? "nothing" : name);
+}
+
+bool has_unsealed_answers(const std::filesystem::path& store) {
+  auto journal = open_journal_to_read(store);
+  return journal && !load_unsealed(*journal, 0, 1, false).empty();
+}
+
+/// The segments where they lie, or, behind them, the journal's unsealed answers as well.
+std::unique_ptr<StoreView> open_view(const Store& store) {
+  if (!has_unsealed_answers(store.directory())) return std::make_unique<StoreView>(store);
+  return std::make_unique<StoreView>(
+      hdf5::encode_segment(read_feedback(store.directory()), 0, "unsealed"),
+      store.directory().string());
 }
 
 uint64_t write_lines(const ExportFormat& format, const Answers& answers, const FileDescriptor& file,
@@ -81,8 +98,8 @@ std::vector<FormatInfo> export_formats() {
 uint64_t export_file(const Store& store, const std::string& format_name,
                      const std::filesystem::path& output, const ExportFilter& filter) {
   const ExportFormat& format = find_format(format_name);
-  const StoreView view(store);
-  const Answers answers(view, filter);
+  const std::unique_ptr<StoreView> view = open_view(store);
+  const Answers answers(*view, filter);
   if (output == "-") {
     return write_lines(format, answers, FileDescriptor(::dup(STDOUT_FILENO)), output);
   }

@@ -28,6 +28,9 @@ void write_labels(const Answers& answers, Output& out) {
       write_item(view.item(comparison.items[i]), ordered && rank == 0, out);
     }
   });
+  answers.reviews([&](const ItemRef& item, bool approved, const hdf5::Rows<Answer>&, int64_t) {
+    write_item(item, approved, out);
+  });
 }
 
 }  // namespace
@@ -36,7 +39,8 @@ const ExportFormat& trl_kto_format() {
   static const ExportFormat format{
       {"trl-kto",
        "one line an answer: prompt, completion, label; the best of a comparison are true, the "
-       "worst false, both-bad false; what lies between, ties of all and skipped are left out",
+       "worst false, both-bad false, reviews what they say; what lies between, ties of all and "
+       "skipped are left out",
        R"({"prompt":"2 + 2?","completion":"4.","label":true})"},
       &write_labels};
   return format;

@@ -70,8 +70,9 @@ void add_export_command(CLI::App& app) {
   command->add_option(
       "--source", filter.source,
       "Only answers of this source, or about items of it (hone inspect lists them)");
+  command->add_option("--project", filter.project, "Only answers collected in this project");
   command->add_option("--kind", filter.kinds,
-                      "Only pairwise, ranking, rating, demonstration, same-person or "
+                      "Only pairwise, ranking, rating, demonstration, review, same-person or "
                       "across-people; may be given several times");
   command->add_option("--since", arguments->since,
                       "Only answers given at or after this time: 2026-11-25 or "
