@@ -22,7 +22,7 @@ namespace hone::engine {
 namespace {
 
 struct GenerateArguments {
-  std::string model, prompt, prompts, output = "-", dtype = "float32";
+  std::string model, prompt, prompts, output = "-", dtype = "float32", chat_format;
   int64_t n = 1;
   GenerationOptions options;
 };
@@ -123,12 +123,17 @@ void run_generate(const GenerateArguments& arguments) {
       load_model(arguments.model, HeadKind::kLanguageModel, weight_type(arguments.dtype));
   const ModelConfig& config = model->config();
   LazyCodec codec(arguments.model, config);
+  LazyChat chat(arguments.model, arguments.chat_format);
   const Prompts prompts = arguments.prompts.empty()
                               ? read_prompt(arguments.prompt, config, codec)
-                              : read_prompts(arguments.prompts, config, codec);
+                              : read_prompts(arguments.prompts, config, codec, chat);
   GenerateArguments resolved = arguments;
   for (const int64_t id : model_stop_ids(arguments.model, config)) {
     resolved.options.stop_ids.push_back(id);
+  }
+  if (chat.opened()) {
+    const int64_t end = chat.answer_end(codec.get().tokenizer());
+    if (end >= 0) resolved.options.stop_ids.push_back(end);
   }
   if (arguments.prompts.empty() && arguments.n == 1 && arguments.output == "-") {
     print_text(*model, prompts, resolved.options, codec);
@@ -199,8 +204,12 @@ void add_generate_command(CLI::App& app) {
                                      "Text to continue (none: from the beginning of a text)");
   command
       ->add_option("--prompts", arguments->prompts,
-                   R"(JSONL of {"prompt": ...} or {"tokens": [...]}; - is standard input)")
+                   R"(JSONL of {"prompt": ...}, {"messages": [{"role", "content"}, ...]} or )"
+                   R"({"tokens": [...]}; - is standard input)")
       ->excludes(prompt);
+  command->add_option("--chat-format", arguments->chat_format,
+                      "How messages become a prompt: " + std::string(ChatFormat::kNames) +
+                          " (none: as the model's chat template says)");
   command->add_option("--n", arguments->n, "Samples per prompt")->capture_default_str();
   add_length_options(*command, arguments->options);
   add_sampling_options(*command, arguments->options);

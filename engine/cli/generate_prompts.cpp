@@ -3,9 +3,11 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <utility>
 
 #include "data/error.h"
 #include "data/utf8.h"
+#include "engine/chat/chat_tokens.h"
 #include "engine/io/json.h"
 
 namespace hone::engine {
@@ -33,12 +35,30 @@ Prompts read_prompt(const std::string& text, const ModelConfig& config, LazyCode
   return prompts;
 }
 
-Prompts read_prompts(const std::string& path, const ModelConfig& config, LazyCodec& codec) {
+LazyChat::LazyChat(std::string directory, std::string name)
+    : directory_(std::move(directory)), name_(std::move(name)) {
+  if (!name_.empty()) ChatFormat::named(name_);
+}
+
+const ChatFormat& LazyChat::get() {
+  if (!format_) format_ = ChatFormat::load(directory_, name_);
+  return *format_;
+}
+
+int64_t LazyChat::answer_end(const Tokenizer& tokenizer) const {
+  if (!format_ || format_->answer_end().empty()) return -1;
+  return tokenizer.id_of(format_->answer_end());
+}
+
+Prompts read_prompts(const std::string& path, const ModelConfig& config, LazyCodec& codec,
+                     LazyChat& chat) {
+  constexpr const char* kKinds = R"(one of "prompt", "messages" and "tokens")";
   Prompts prompts;
   for_each_line(path, [&](const nlohmann::json& object, const std::string& where) {
     const JsonField line(object, where);
-    if (object.contains("tokens") && object.contains("prompt")) {
-      line.fail(R"(either "prompt" or "tokens")", "both");
+    const size_t kinds = object.count("prompt") + object.count("messages") + object.count("tokens");
+    if (kinds != 1) {
+      throw data::InputError(where, "line", kKinds, kinds == 0 ? "neither" : "more than one");
     }
     if (object.contains("tokens")) {
       prompts.tokens.push_back(token_list(object, "tokens", where, config.vocab_size));
@@ -47,7 +67,11 @@ Prompts read_prompts(const std::string& path, const ModelConfig& config, LazyCod
       prompts.texts.push_back(line.at("prompt").text());
       prompts.tokens.push_back(codec.prompt(prompts.texts.back()));
     } else {
-      throw data::InputError(where, "line", R"({"prompt": "..."} or {"tokens": [...]})", "neither");
+      const auto messages = parse_chat_messages(line.at("messages"));
+      const bool answer_follows = true;
+      prompts.texts.push_back(chat.get().render(messages, answer_follows).text);
+      prompts.tokens.push_back(
+          encode_chat(codec.get().tokenizer(), chat.get(), messages, answer_follows).tokens);
     }
     check_room(prompts.tokens.back(), where, config);
   });

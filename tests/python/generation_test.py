@@ -190,6 +190,41 @@ def test_response_continues_a_prompt_that_ends_in_a_byte_token():
     assert not line["response"].startswith("\n")
 
 
+CHATML = ("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}"
+          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+
+
+def test_messages_as_the_chat_template_has_them(tmp_path):
+    """A model with a chatml template, made here; the answer ends with <|im_end|>, whatever config.json says."""
+    tokenizers = pytest.importorskip("tokenizers")
+    words = tokenizers.Tokenizer(tokenizers.models.BPE())
+    words.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = tokenizers.decoders.ByteLevel()
+    words.train_from_iterator(["hello there, user and assistant"], tokenizers.trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["<|im_start|>", "<|im_end|>", "<|endoftext|>"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<|endoftext|>",
+                                                     chat_template=CHATML)
+    tokenizer.save_pretrained(tmp_path)
+    config = transformers.Qwen2Config(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24,
+                                      num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
+                                      max_position_embeddings=256, bos_token_id=None, eos_token_id=2, pad_token_id=None)
+    torch.manual_seed(0)
+    transformers.Qwen2ForCausalLM(config).save_pretrained(tmp_path)
+    messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hello there"}]
+    lines = samples("--n", 40, "--max-new-tokens", 60, "--temperature", 1.3, prompts=[{"messages": messages}], model=tmp_path)
+    want = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+    assert all(line["prompt_tokens"] == want for line in lines)
+    assert lines[0]["prompt"] == tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert any(line["stop"] == 1 for line in lines) and all(1 not in line["tokens"][:-1] for line in lines)
+    (named,) = samples("--max-new-tokens", 2, "--chat-format", "plain", prompts=[{"messages": messages[1:]}], model=tmp_path)
+    assert named["prompt_tokens"] != want and "hello there" in named["prompt"]
+    (tmp_path / "chat_template.jinja").write_text("{{ messages | tojson | reverse }}")
+    bad = generate("--prompts", "-", model=tmp_path, input=json.dumps({"messages": messages}).encode())
+    assert bad.returncode == 2 and "chatml, llama3, mistral, plain" in bad.stderr.decode()
+    assert bad.stderr.decode().count("\n") == 1
+
+
 def test_progress_on_a_terminal_and_silence_in_a_pipe(tmp_path):
     main, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
@@ -230,7 +265,10 @@ def test_interrupt_leaves_whole_lines_in_a_pipe():
 
 
 @pytest.mark.parametrize("line,named", [
-    (b'{"prompt": "a", "tokens": [1]}', "both"), (b'{"prompt": 5}', "prompt"), (b'{"prompt": null}', "prompt"),
+    (b'{"prompt": "a", "tokens": [1]}', "more than one"),
+    (b'{"messages": [], "prompt": "a"}', "more than one"), (b'{"messages": []}', "messages"),
+    (b'{"messages": "hello"}', "messages"), (b'{"messages": [{"role": "king", "content": "x"}]}', "king"),
+    (b'{"messages": [{"role": "user"}]}', "content"), (b'{"prompt": 5}', "prompt"), (b'{"prompt": null}', "prompt"),
     (b'{"text": "a"}', "neither"), (b'{"tokens": [512]}', "511"), (b'{"tokens": [-1]}', "-1"),
     (b'{"tokens": [1.5]}', "1.5"), (b'{"tokens": []}', "none"), (b'{"tokens": "1 2"}', "tokens"),
     (json.dumps({"tokens": [5] * 512}).encode(), "512"), (json.dumps({"prompt": "word " * 2000}).encode(), "511"),
@@ -250,7 +288,7 @@ def test_bad_prompt_lines(line, named):
     (["--top-p", "nan"], "top_p"), (["--min-new-tokens", "201"], "min_new_tokens"), (["--stop-id", "512"], "stop_ids"),
     (["--stop-id", "-1"], "stop_ids"), (["--stop", ""], "--stop"), (["--stop", b"\xff"], "--stop"), (["--rows", "0"], "max_rows"),
     (["--prefill-tokens", "0"], "prefill_tokens"), (["--n", "0"], "n"), (["--n", "99999999999"], "n"),
-    (["--dtype", "int8"], "dtype"), (["--temperature", "inf"], "temperature"), (["--prompt", b"a\xff"], "--prompt"),
+    (["--dtype", "int8"], "dtype"), (["--chat-format", "klingon"], "chatml"), (["--temperature", "inf"], "temperature"), (["--prompt", b"a\xff"], "--prompt"),
     (["--prompt", "a", "--prompts", "b"], "prompt"), (["--max-new-tokens", "0"], "max_new_tokens")])
 def test_bad_options(arguments, named):
     arguments = [os.fsencode(a) for a in arguments]
