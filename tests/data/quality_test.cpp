@@ -1,0 +1,204 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "data/quality/alpha.h"
+#include "data/quality/intervals.h"
+#include "data/quality/raters.h"
+#include "tests/data/temporary_directory.h"
+
+namespace hone::data::quality {
+namespace {
+
+/// Krippendorff's own example (2011): 4 people, 12 units, some values missing (0).
+std::vector<Coding> krippendorffs_example() {
+  const std::vector<std::vector<int>> people = {{1, 2, 3, 3, 2, 1, 4, 1, 2, 0, 0, 0},
+                                                {1, 2, 3, 3, 2, 2, 4, 1, 2, 5, 0, 3},
+                                                {0, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, 0},
+                                                {1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, 0}};
+  std::vector<Coding> codings;
+  for (const auto& one : people) {
+    for (std::size_t unit = 0; unit < one.size(); ++unit) {
+      if (one[unit] > 0) codings.push_back({static_cast<int64_t>(unit), double(one[unit])});
+    }
+  }
+  return codings;
+}
+
+TEST(Alpha, IsThatOfThePublishedExample) {
+  const auto codings = krippendorffs_example();
+  EXPECT_NEAR(krippendorff_alpha(codings, Distance::kNominal).value, 0.743, 0.0005);
+  EXPECT_NEAR(krippendorff_alpha(codings, Distance::kOrdinal).value, 0.815, 0.0005);
+  const Alpha interval = krippendorff_alpha(codings, Distance::kInterval);
+  EXPECT_NEAR(interval.value, 0.849, 0.0005);
+  EXPECT_EQ(interval.units, 11);
+  EXPECT_EQ(interval.codings, 40);
+  EXPECT_LT(interval.interval.low, interval.value);
+  EXPECT_GE(interval.interval.high, interval.value);
+  const Alpha again = krippendorff_alpha(codings, Distance::kInterval);
+  EXPECT_EQ(again.interval.low, interval.interval.low);
+}
+
+/// The definition by double loops over pairs of values.
+double alpha_by_pairs(const std::vector<Coding>& codings, Distance distance) {
+  std::map<int64_t, std::vector<double>> units;
+  for (const auto& one : codings) units[one.unit].push_back(one.value);
+  std::vector<double> all;
+  for (const auto& [unit, values] : units) {
+    if (values.size() > 1) all.insert(all.end(), values.begin(), values.end());
+  }
+  const auto d2 = [&](double a, double b) {
+    if (a == b) return 0.0;
+    if (distance == Distance::kNominal) return 1.0;
+    if (distance == Distance::kInterval) return (a - b) * (a - b);
+    double ranks = 0;
+    for (const double value : all) {
+      if (value == a || value == b) ranks += 0.5;
+      if (value > std::min(a, b) && value < std::max(a, b)) ranks += 1;
+    }
+    return ranks * ranks;
+  };
+  double observed = 0, expected = 0;
+  for (const auto& [unit, values] : units) {
+    if (values.size() < 2) continue;
+    double sum = 0;
+    for (const double a : values) {
+      for (const double b : values) sum += d2(a, b);
+    }
+    observed += sum / static_cast<double>(values.size() - 1);
+  }
+  for (const double a : all) {
+    for (const double b : all) expected += d2(a, b);
+  }
+  const auto n = static_cast<double>(all.size());
+  return 1 - (observed / n) / (expected / (n * (n - 1)));
+}
+
+TEST(Alpha, IsThatOfDoubleLoopsOnRandomValues) {
+  std::mt19937 random(3);
+  for (int trial = 0; trial < 20; ++trial) {
+    std::vector<Coding> codings;
+    for (int i = 0; i < 60; ++i) {
+      const auto unit = static_cast<int64_t>(random() % 20);
+      codings.push_back({unit, static_cast<double>((unit + random() % 4) % 6) - 2.5});
+    }
+    for (const auto distance : {Distance::kNominal, Distance::kOrdinal, Distance::kInterval}) {
+      EXPECT_NEAR(krippendorff_alpha(codings, distance, 0).value, alpha_by_pairs(codings, distance),
+                  1e-12);
+    }
+  }
+  EXPECT_TRUE(std::isnan(krippendorff_alpha({}, Distance::kNominal).value));
+  EXPECT_TRUE(std::isnan(krippendorff_alpha({{1, 2.0}, {1, 2.0}}, Distance::kNominal).value));
+}
+
+TEST(Alpha, IntervalCoversAsOftenAsItSays) {
+  // A population of which alpha is known to three digits from a very large sample.
+  std::mt19937 random(5);
+  const auto sample = [&](int units) {
+    std::vector<Coding> codings;
+    for (int unit = 0; unit < units; ++unit) {
+      const int truth = static_cast<int>(random() % 3);
+      for (int coder = 0; coder < 3; ++coder) {
+        codings.push_back({unit, double(random() % 10 < 7 ? truth : int(random() % 3))});
+      }
+    }
+    return codings;
+  };
+  const double truth = krippendorff_alpha(sample(60000), Distance::kNominal, 0).value;
+  int covered = 0;
+  constexpr int kTrials = 150;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const auto alpha = krippendorff_alpha(sample(120), Distance::kNominal, 200);
+    covered += alpha.interval.low <= truth && truth <= alpha.interval.high;
+  }
+  EXPECT_GT(covered, kTrials * 88 / 100);
+  EXPECT_LT(covered, kTrials);
+}
+
+TEST(Intervals, WilsonIsThatOfTheFormula) {
+  // 8 of 10: (0.4902, 0.9433), Newcombe (1998), method 3.
+  const Interval interval = wilson_interval(8, 10);
+  EXPECT_NEAR(interval.low, 0.4902, 1e-4);
+  EXPECT_NEAR(interval.high, 0.9433, 1e-4);
+  EXPECT_EQ(wilson_interval(0, 0).high, 1.0);
+}
+
+TEST(Intervals, TheConfidenceSequenceHoldsAtAllTimesTogether) {
+  std::mt19937 random(9);
+  int ever_outside = 0, wilson_outside = 0;
+  constexpr int kTrials = 400, kLength = 300;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    int64_t right = 0;
+    bool outside = false, wilson = false;
+    for (int64_t n = 1; n <= kLength; ++n) {
+      right += random() % 10 < 8;
+      const Interval always = confidence_sequence(right, n), once = wilson_interval(right, n);
+      outside = outside || always.low > 0.8 || always.high < 0.8;
+      wilson = wilson || once.low > 0.8 || once.high < 0.8;
+    }
+    ever_outside += outside;
+    wilson_outside += wilson;
+  }
+  EXPECT_LE(ever_outside, kTrials * 5 / 100);
+  EXPECT_GT(wilson_outside, kTrials * 15 / 100);  // which is why it does not do for watching
+  const Interval many = confidence_sequence(8000, 10000);
+  EXPECT_NEAR(many.low, 0.785, 0.005);
+  EXPECT_NEAR(many.high, 0.814, 0.005);
+  // Ten gold questions are no verdict.
+  EXPECT_GT(confidence_sequence(6, 10).high, 0.9);
+}
+
+JournalAnswer said(int64_t sequence, const std::string& rater, const std::string& question,
+                   const std::string& body, std::vector<uint8_t> shown = {0, 1}) {
+  JournalAnswer answer;
+  answer.sequence = sequence;
+  answer.rater = rater;
+  answer.question = question;
+  answer.kind = "pairwise";
+  answer.body = body;
+  answer.shown = std::move(shown);
+  answer.served_us = 1'000'000;
+  answer.answered_us = 1'000'000 + 2'000'000 * sequence;
+  return answer;
+}
+
+TEST(Raters, CountsWhatWasSaidByCandidate) {
+  const std::string left = R"({"outcome":"ordered","ranks":[0,1],"strength":2})";
+  const std::string right = R"({"outcome":"ordered","ranks":[1,0]})";
+  std::vector<JournalAnswer> answers = {
+      said(1, "ann", "q1", left),
+      said(2, "bob", "q1", right, {1, 0}),  // the same candidate
+      said(3, "ann", "q2", left),
+      said(4, "bob", "q2", left, {1, 0}),  // another
+      said(5, "ann", "q3", R"({"outcome":"ordered","ranks":[0,0]})"),
+      said(6, "bob", "q3", R"({"outcome":"skipped","reason":"x"})"),
+      said(7, "ann", "q1", right, {1, 0}),
+      said(8, "ann", "q2", left, {1, 0}),
+      said(9, "ann", "q9", left)};
+  answers[6].repeat = answers[7].repeat = true;
+  answers[8].undone = true;
+  const auto raters = rater_quality(answers);
+  ASSERT_EQ(raters.size(), 2u);
+  EXPECT_EQ(raters[0].answers, 5);
+  EXPECT_EQ(raters[0].ties, 1);
+  EXPECT_EQ(raters[0].repeats.of, 2);
+  EXPECT_EQ(raters[0].repeats.part, 1);
+  EXPECT_EQ(raters[0].position.of, 4);
+  EXPECT_EQ(raters[0].position.part, 3);
+  EXPECT_EQ(raters[0].median_seconds, 10.0);
+  EXPECT_EQ(raters[1].skips, 1);
+  const auto found = agreement(answers, 0);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].distance, "nominal");
+  EXPECT_EQ(found[0].alpha.units, 2);
+  // Values 1, 1 | 1, -1.
+  EXPECT_NEAR(found[0].alpha.value,
+              alpha_by_pairs({{1, 1}, {1, 1}, {2, 1}, {2, -1}}, Distance::kNominal), 1e-12);
+  const auto days = daily_quality(answers);
+  ASSERT_EQ(days.size(), 1u);
+  EXPECT_EQ(days[0].answers, 8);
+}
+
+}  // namespace
+}  // namespace hone::data::quality
