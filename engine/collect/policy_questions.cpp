@@ -54,7 +54,8 @@ Prompts read_prompts(const PolicyQuestionOptions& options, const TextCodec& code
     prompts.is_messages.push_back(messages);
     // Keeps the end of a prompt that is too long, with room for an answer.
     const int64_t reserve = std::min<int64_t>(options.max_new_tokens, max_positions / 2);
-    prompts.tokens.push_back(codec.prompt(prompt_text(prompts.stored.back(), messages), reserve));
+    prompts.tokens.push_back(
+        codec.prompt(codec.prompt_text(prompts.stored.back(), messages), reserve));
     if (prompts.tokens.back().empty()) {
       throw data::InputError(where, "prompt", "at least one token", "none");
     }
