@@ -60,11 +60,11 @@ Response begin_session(Context& context, const Account& account) {
 }  // namespace
 
 Response post_join(Context& context) {
-  context.service.limit_guesses(context.request, "");
   const auto account = context.service.accounts().redeem(
       text_field(context.body, "invitation"), text_field_or(context.body, "language", ""),
       context.now_us);
   if (!account) {
+    context.service.limit_guesses(context.request, "");
     refuse(403, "the link was used already, or its time is over: ask for a new one", "invitation");
   }
   return begin_session(context, *account);
@@ -83,7 +83,6 @@ Response post_logout(Context& context) {
   service.accounts().end_session(context.request.cookie(service.cookie_name()));
   auto response = json_response(Json::object());
   response.headers.emplace_back("Set-Cookie", service.session_cookie(""));
-  response.headers.emplace_back("Clear-Site-Data", "\"storage\"");
   return response;
 }
 
@@ -106,6 +105,10 @@ Response get_me(Context& context) {
   auto& service = context.service;
   const auto projects = service.journal().projects();
   if (projects.empty() || projects.front().join != "open") refuse(401, "you are not signed in");
+  // A page of another site may not make accounts through its visitors' browsers.
+  const auto site = context.request.header("sec-fetch-site");
+  if (!site.empty() && site != "same-origin" && site != "none")
+    refuse(401, "you are not signed in");
   service.limit_guesses(context.request, "");
   return begin_session(context,
                        service.accounts().create_rater(projects.front().id, "", context.now_us));

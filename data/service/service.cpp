@@ -12,7 +12,9 @@ namespace hone::data::service {
 namespace {
 
 constexpr size_t kMostOthers = 10000;
+// Of one name; whole classes sign in from one address.
 constexpr double kGuessesPerSecond = 0.2, kGuessBurst = 10;
+constexpr double kAddressGuessesPerSecond = 1, kAddressGuessBurst = 40;
 
 int64_t system_now_us() {
   return std::chrono::duration_cast<std::chrono::microseconds>(
@@ -86,7 +88,9 @@ Service::Service(Journal& journal, Accounts& accounts, ServiceOptions options)
       hosts_(options_.hosts, options_.certificate),
       by_rater_(options_.rater_per_second, options_.rater_burst),
       by_address_(options_.address_per_second, options_.address_burst),
-      guesses_(options_.address_per_second > 0 ? kGuessesPerSecond : 0.0, kGuessBurst) {
+      guesses_(options_.address_per_second > 0 ? kGuessesPerSecond : 0.0, kGuessBurst),
+      address_guesses_(options_.address_per_second > 0 ? kAddressGuessesPerSecond : 0.0,
+                       kAddressGuessBurst) {
   if (!options_.now_us) options_.now_us = system_now_us;
 }
 
@@ -164,7 +168,10 @@ std::variant<uint64_t, Response> Service::admit(const Request& head) {
 std::string Service::address_of(const Request& request) const {
   if (!options_.behind_proxy) return request.address;
   // The last entry is the proxy's own word; those before it are the client's.
-  auto value = request.header("x-forwarded-for");
+  std::string_view value;
+  for (const auto& [name, text] : request.headers) {
+    if (name == "x-forwarded-for") value = text;
+  }
   if (const size_t comma = value.rfind(','); comma != std::string_view::npos) {
     value.remove_prefix(comma + 1);
   }
@@ -175,8 +182,8 @@ std::string Service::address_of(const Request& request) const {
 
 void Service::limit_guesses(const Request& request, const std::string& name) {
   const int64_t now = now_us();
-  double wait = guesses_.take("address " + address_of(request), now);
-  if (wait == 0.0 && !name.empty()) wait = guesses_.take("name " + name, now);
+  double wait = address_guesses_.take(address_of(request), now);
+  if (wait == 0.0 && !name.empty()) wait = guesses_.take(name, now);
   if (wait > 0.0) throw Refused{too_many(wait)};
 }
 

@@ -82,7 +82,7 @@ class Service {
   Assets assets_;
   Monitor monitor_;
   HostNames hosts_;
-  RateLimit by_rater_, by_address_, guesses_;
+  RateLimit by_rater_, by_address_, guesses_, address_guesses_;
   RequestCounts counts_;
   std::mutex others_mutex_;
   std::unordered_map<std::string, std::vector<std::string>> others_;

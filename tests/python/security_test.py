@@ -457,7 +457,17 @@ def test_guessing_is_slowed(serve):
     statuses = [guesser.raw("POST", "/api/login", json.dumps({"name": "owner", "password": f"guess {n} guess"}))[0]
                 for n in range(14)]
     assert statuses[0] == 401 and statuses[-1] == 429
-    assert guesser.raw("POST", "/api/join", json.dumps({"invitation": "x"}))[0] == 429
+    statuses = [guesser.raw("POST", "/api/join", json.dumps({"invitation": "x"}))[0] for n in range(60)]
+    assert statuses[0] == 403 and statuses[-1] == 429
+    # Whoever has a link is let in all the same: nobody guesses 256 bits.
+    server.client().join(server.owner)
+
+
+def test_no_accounts_through_other_sites(serve):
+    server = serve(project={"join": "open"})
+    assert server.client().raw("GET", "/api/me", None, {"Sec-Fetch-Site": "cross-site"})[0] == 401
+    assert server.client().raw("GET", "/api/me", None, {"Sec-Fetch-Site": "same-origin"})[0] == 200
+    assert len(json.loads(server.raters("list", "--json"))["raters"]) == 1
 
 
 # ---- two readings of one request
