@@ -181,7 +181,7 @@ TEST_F(HttpServerTest, BytesAfterARefusedHeadAreNotRead) {
 
 TEST_F(HttpServerTest, SlowHeadsAndBodiesAreCutOff) {
   start();
-  for (const std::string& beginning : {"GET / HTTP/1.1\r\nHo",
+  for (const std::string beginning : {"GET / HTTP/1.1\r\nHo",
                                        "POST / HTTP/1.1\r\nHost: a\r\n"
                                        "Content-Length: 100\r\n\r\nab"}) {
     Client client(server->port());
