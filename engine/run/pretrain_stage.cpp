@@ -93,8 +93,11 @@ StageOutcome pretrain_stage(Workspace& workspace) {
     save_model(*model, directory);
   } else {
     std::vector<std::string> corpus;
+    const auto plain = ChatFormat::named("plain");  // a model from scratch has no template
     for (const int64_t item : workspace.items_of(data::Split::kTrain)) {
-      corpus.push_back(workspace.whole_text(item));
+      const auto [prompt, answer] = prompt_and_answer(
+          workspace.records().items[static_cast<size_t>(item)], recipe.data.prompt_words, plain);
+      corpus.push_back(prompt + answer);
     }
     if (corpus.empty()) {
       throw data::InputError(workspace.run().feedback().string(), "corpus",

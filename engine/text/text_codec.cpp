@@ -8,6 +8,18 @@
 
 namespace hone::engine {
 
+namespace {
+
+std::string chat_prompt(const ChatFormat& chat, const std::string& prompt) {
+  const nlohmann::json messages = parse_json(prompt, "messages of a prompt");
+  return chat
+      .render(parse_chat_messages(JsonField(messages, "messages of a prompt")),
+              /*generation_prompt=*/true)
+      .text;
+}
+
+}  // namespace
+
 TextCodec::TextCodec(Tokenizer tokenizer, const ModelConfig& config, int64_t max_tokens,
                      ChatFormat chat)
     : tokenizer_(std::move(tokenizer)),
@@ -39,17 +51,19 @@ TextCodec TextCodec::load(const std::filesystem::path& directory, const ModelCon
 std::string TextCodec::prompt_text(const std::string& prompt, bool is_messages) const {
   if (!is_messages) return prompt;
   if (!chat_error_.empty()) throw data::InputError(chat_error_);
-  const nlohmann::json messages = parse_json(prompt, "messages of a prompt");
-  return chat_
-      .render(parse_chat_messages(JsonField(messages, "messages of a prompt")),
-              /*generation_prompt=*/true)
-      .text;
+  return chat_prompt(chat_, prompt);
 }
 
 std::pair<std::string, std::string> TextCodec::prompt_and_answer(const data::Item& item,
                                                                  int64_t prompt_words) const {
   if (item.prompt.empty()) return split_opening(item.text, prompt_words);
   return {prompt_text(item.prompt, item.prompt_is_messages), item.text};
+}
+
+std::pair<std::string, std::string> prompt_and_answer(const data::Item& item, int64_t prompt_words,
+                                                      const ChatFormat& chat) {
+  if (item.prompt.empty()) return split_opening(item.text, prompt_words);
+  return {item.prompt_is_messages ? chat_prompt(chat, item.prompt) : item.prompt, item.text};
 }
 
 TokenIds TextCodec::begin(const std::string& text) const {

@@ -59,6 +59,11 @@ class TextCodec {
   int64_t bos_id_, eos_id_, max_tokens_;
 };
 
+/// What TextCodec::prompt_and_answer gives, with `chat` alone: for texts that are there before any
+/// tokenizer.
+std::pair<std::string, std::string> prompt_and_answer(const data::Item& item, int64_t prompt_words,
+                                                      const ChatFormat& chat);
+
 /// The first `words` words of a text, and the rest with its leading space.
 std::pair<std::string, std::string> split_opening(const std::string& text, int64_t words);
 
