@@ -6,7 +6,8 @@
 #include <set>
 #include <vector>
 
-#include "data/atomic_file.h"
+#include "data/error.h"
+#include "engine/chat/chat_format.h"
 #include "engine/cli/inspect_text.h"
 #include "engine/io/json.h"
 #include "engine/models/checkpoint.h"
@@ -50,16 +51,28 @@ TokenizerSummary summarize_tokenizer(const fs::path& directory) {
   return summary;
 }
 
+/// Name of the chat format; a template of no known family is a fact to show, not an error.
+std::string chat_format_of(const fs::path& directory) {
+  try {
+    return ChatFormat::load(directory, "").name();
+  } catch (const data::InputError&) {
+    return "unrecognised (name one with --chat-format: " + std::string(ChatFormat::kNames) + ")";
+  }
+}
+
 struct ModelSummary {
   Checkpoint checkpoint;
   TokenizerSummary tokenizer;
+  std::string chat_format;
   HeadKind head = HeadKind::kLanguageModel;
   int64_t parameters = 0;
   uint64_t bytes = 0;
   std::set<std::string> dtypes, files;
 
   explicit ModelSummary(const fs::path& directory)
-      : checkpoint(directory), tokenizer(summarize_tokenizer(directory)) {
+      : checkpoint(directory),
+        tokenizer(summarize_tokenizer(directory)),
+        chat_format(chat_format_of(directory)) {
     if (checkpoint.find(checkpoint.family().names.scalar_head) != nullptr) {
       head = HeadKind::kScalar;
     }
@@ -149,6 +162,7 @@ std::string as_text(const fs::path& directory, const ModelSummary& summary) {
                                     (summary.tokenizer.tokens > 0
                                          ? ", " + number(summary.tokenizer.tokens) + " tokens"
                                          : ""));
+  text += labelled("chat format", summary.chat_format);
   return text + tensor_rows(summary.checkpoint.file());
 }
 
@@ -175,7 +189,8 @@ ordered_json as_json(const fs::path& directory, const ModelSummary& summary) {
                        {"tied", config.tie_embeddings},
                        {"eos_ids", config.eos_ids},
                        {"tokenizer", summary.tokenizer.kind},
-                       {"tokenizer_vocab_size", summary.tokenizer.tokens}};
+                       {"tokenizer_vocab_size", summary.tokenizer.tokens},
+                       {"chat_format", summary.chat_format}};
   ordered_json& tensors = root["tensors"] = ordered_json::object();
   for (const auto& [name, tensor] : summary.checkpoint.file().tensors()) {
     tensors[name] = {{"dtype", tensor.dtype},
