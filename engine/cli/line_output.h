@@ -4,8 +4,9 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <string>
+
+#include "data/file_descriptor.h"
 
 namespace hone::engine {
 
@@ -20,7 +21,7 @@ class LineOutput {
  private:
   bool standard_ = false;
   std::filesystem::path path_;
-  std::ofstream file_;
+  data::FileDescriptor file_;  // of standard output a copy
   uintmax_t whole_ = 0;  // bytes of whole lines in the file
 };
 

@@ -184,7 +184,7 @@ def test_samples_depend_on_seed_only_and_texts_have_logprobs():
     (scored,) = jsonl(hone("logprobs", "--model", STORIES, "--input", "-", input=lines(
         [{"tokens": first[0]["prompt_tokens"] + first[0]["tokens"]}])))
     got = scored["logprobs"][len(first[0]["prompt_tokens"]) - 1:]
-    assert got == pytest.approx(first[0]["logprobs"], abs=1e-5)
+    assert got == pytest.approx(first[0]["logprobs"], abs=1e-5, rel=1e-5)
     (text,) = jsonl(hone("logprobs", "--model", STORIES, "--input", "-", input=lines(
         [{"prompt": "Once upon", "response": " a time"}])))
     assert text["tokens"][:3] == [1, 403, 407]

@@ -277,14 +277,16 @@ def test_a_full_disk_in_any_stage_is_one_line_and_harms_nothing(folder, finished
 
 
 @pytest.mark.parametrize("stage, endless, stop", [
-    ("import", "data.prepare=['sleep','600']", signal.SIGINT),
+    ("import", "data.prepare=['sleep','{seconds}']", signal.SIGINT),
     ("pretrain", "pretrain.steps=1000000", signal.SIGTERM),
     ("sft", "sft.epochs=100000", signal.SIGINT),
     ("reward", "reward.training.epochs=100000", signal.SIGTERM),
-    ("evaluate", "evaluate.judge=['sleep','600']", signal.SIGINT),
+    ("evaluate", "evaluate.judge=['sleep','{seconds}']", signal.SIGINT),
 ])
 def test_a_stop_in_any_stage_is_clean_and_harms_nothing(folder, finished, hone, tmp_path, stage, endless, stop):
     out, before = copied(finished, tmp_path)
+    seconds = f"600.{random.randrange(10**9):09}"  # by which this test's own sleep is known
+    endless = endless.format(seconds=seconds)
     process = subprocess.Popen([str(hone.binary), "run", str(folder / "recipe.toml"), "--out", str(out), "--set", endless],
                                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     metrics = out / "metrics.jsonl"
@@ -303,7 +305,8 @@ def test_a_stop_in_any_stage_is_clean_and_harms_nothing(folder, finished, hone, 
     process.send_signal(stop)
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + stop, text
-    assert subprocess.run(["pgrep", "-f", "sleep 600"], capture_output=True).returncode != 0, "the program it ran lives on"
+    alive = subprocess.run(["pgrep", "-f", f"^sleep {seconds}"], capture_output=True).returncode == 0
+    assert not alive, "the program that it ran lives on"
     assert harmed(out, before) == []
     for line in metrics.read_text().splitlines():
         json.loads(line)

@@ -182,8 +182,8 @@ TEST_F(HttpServerTest, BytesAfterARefusedHeadAreNotRead) {
 TEST_F(HttpServerTest, SlowHeadsAndBodiesAreCutOff) {
   start();
   for (const std::string beginning : {"GET / HTTP/1.1\r\nHo",
-                                       "POST / HTTP/1.1\r\nHost: a\r\n"
-                                       "Content-Length: 100\r\n\r\nab"}) {
+                                      "POST / HTTP/1.1\r\nHost: a\r\n"
+                                      "Content-Length: 100\r\n\r\nab"}) {
     Client client(server->port());
     client.send(beginning);
     const auto begin = std::chrono::steady_clock::now();
@@ -247,7 +247,8 @@ TEST_F(HttpServerTest, StoppingFinishesWhatIsInProgress) {
   std::this_thread::sleep_for(100ms);
   const auto begin = std::chrono::steady_clock::now();
   stop();
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
+  // The answer's reader, who does not hang up, has two seconds for it.
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 5s);
   const auto answer = busy.read_all();
   EXPECT_NE(answer.find("GET /slow"), std::string::npos);
   EXPECT_NE(answer.find("Connection: close"), std::string::npos);
