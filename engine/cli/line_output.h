@@ -22,7 +22,7 @@ class LineOutput {
   bool standard_ = false;
   std::filesystem::path path_;
   data::FileDescriptor file_;  // of standard output a copy
-  uintmax_t whole_ = 0;  // bytes of whole lines in the file
+  uintmax_t whole_ = 0;        // bytes of whole lines in the file
 };
 
 }  // namespace hone::engine
