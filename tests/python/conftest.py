@@ -1,9 +1,12 @@
 """Where the binary, its libraries and the shared data are; what slow and gpu mean."""
 import os
 import pathlib
+import signal
 import subprocess
 
 import pytest
+
+from rater_service import Server
 
 ROOT = pathlib.Path(os.environ.get("HONE_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 BUILD = pathlib.Path(os.environ.get("HONE_BINARY_DIR", ROOT / "build"))
@@ -35,3 +38,18 @@ def shared():
     if not path.is_dir():
         pytest.skip(f"no shared data at {path}")
     return path
+
+
+@pytest.fixture
+def serve(hone, tmp_path):
+    """Starts rater services that end with the test."""
+    started = []
+
+    def start(**options):
+        server = Server(hone.binary, tmp_path / f"server{len(started)}", **options)
+        started.append(server)
+        return server.start()
+
+    yield start
+    for server in started:
+        server.stop(signal.SIGKILL)

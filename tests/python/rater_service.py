@@ -11,6 +11,8 @@ import subprocess
 import time
 import uuid
 
+import pytest
+
 PROJECT = {
     "id": "default", "title": "Which is better?", "guideline": "# Read both", "overlap": 1,
     "repeat_share": 0.0, "gold_share": 0.0, "dwell_ms": 0, "dwell_ms_per_100_chars": 0, "rationale_share": 0.0,
@@ -38,6 +40,13 @@ class Refused(Exception):
     @property
     def code(self):
         return self.body["error"]["code"]
+
+
+def status_of(call, *arguments, **options):
+    """The HTTP status of a call that is refused."""
+    with pytest.raises(Refused) as refused:
+        call(*arguments, **options)
+    return refused.value.status
 
 
 class Client:

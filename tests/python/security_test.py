@@ -2,7 +2,6 @@
 `hone collect`."""
 import json
 import re
-import signal
 import socket
 import stat
 import subprocess
@@ -10,30 +9,10 @@ import time
 
 import pytest
 
-from rater_service import ORDERED, Refused, Server, exchange, pair
+from rater_service import ORDERED, Refused, exchange, pair, status_of
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'`${7*7}{{nonce}}"
 POLICIES = ["secret-policy-hash-aaaa", "secret-policy-hash-bbbb"]
-
-
-@pytest.fixture
-def serve(hone, tmp_path):
-    started = []
-
-    def start(**options):
-        server = Server(hone.binary, tmp_path / f"server{len(started)}", **options)
-        started.append(server)
-        return server.start()
-
-    yield start
-    for server in started:
-        server.stop(signal.SIGKILL)
-
-
-def status_of(call, *arguments, **options):
-    with pytest.raises(Refused) as refused:
-        call(*arguments, **options)
-    return refused.value.status
 
 
 def raw_status(port, head, body=b"", **options):

@@ -15,28 +15,7 @@ import uuid
 
 import pytest
 
-from rater_service import ORDERED, Client, Refused, Server, pair
-
-
-@pytest.fixture
-def serve(hone, tmp_path):
-    """Starts servers that end with the test."""
-    started = []
-
-    def start(**options):
-        server = Server(hone.binary, tmp_path / f"server{len(started)}", **options)
-        started.append(server)
-        return server.start()
-
-    yield start
-    for server in started:
-        server.stop(signal.SIGKILL)
-
-
-def status_of(call, *arguments, **options):
-    with pytest.raises(Refused) as refused:
-        call(*arguments, **options)
-    return refused.value.status
+from rater_service import ORDERED, Client, Refused, Server, pair, status_of
 
 
 # ---- who one is
