@@ -12,6 +12,10 @@ namespace hone::kernels {
 
 using OptionalTensor = std::optional<at::Tensor>;
 
+/// `x`, contiguous, after it was checked to be like `like`; undefined where there is none.
+at::Tensor optional_like(const char* op, const char* argument, const OptionalTensor& x,
+                         const char* like_name, const at::Tensor& like);
+
 struct AdvantageInputs {
   at::Tensor logp_old, logp_ref, values;  // [N]
   at::Tensor scores;                      // [B]
@@ -39,28 +43,5 @@ WhitenInputs check_whiten(const at::Tensor& x, const at::Tensor& stats);
 
 /// [G*n]; group_size >= 1 divides its length.
 at::Tensor check_group_advantages(const at::Tensor& scores, int64_t group_size, double eps);
-
-struct PolicyInputs {
-  at::Tensor logp_new, logp_old, advantages, token_weights;  // [N]
-  at::Tensor logp_ref;                                       // [N] or undefined
-};
-PolicyInputs check_policy_loss(const at::Tensor& logp_new, const at::Tensor& logp_old,
-                               const at::Tensor& advantages, const OptionalTensor& logp_ref,
-                               const at::Tensor& token_weights);
-
-struct ValueInputs {
-  at::Tensor values, values_old, returns, token_weights;  // [N]
-};
-ValueInputs check_value_loss(const at::Tensor& values, const at::Tensor& values_old,
-                             const at::Tensor& returns, const at::Tensor& token_weights,
-                             double clip);
-
-struct PreferenceInputs {
-  at::Tensor delta, target, weights;  // [P]
-  at::Tensor margin;                  // [P] or undefined
-};
-/// Target values are read, and refused outside [0, 1], only on CPU.
-PreferenceInputs check_preference_loss(const at::Tensor& delta, const at::Tensor& target,
-                                       const at::Tensor& weights, const OptionalTensor& margin);
 
 }  // namespace hone::kernels

@@ -3,7 +3,7 @@
 
 #include "kernels/autograd/scalar_loss.h"
 #include "kernels/find_op.h"
-#include "kernels/inputs.h"
+#include "kernels/loss_inputs.h"
 
 namespace hone::kernels {
 namespace {

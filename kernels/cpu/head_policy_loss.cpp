@@ -10,8 +10,8 @@
 #include "kernels/checks.h"
 #include "kernels/composite/chunked_head.h"
 #include "kernels/cpu/head_rows.h"
+#include "kernels/loss_options.h"
 #include "kernels/math/policy.h"
-#include "kernels/options.h"
 
 namespace hone::kernels {
 namespace {

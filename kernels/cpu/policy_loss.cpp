@@ -4,8 +4,8 @@
 #include <torch/library.h>
 
 #include "kernels/cpu/fixed_order_sum.h"
-#include "kernels/inputs.h"
-#include "kernels/options.h"
+#include "kernels/loss_inputs.h"
+#include "kernels/loss_options.h"
 
 namespace hone::kernels {
 namespace {

@@ -4,9 +4,9 @@
 #include <torch/library.h>
 
 #include "kernels/cpu/fixed_order_sum.h"
-#include "kernels/inputs.h"
+#include "kernels/loss_inputs.h"
+#include "kernels/loss_options.h"
 #include "kernels/math/preference.h"
-#include "kernels/options.h"
 
 namespace hone::kernels {
 namespace {

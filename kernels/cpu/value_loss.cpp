@@ -4,7 +4,7 @@
 #include <torch/library.h>
 
 #include "kernels/cpu/fixed_order_sum.h"
-#include "kernels/inputs.h"
+#include "kernels/loss_inputs.h"
 #include "kernels/math/value.h"
 
 namespace hone::kernels {

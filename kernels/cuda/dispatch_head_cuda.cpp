@@ -25,7 +25,7 @@
 #include "kernels/composite/chunked_head.h"
 #include "kernels/cuda/model_launchers.h"
 #include "kernels/find_op.h"
-#include "kernels/options.h"
+#include "kernels/loss_options.h"
 
 namespace hone::kernels::cuda {
 namespace {
