@@ -11,6 +11,10 @@
 #include <string>
 #include <vector>
 
+namespace hone::data {
+class Sha256;
+}
+
 namespace hone::engine {
 
 struct StoredTensor {
@@ -56,9 +60,11 @@ struct TensorToStore {
 /// nothing is at `path` before finish().
 class SafetensorsWriter {
  public:
-  /// Tensors lie in the file in the order given; their `bytes` are not used.
+  /// Tensors lie in the file in the order given; their `bytes` are not used. `digest`, when given,
+  /// takes every byte of the file.
   SafetensorsWriter(const std::filesystem::path& path, const std::vector<TensorToStore>& tensors,
-                    const std::map<std::string, std::string>& metadata);
+                    const std::map<std::string, std::string>& metadata,
+                    data::Sha256* digest = nullptr);
   ~SafetensorsWriter();
   SafetensorsWriter(const SafetensorsWriter&) = delete;
   SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;

@@ -10,6 +10,7 @@
 
 #include "data/atomic_file.h"
 #include "data/error.h"
+#include "data/sha256.h"
 #include "engine/io/json.h"
 #include "engine/io/safetensors.h"
 #include "engine/io/safetensors_header.h"
@@ -59,7 +60,7 @@ std::string header_of(const std::vector<TensorToStore>& tensors,
 // A file that disappears unless it is finished.
 class SafetensorsWriter::File {
  public:
-  explicit File(fs::path path) : path_(std::move(path)) {
+  File(fs::path path, data::Sha256* digest) : path_(std::move(path)), digest_(digest) {
     file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (file_ < 0) fail("open");
   }
@@ -71,6 +72,7 @@ class SafetensorsWriter::File {
   File& operator=(const File&) = delete;
 
   void write(const void* bytes, size_t size) {
+    if (digest_) digest_->update(bytes, size);
     const char* next = static_cast<const char*>(bytes);
     while (size > 0) {
       const ssize_t written = ::write(file_, next, size);
@@ -93,20 +95,22 @@ class SafetensorsWriter::File {
   }
 
   fs::path path_;
+  data::Sha256* digest_;
   int file_ = -1;
   bool published_ = false;
 };
 
 SafetensorsWriter::SafetensorsWriter(const fs::path& path,
                                      const std::vector<TensorToStore>& tensors,
-                                     const std::map<std::string, std::string>& metadata)
+                                     const std::map<std::string, std::string>& metadata,
+                                     data::Sha256* digest)
     : path_(path) {
   const std::string header = header_of(tensors, metadata, path.string());
   char length[8];
   for (size_t i = 0; i < 8; ++i) length[i] = static_cast<char>(uint64_t{header.size()} >> 8 * i);
   fs::path temporary = path;
   temporary += ".tmp-" + std::to_string(::getpid());
-  file_ = std::make_unique<File>(temporary);
+  file_ = std::make_unique<File>(temporary, digest);
   file_->write(length, sizeof length);
   file_->write(header.data(), header.size());
   for (const TensorToStore& tensor : tensors) expected_ += tensor.size;

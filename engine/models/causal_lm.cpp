@@ -255,10 +255,10 @@ KvCache CausalLM::make_cache(int64_t blocks, int64_t block_size) const {
   return cache;
 }
 
-void CausalLM::set_dropout(double p, uint64_t seed) {
+void CausalLM::set_dropout(double p, uint64_t seed, uint64_t calls) {
   dropout_ = p;
   dropout_seed_ = seed;
-  dropout_calls_ = 0;
+  dropout_calls_ = calls;
 }
 
 std::unique_ptr<CausalLM> CausalLM::copy(HeadKind head, uint64_t seed) const {

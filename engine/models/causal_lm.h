@@ -60,8 +60,10 @@ class CausalLM : public reward::Backbone {
                      const at::Tensor& slots);
   KvCache make_cache(int64_t blocks, int64_t block_size) const;
 
-  /// Residual dropout with probability p while p > 0; the masks depend on (seed, call count).
-  void set_dropout(double p, uint64_t seed);
+  /// Residual dropout with probability p while p > 0; the masks depend on (seed, call count), and
+  /// `calls` is the count to go on from (resume).
+  void set_dropout(double p, uint64_t seed, uint64_t calls = 0);
+  uint64_t dropout_calls() const { return dropout_calls_; }
 
   /// Matrix products of hidden() with operands rounded to bfloat16, everything else as before:
   /// mixed precision over float32 parameters. On the CPU, for blocks like Llama's.
