@@ -112,8 +112,9 @@ Receipt receipt_of(sqlite::Database& database, int64_t sequence, int64_t at_us, 
 
 std::optional<Receipt> earlier_receipt(sqlite::Database& database, const std::string& rater,
                                        const std::string& key) {
-  auto& row =
-      database.prepared("SELECT sequence, answered_us FROM answers WHERE rater = ? AND key = ?");
+  auto& row = database.prepared(
+      "SELECT sequence, answered_us FROM answers WHERE rater = ? AND key = ?"
+      " AND key <> ''");
   row.bind_all(rater, key);
   const bool found = row.step();
   const int64_t sequence = found ? row.integer(0) : 0, at_us = found ? row.integer(1) : 0;

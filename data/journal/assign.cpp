@@ -72,8 +72,9 @@ class Search {
 
   bool find_known(Purpose purpose) {
     const int64_t seq = one_number(
-        "SELECT seq FROM questions q WHERE project = ?2 AND purpose = ?3 AND NOT EXISTS (SELECT 1"
-        " FROM taken WHERE rater = ?1 AND question = q.seq) AND NOT EXISTS (SELECT 1 FROM leases"
+        "SELECT seq FROM questions q WHERE project = ?2 AND purpose = ?3 AND purpose > 0 AND NOT"
+        " EXISTS (SELECT 1 FROM taken WHERE rater = ?1 AND question = q.seq) AND NOT EXISTS "
+        "(SELECT 1 FROM leases"
         " WHERE rater = ?1 AND question = q.seq) ORDER BY seq LIMIT 1",
         static_cast<int64_t>(purpose));
     return seq != 0 && found(seq, purpose);

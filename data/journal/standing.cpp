@@ -63,9 +63,11 @@ RaterStatistics Journal::statistics(const RaterRef& rater, const std::string& pr
         database.prepared("SELECT answers FROM days WHERE rater = ? AND project = ? AND day = ?")
             .bind_all(rater.pseudonym, project, now_us / kDay));
     statistics.median_seconds = median_seconds(database, rater.pseudonym, project);
-    const int64_t there = one_number(
-        database.prepared("SELECT count(*) FROM questions WHERE project = ? AND purpose = 2")
-            .bind_all(project));
+    const int64_t there =
+        one_number(database
+                       .prepared("SELECT count(*) FROM questions WHERE project = ? AND purpose = 2"
+                                 " AND purpose > 0")
+                       .bind_all(project));
     const int64_t needed = std::min(rules->qualification_questions, std::max(there, asked));
     statistics.qualification_left = std::max<int64_t>(0, needed - asked);
     statistics.qualified =

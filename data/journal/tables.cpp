@@ -7,6 +7,7 @@ namespace {
 //   rank = -priority; remaining = overlap - accepted; ready = 1 when an ordinary slot can be
 //   leased; stamp: when the question took its place in its queue; a later stamp stands further
 //   behind.
+// A query uses an index with a condition only when it repeats that condition word for word.
 // leases: live = 0 after expiry, until the slot is another's.
 // taken: who has had which question. cursors: up to which stamp a queue holds nothing for a rater.
 // leases.row, answers.row: the order shown as a row of a Latin square, 2 * shift + mirrored.

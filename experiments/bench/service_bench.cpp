@@ -13,16 +13,20 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <csignal>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -172,10 +176,15 @@ Times answer_in_turn(std::vector<std::unique_ptr<Client>>& clients, int64_t thre
   return times;
 }
 
-Json measure(const Options& options, const fs::path& folder) {
-  const Json fsync_before = disk_fsync(folder);
-  auto journal = hone::data::Journal::open(folder / "store");
-  service::Accounts accounts(folder / "store");
+struct Session {
+  std::string cookie, csrf;
+};
+
+/// The store and the server, in the calling process, until SIGTERM: tells `port` and every rater's
+/// session through `report`.
+void serve(const Options& options, const fs::path& store, int report) {
+  auto journal = hone::data::Journal::open(store);
+  service::Accounts accounts(store);
   hone::data::Project project;
   project.overlap = options.overlap;
   project.dwell_ms = project.dwell_ms_per_100_chars = 0;
@@ -193,41 +202,125 @@ Json measure(const Options& options, const fs::path& folder) {
   service::Service rater_service(journal, accounts, service_options);
   service::ServerOptions server_options;
   server_options.port = 0;
-  server_options.idle_ms = 1000000;
+  // Ten thousand raters at this rate come back after half a minute.
+  server_options.idle_ms = server_options.head_ms = 1000000;
   server_options.finish = [&](service::Response& response) { rater_service.finish(response); };
   service::HttpServer server(
       server_options, nullptr,
       [&](const service::Request& head) { return rater_service.admit(head); },
       [&](const service::Request& request) { return rater_service.handle(request); });
-  std::thread serving([&] { server.run(); });
 
-  std::vector<std::unique_ptr<Client>> clients;
+  std::string told = std::to_string(server.port()) + "\n";
   for (int64_t r = 0; r < options.raters; ++r) {
     const auto account = accounts.create_rater("default", "", now_us());
     const auto secret = accounts.start_session(account.pseudonym, now_us());
-    const auto session = accounts.session(secret, now_us());
-    clients.push_back(std::make_unique<Client>(server.port(), secret, session->csrf));
+    told += secret + " " + accounts.session(secret, now_us())->csrf + "\n";
   }
+  static service::HttpServer* running = &server;
+  std::signal(SIGTERM, [](int) { running->stop(); });
+  const hone::data::FileDescriptor pipe(report);
+  hone::data::write_all(pipe, told, "pipe");
+  server.run();
+}
+
+/// A server in a process of its own: both ends of ten thousand connections would not fit into the
+/// open files of one.
+class ServerProcess {
+ public:
+  ServerProcess(const Options& options, const fs::path& store) {
+    int ends[2];
+    if (::pipe(ends) != 0) hone::data::throw_errno("server", "pipe");
+    child_ = ::fork();
+    if (child_ < 0) hone::data::throw_errno("server", "fork");
+    if (child_ == 0) {
+      ::close(ends[0]);
+      int code = 0;
+      try {
+        serve(options, store, ends[1]);
+      } catch (const std::exception& error) {
+        std::cerr << error.what() << "\n";
+        code = 1;
+      }
+      ::_exit(code);
+    }
+    ::close(ends[1]);
+    std::string told;
+    char buffer[65536];
+    // One line for the port, one for each rater.
+    const auto lines = options.raters + 1;
+    int64_t seen = 0;
+    while (seen < lines) {
+      const ssize_t got = ::read(ends[0], buffer, sizeof buffer);
+      if (got <= 0) throw hone::data::IoError("server", "start", "a port", "its end");
+      seen += std::count(buffer, buffer + got, '\n');
+      told.append(buffer, static_cast<size_t>(got));
+    }
+    ::close(ends[0]);
+    std::istringstream words(told);
+    words >> port_;
+    for (Session session; words >> session.cookie >> session.csrf;) sessions_.push_back(session);
+  }
+  ~ServerProcess() { stop(); }
+  ServerProcess(const ServerProcess&) = delete;
+  ServerProcess& operator=(const ServerProcess&) = delete;
+
+  uint16_t port() const { return port_; }
+  const std::vector<Session>& sessions() const { return sessions_; }
+  /// Megabytes that it held at most.
+  double stop() {
+    if (child_ <= 0) return 0;
+    ::kill(child_, SIGTERM);
+    int status = 0;
+    rusage usage{};
+    ::wait4(child_, &status, 0, &usage);
+    child_ = -1;
+    return static_cast<double>(usage.ru_maxrss) / 1024;
+  }
+
+ private:
+  pid_t child_ = -1;
+  uint16_t port_ = 0;
+  std::vector<Session> sessions_;
+};
+
+/// Every thread's times; what one of them could not do is thrown here.
+Times answer_everywhere(std::vector<std::unique_ptr<Client>>& clients, const Options& options,
+                        Clock::time_point begin) {
   std::vector<Times> times(static_cast<size_t>(options.threads));
+  std::vector<std::exception_ptr> failures(times.size());
   std::vector<std::thread> threads;
-  const auto begin = Clock::now() + std::chrono::milliseconds(200);
-  for (int64_t t = 0; t < options.threads; ++t) {
-    threads.emplace_back(
-        [&, t] { times[static_cast<size_t>(t)] = answer_in_turn(clients, t, options, begin); });
+  for (size_t t = 0; t < times.size(); ++t) {
+    threads.emplace_back([&, t] {
+      try {
+        times[t] = answer_in_turn(clients, static_cast<int64_t>(t), options, begin);
+      } catch (...) {
+        failures[t] = std::current_exception();
+      }
+    });
   }
   for (auto& thread : threads) thread.join();
+  Times all;
+  for (size_t t = 0; t < times.size(); ++t) {
+    if (failures[t]) std::rethrow_exception(failures[t]);
+    all.next.insert(all.next.end(), times[t].next.begin(), times[t].next.end());
+    all.submit.insert(all.submit.end(), times[t].submit.begin(), times[t].submit.end());
+    all.late += times[t].late;
+  }
+  return all;
+}
+
+Json measure(const Options& options, const fs::path& folder) {
+  const Json fsync_before = disk_fsync(folder);
+  ServerProcess server(options, folder / "store");
+  std::vector<std::unique_ptr<Client>> clients;
+  for (const auto& session : server.sessions()) {
+    clients.push_back(std::make_unique<Client>(server.port(), session.cookie, session.csrf));
+  }
+  const auto begin = Clock::now() + std::chrono::milliseconds(200);
+  const Times all = answer_everywhere(clients, options, begin);
   const double took = milliseconds_since(begin) * 1e-3;
   clients.clear();
-  server.stop();
-  serving.join();
-  Times all;
-  for (const auto& part : times) {
-    all.next.insert(all.next.end(), part.next.begin(), part.next.end());
-    all.submit.insert(all.submit.end(), part.submit.begin(), part.submit.end());
-    all.late += part.late;
-  }
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
+  const double megabytes = server.stop();
   return {{"raters", options.raters},
           {"questions", options.questions},
           {"overlap", options.overlap},
@@ -238,8 +331,8 @@ Json measure(const Options& options, const fs::path& folder) {
           {"late_starts", all.late},
           {"fsync_before", fsync_before},
           {"fsync_after", disk_fsync(folder)},
-          {"answers_stored", journal.counts().answers},
-          {"peak_megabytes", static_cast<double>(usage.ru_maxrss) / 1024}};
+          {"answers_stored", hone::data::Journal::open(folder / "store").counts().answers},
+          {"server_peak_megabytes", megabytes}};
 }
 
 }  // namespace
