@@ -1,5 +1,8 @@
 // AdamW over all slices of an arena in one launch, and the norm of a gradient arena.
 
+#include <algorithm>
+#include <cmath>
+
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/model_launchers.h"
 
@@ -10,7 +13,7 @@ constexpr int kThreads = 256;
 constexpr int64_t kElementsPerBlock = 4 * kThreads;
 
 /// Index of the slice that holds element i: the last one that begins at or before it.
-__device__ int64_t find_slice(const int64_t* offsets, int64_t slices, int64_t i) {
+HONE_DEVICE int64_t find_slice(const int64_t* offsets, int64_t slices, int64_t i) {
   int64_t low = 0, high = slices - 1;
   while (low < high) {
     const int64_t middle = (low + high + 1) / 2;
@@ -24,12 +27,13 @@ __device__ int64_t find_slice(const int64_t* offsets, int64_t slices, int64_t i)
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWArgs<T> a) {
-  const int64_t first = a.begin + static_cast<int64_t>(blockIdx.x) * kElementsPerBlock;
-  const int64_t last = min(first + kElementsPerBlock, a.end);
+HONE_KERNEL(kThreads)
+adamw_kernel(AdamWArgs<T> a) {
+  const int64_t first = a.begin + device::block_index() * kElementsPerBlock;
+  const int64_t last = std::min(first + kElementsPerBlock, a.end);
   const T scale = static_cast<T>(*a.grad_scale);
   int64_t slice = find_slice(a.offsets, a.slices, first);
-  for (int64_t i = first + threadIdx.x; i < last; i += kThreads) {
+  for (int64_t i = first + device::thread_index(); i < last; i += kThreads) {
     while (i >= a.offsets[slice + 1]) ++slice;
     math::adamw_element(a.param[i], a.grad[i] * scale, a.m[i], a.v[i], a.coefficients[slice]);
   }
@@ -37,13 +41,13 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWArgs<T> a) {
 
 struct SquareSum {
   double sum = 0;
-  __device__ void merge(const SquareSum& later) { sum += later.sum; }
+  HONE_DEVICE void merge(const SquareSum& later) { sum += later.sum; }
 };
 
 template <typename T>
 struct AddSquare {
   const T* x;
-  __device__ void operator()(SquareSum& total, int64_t i) const {
+  HONE_DEVICE void operator()(SquareSum& total, int64_t i) const {
     const double value = x[i];
     total.sum += value * value;
   }
@@ -51,7 +55,7 @@ struct AddSquare {
 
 struct StoreNorm {
   double* norm;
-  __device__ void operator()(const SquareSum& total) const { *norm = sqrt(total.sum); }
+  HONE_DEVICE void operator()(const SquareSum& total) const { *norm = std::sqrt(total.sum); }
 };
 
 }  // namespace
@@ -60,8 +64,7 @@ template <typename T>
 cudaError_t launch_adamw(const AdamWArgs<T>& args, cudaStream_t stream) {
   if (args.end <= args.begin) return cudaSuccess;
   const int64_t blocks = (args.end - args.begin + kElementsPerBlock - 1) / kElementsPerBlock;
-  adamw_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(args);
-  return cudaGetLastError();
+  return device::launch(adamw_kernel<T>, blocks, kThreads, 0, stream, args);
 }
 
 size_t grad_norm_workspace_bytes() { return kSumBlocks * sizeof(SquareSum); }

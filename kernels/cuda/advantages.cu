@@ -12,7 +12,7 @@
 // the latest time, so `compose(a, b)` gets the later stretch first. Inputs are read twice, the
 // second time mostly from L2; the bound is 20 bytes a token once.
 
-#include <cub/block/block_scan.cuh>
+#include <algorithm>
 
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/launchers.h"
@@ -31,7 +31,7 @@ constexpr int64_t kTile = kThreads * kItems;
 
 template <typename T>
 struct Compose {
-  __device__ TraceMap<T> operator()(const TraceMap<T>& later, const TraceMap<T>& earlier) const {
+  HONE_DEVICE TraceMap<T> operator()(const TraceMap<T>& later, const TraceMap<T>& earlier) const {
     return math::compose(later, earlier);
   }
 };
@@ -58,16 +58,16 @@ Workspace<T> layout(void* workspace, int64_t tiles, int64_t sequences) {
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    score_entry_kernel(AdvantageRows<T> rows, bool after_last, int64_t* scored) {
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+HONE_KERNEL(kThreads)
+score_entry_kernel(AdvantageRows<T> rows, bool after_last, int64_t* scored) {
+  const int64_t row = device::block_index() * kThreads + device::thread_index();
   if (row >= rows.sequences) return;
   scored[row] =
       math::score_entry(rows.mask, rows.cu_seqlens[row], rows.cu_seqlens[row + 1], after_last);
 }
 
 /// The sequence of token t: the last row with cu_seqlens[row] <= t (empty rows are passed over).
-__device__ int64_t row_of(const int64_t* cu_seqlens, int64_t sequences, int64_t t) {
+HONE_DEVICE int64_t row_of(const int64_t* cu_seqlens, int64_t sequences, int64_t t) {
   int64_t low = 0, high = sequences;  // cu_seqlens[low] <= t < cu_seqlens[high]
   while (high - low > 1) {
     const int64_t middle = low + (high - low) / 2;
@@ -82,10 +82,10 @@ __device__ int64_t row_of(const int64_t* cu_seqlens, int64_t sequences, int64_t 
 
 /// Visits this thread's tokens from the latest to the earliest: visit(t, row, ends_row).
 template <typename T, typename Visit>
-__device__ void visit_tokens(const AdvantageRows<T>& rows, Visit visit) {
-  const int64_t last_of_tile = (static_cast<int64_t>(blockIdx.x) + 1) * kTile;
-  const int64_t begin = last_of_tile - (threadIdx.x + 1) * kItems;
-  const int64_t end = min(begin + kItems, rows.tokens);
+HONE_DEVICE void visit_tokens(const AdvantageRows<T>& rows, Visit visit) {
+  const int64_t last_of_tile = (device::block_index() + 1) * kTile;
+  const int64_t begin = last_of_tile - (device::thread_index() + 1) * kItems;
+  const int64_t end = std::min(begin + kItems, rows.tokens);
   if (begin >= end) return;
   int64_t row = row_of(rows.cu_seqlens, rows.sequences, end - 1);
   for (int64_t t = end - 1; t >= begin; --t) {
@@ -95,8 +95,8 @@ __device__ void visit_tokens(const AdvantageRows<T>& rows, Visit visit) {
 }
 
 template <typename T>
-__device__ TraceMap<T> map_of_thread(const AdvantageRows<T>& rows, const AdvantageParams<T>& p,
-                                     const int64_t* scored) {
+HONE_DEVICE TraceMap<T> map_of_thread(const AdvantageRows<T>& rows, const AdvantageParams<T>& p,
+                                      const int64_t* scored) {
   TraceMap<T> map{T(0), T(1)};
   visit_tokens(rows, [&](int64_t t, int64_t row, bool ends_row) {
     const auto step = math::load_step(rows, row, t, scored[row], p);
@@ -106,43 +106,33 @@ __device__ TraceMap<T> map_of_thread(const AdvantageRows<T>& rows, const Advanta
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    tile_map_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, Workspace<T> w) {
-  using Scan = cub::BlockScan<TraceMap<T>, kThreads>;
-  __shared__ typename Scan::TempStorage storage;
-  TraceMap<T> map = map_of_thread(rows, p, w.scored);
-  TraceMap<T> whole;
-  Scan(storage).InclusiveScan(map, map, Compose<T>{}, whole);
-  if (threadIdx.x == 0) w.tile_maps[blockIdx.x] = whole;
+HONE_KERNEL(kThreads)
+tile_map_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, Workspace<T> w) {
+  const TraceMap<T> map = map_of_thread(rows, p, w.scored);
+  const TraceMap<T> whole = device::block_reduce<kThreads>(map, Compose<T>{});
+  if (device::thread_index() == 0) w.tile_maps[device::block_index()] = whole;
 }
 
 /// Walks the tiles from the last, kThreads at a time; `next` is X entering the current batch.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) carry_kernel(Workspace<T> w, int64_t tiles) {
-  using Scan = cub::BlockScan<TraceMap<T>, kThreads>;
-  __shared__ typename Scan::TempStorage storage;
+HONE_KERNEL(kThreads)
+carry_kernel(Workspace<T> w, int64_t tiles) {
   TraceMap<T> next{T(0), T(0)};  // a constant map: nothing after the stream
   for (int64_t base = 0; base < tiles; base += kThreads) {
-    const int64_t tile = tiles - 1 - base - threadIdx.x;
+    const int64_t tile = tiles - 1 - base - device::thread_index();
     const TraceMap<T> map = tile >= 0 ? w.tile_maps[tile] : TraceMap<T>{T(0), T(1)};
-    TraceMap<T> before, whole;
-    Scan(storage).ExclusiveScan(map, before, next, Compose<T>{}, whole);
-    if (tile >= 0) w.tile_next[tile] = before.offset;
-    next = math::compose(next, whole);  // `whole` leaves the initial value out
-    __syncthreads();                    // storage is used again
+    const auto scan = device::block_scan<kThreads>(map, TraceMap<T>{T(0), T(1)}, Compose<T>{});
+    if (tile >= 0) w.tile_next[tile] = scan.before(next.offset);
+    next = math::compose(next, scan.total);
   }
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    apply_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, Workspace<T> w) {
-  using Scan = cub::BlockScan<TraceMap<T>, kThreads>;
-  __shared__ typename Scan::TempStorage storage;
+HONE_KERNEL(kThreads)
+apply_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, Workspace<T> w) {
   const TraceMap<T> map = map_of_thread(rows, p, w.scored);
-  TraceMap<T> before;
-  Scan(storage).ExclusiveScan(map, before, TraceMap<T>{w.tile_next[blockIdx.x], T(0)},
-                              Compose<T>{});
-  T next = before.offset;
+  const auto scan = device::block_scan<kThreads>(map, TraceMap<T>{T(0), T(1)}, Compose<T>{});
+  T next = scan.before(w.tile_next[device::block_index()]);
   AdvantageStats mine;
   visit_tokens(rows, [&](int64_t t, int64_t row, bool ends_row) {
     const auto step = math::load_step(rows, row, t, w.scored[row], p);
@@ -150,13 +140,13 @@ __global__ void __launch_bounds__(kThreads)
     next = math::entry_map(step, ends_row, p)(next);
   });
   const AdvantageStats total = block_sum(mine);
-  if (threadIdx.x == 0) w.stats[blockIdx.x] = total;
+  if (device::thread_index() == 0) w.stats[device::block_index()] = total;
 }
 
 struct StoreStats {
   double* stats;
 
-  __device__ void operator()(const AdvantageStats& total) const {
+  HONE_DEVICE void operator()(const AdvantageStats& total) const {
     stats[0] = total.sum;
     stats[1] = total.squares;
     stats[2] = total.count;
@@ -178,18 +168,20 @@ cudaError_t launch_advantages(const AdvantageArgs<T>& args, cudaStream_t stream)
   const AdvantageRows<T>& rows = args.rows;
   const int64_t tiles = tile_count(rows.tokens);
   const Workspace<T> w = layout<T>(args.workspace, tiles, rows.sequences);
-  const auto grid = [](int64_t blocks) { return static_cast<unsigned>(blocks); };
   if (tiles > 0) {  // then there is a sequence, too
-    score_entry_kernel<<<grid((rows.sequences + kThreads - 1) / kThreads), kThreads, 0, stream>>>(
-        rows, args.params.after_last, w.scored);
-    tile_map_kernel<<<grid(tiles), kThreads, 0, stream>>>(rows, args.params, w);
-    carry_kernel<<<1, kThreads, 0, stream>>>(w, tiles);
-    apply_kernel<<<grid(tiles), kThreads, 0, stream>>>(rows, args.params, w);
-    const cudaError_t error = cudaGetLastError();
+    cudaError_t error =
+        device::launch(score_entry_kernel<T>, (rows.sequences + kThreads - 1) / kThreads, kThreads,
+                       0, stream, rows, args.params.after_last, w.scored);
+    if (error != cudaSuccess) return error;
+    error = device::launch(tile_map_kernel<T>, tiles, kThreads, 0, stream, rows, args.params, w);
+    if (error != cudaSuccess) return error;
+    error = device::launch(carry_kernel<T>, 1, kThreads, 0, stream, w, tiles);
+    if (error != cudaSuccess) return error;
+    error = device::launch(apply_kernel<T>, tiles, kThreads, 0, stream, rows, args.params, w);
     if (error != cudaSuccess) return error;
   }
-  total_sum_kernel<<<1, kThreads, 0, stream>>>(w.stats, tiles, StoreStats{args.stats});
-  return cudaGetLastError();
+  return device::launch(total_sum_kernel<AdvantageStats, StoreStats>, 1, kThreads, 0, stream,
+                        w.stats, tiles, StoreStats{args.stats});
 }
 
 template size_t advantage_workspace_bytes<float>(int64_t, int64_t);

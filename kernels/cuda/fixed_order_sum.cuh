@@ -8,8 +8,11 @@
 // that adds element i and may write its outputs. `Store` is a POD functor `void operator()(const
 // Sums&)`.
 
+#include <algorithm>
 #include <cstdint>
-#include <cub/block/block_reduce.cuh>
+
+#include "kernels/device/collectives.h"
+#include "kernels/device/runtime.h"
 
 namespace hone::kernels::cuda {
 
@@ -20,7 +23,7 @@ constexpr int64_t kSumBlocks = 1056;
 
 template <typename Sums>
 struct MergeSums {
-  __device__ Sums operator()(const Sums& a, const Sums& b) const {
+  HONE_DEVICE Sums operator()(const Sums& a, const Sums& b) const {
     Sums out = a;
     out.merge(b);
     return out;
@@ -28,48 +31,42 @@ struct MergeSums {
 };
 
 template <typename Sums>
-__device__ Sums block_sum(const Sums& mine) {
-  using Reduce = cub::BlockReduce<Sums, kSumThreads>;
-  __shared__ typename Reduce::TempStorage storage;
-  return Reduce(storage).Reduce(mine, MergeSums<Sums>{});  // valid in thread 0
+HONE_DEVICE Sums block_sum(const Sums& mine) {
+  return device::block_reduce<kSumThreads>(mine, MergeSums<Sums>{});
 }
 
 template <typename Sums, typename Element>
-__global__ void __launch_bounds__(kSumThreads)
-    partial_sums_kernel(Element element, int64_t n, Sums* partial) {
+HONE_KERNEL(kSumThreads)
+partial_sums_kernel(Element element, int64_t n, Sums* partial) {
   Sums mine{};
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * kSumThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kSumThreads + threadIdx.x; i < n;
+  const int64_t stride = device::grid_blocks() * kSumThreads;
+  for (int64_t i = device::block_index() * kSumThreads + device::thread_index(); i < n;
        i += stride) {
     element(mine, i);
   }
   const Sums total = block_sum(mine);
-  if (threadIdx.x == 0) partial[blockIdx.x] = total;
+  if (device::thread_index() == 0) partial[device::block_index()] = total;
 }
 
 template <typename Sums, typename Store>
-__global__ void __launch_bounds__(kSumThreads)
-    total_sum_kernel(const Sums* partial, int64_t count, Store store) {
+HONE_KERNEL(kSumThreads)
+total_sum_kernel(const Sums* partial, int64_t count, Store store) {
   Sums mine{};
-  for (int64_t i = threadIdx.x; i < count; i += kSumThreads) mine.merge(partial[i]);
+  for (int64_t i = device::thread_index(); i < count; i += kSumThreads) mine.merge(partial[i]);
   const Sums total = block_sum(mine);
-  if (threadIdx.x == 0) store(total);
+  if (device::thread_index() == 0) store(total);
 }
 
 /// `partial` holds min(kSumBlocks, ceil(n / kSumThreads)) values. n = 0 stores a zero sum.
 template <typename Sums, typename Element, typename Store>
 cudaError_t launch_sum(const Element& element, int64_t n, Sums* partial, const Store& store,
                        cudaStream_t stream) {
-  const int64_t wanted = (n + kSumThreads - 1) / kSumThreads;
-  const int64_t blocks = wanted < kSumBlocks ? wanted : kSumBlocks;
-  if (blocks > 0) {
-    partial_sums_kernel<Sums>
-        <<<static_cast<unsigned>(blocks), kSumThreads, 0, stream>>>(element, n, partial);
-    const cudaError_t error = cudaGetLastError();
-    if (error != cudaSuccess) return error;
-  }
-  total_sum_kernel<Sums><<<1, kSumThreads, 0, stream>>>(partial, blocks, store);
-  return cudaGetLastError();
+  const int64_t blocks = std::min((n + kSumThreads - 1) / kSumThreads, kSumBlocks);
+  const cudaError_t error = device::launch(partial_sums_kernel<Sums, Element>, blocks, kSumThreads,
+                                           0, stream, element, n, partial);
+  if (error != cudaSuccess) return error;
+  return device::launch(total_sum_kernel<Sums, Store>, 1, kSumThreads, 0, stream, partial, blocks,
+                        store);
 }
 
 }  // namespace hone::kernels::cuda

@@ -4,11 +4,10 @@
 // out, no torch. Every launcher is asynchronous, allocates nothing and may be captured in a graph.
 // T is float or double. `workspace` is device memory of the stated size, aligned to 16 bytes.
 
-#include <cuda_runtime_api.h>
-
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/device/runtime.h"
 #include "kernels/math/advantages.h"
 #include "kernels/math/policy.h"
 #include "kernels/math/preference.h"

@@ -3,11 +3,10 @@
 // Host launchers of the model and optimizer kernels: plain pointers on one device, an explicit
 // stream, cudaError_t out, no torch. Asynchronous, no allocation. T is float or double.
 
-#include <cuda_runtime_api.h>
-
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/device/runtime.h"
 #include "kernels/math/adamw.h"
 
 namespace hone::kernels::cuda {

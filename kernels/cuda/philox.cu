@@ -1,6 +1,7 @@
 // What depends on the counter-based random numbers: dropout masks and the uniforms of sampling.
 
 #include "kernels/cuda/model_launchers.h"
+#include "kernels/device/primitives.h"
 #include "kernels/math/philox.h"
 
 namespace hone::kernels::cuda {
@@ -8,27 +9,26 @@ namespace {
 
 constexpr int kThreads = 256;
 
-unsigned blocks_for(int64_t threads) {
-  return static_cast<unsigned>((threads + kThreads - 1) / kThreads);
-}
+int64_t blocks_for(int64_t threads) { return (threads + kThreads - 1) / kThreads; }
 
 /// One Philox block, hence four elements, a thread.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) dropout_kernel(DropoutArgs<T> a) {
-  const int64_t block = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+HONE_KERNEL(kThreads)
+dropout_kernel(DropoutArgs<T> a) {
+  const int64_t block = device::block_index() * kThreads + device::thread_index();
   const int64_t first = 4 * block;
   if (first >= a.size) return;
   const math::PhiloxBlock draw = math::dropout_block(a.seed, static_cast<uint64_t>(block));
-#pragma unroll
+  HONE_UNROLL
   for (int word = 0; word < 4; ++word) {
     const int64_t i = first + word;
     if (i < a.size) a.y[i] = draw.word[word] < a.threshold ? T(0) : a.x[i] * a.keep;
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    sample_uniforms_kernel(const int64_t* keys, int64_t rows, int64_t seed, double* uniforms) {
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+HONE_KERNEL(kThreads)
+sample_uniforms_kernel(const int64_t* keys, int64_t rows, int64_t seed, double* uniforms) {
+  const int64_t row = device::block_index() * kThreads + device::thread_index();
   if (row >= rows) return;
   const int64_t* key = keys + 3 * row;
   uniforms[row] = math::sample_uniform(seed, key[0], key[1], key[2]);
@@ -38,16 +38,14 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T>
 cudaError_t launch_dropout(const DropoutArgs<T>& args, cudaStream_t stream) {
-  if (args.size == 0) return cudaSuccess;
-  dropout_kernel<<<blocks_for((args.size + 3) / 4), kThreads, 0, stream>>>(args);
-  return cudaGetLastError();
+  return device::launch(dropout_kernel<T>, blocks_for((args.size + 3) / 4), kThreads, 0, stream,
+                        args);
 }
 
 cudaError_t launch_sample_uniforms(const int64_t* keys, int64_t rows, int64_t seed,
                                    double* uniforms, cudaStream_t stream) {
-  if (rows == 0) return cudaSuccess;
-  sample_uniforms_kernel<<<blocks_for(rows), kThreads, 0, stream>>>(keys, rows, seed, uniforms);
-  return cudaGetLastError();
+  return device::launch(sample_uniforms_kernel, blocks_for(rows), kThreads, 0, stream, keys, rows,
+                        seed, uniforms);
 }
 
 template cudaError_t launch_dropout(const DropoutArgs<float>&, cudaStream_t);

@@ -11,7 +11,7 @@ template <typename T>
 struct AddToken {
   PolicyLossArgs<T> a;
 
-  __device__ void operator()(math::PolicySums& sums, int64_t i) const {
+  HONE_DEVICE void operator()(math::PolicySums& sums, int64_t i) const {
     const T weight = a.token_weights[i];
     T derivative = 0;
     if (weight != T(0)) {
@@ -30,7 +30,7 @@ struct StoreLoss {
   T* loss;
   double* metrics;
 
-  __device__ void operator()(const math::PolicySums& total) const {
+  HONE_DEVICE void operator()(const math::PolicySums& total) const {
     *loss = static_cast<T>(total.loss);
     metrics[0] = total.clip_fraction;
     metrics[1] = total.approx_kl;

@@ -13,7 +13,7 @@ template <typename T>
 struct AddPair {
   PreferenceLossArgs<T> a;
 
-  __device__ void operator()(math::PreferenceSum& sum, int64_t i) const {
+  HONE_DEVICE void operator()(math::PreferenceSum& sum, int64_t i) const {
     const T weight = a.weights[i];
     T derivative = 0;
     if (weight != T(0)) {
@@ -30,7 +30,7 @@ template <typename T>
 struct StoreLoss {
   T* loss;
 
-  __device__ void operator()(const math::PreferenceSum& total) const {
+  HONE_DEVICE void operator()(const math::PreferenceSum& total) const {
     *loss = static_cast<T>(total.loss);
   }
 };

@@ -2,9 +2,9 @@
 // threads busy. The reduction order depends on the vocabulary only: same input, same bits.
 
 #include <cmath>
-#include <cub/block/block_reduce.cuh>
 
 #include "kernels/cuda/model_launchers.h"
+#include "kernels/device/collectives.h"
 
 namespace hone::kernels::cuda {
 namespace {
@@ -24,7 +24,7 @@ template <typename T>
 struct MergeSoftmax {
   T inverse_temperature;
 
-  __device__ SoftmaxSums<T> operator()(const SoftmaxSums<T>& a, const SoftmaxSums<T>& b) const {
+  HONE_DEVICE SoftmaxSums<T> operator()(const SoftmaxSums<T>& a, const SoftmaxSums<T>& b) const {
     if (b.sum == T(0)) return a;
     if (a.sum == T(0)) return b;
     const bool first = a.top >= b.top;
@@ -38,32 +38,32 @@ struct MergeSoftmax {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) head_rows_forward_kernel(HeadRowArgs<T> a) {
-  using Reduce = cub::BlockReduce<SoftmaxSums<T>, kThreads>;
-  __shared__ typename Reduce::TempStorage storage;
-  const T* row = a.logits + static_cast<int64_t>(blockIdx.x) * a.vocabulary;
+HONE_KERNEL(kThreads)
+head_rows_forward_kernel(HeadRowArgs<T> a) {
+  const T* row = a.logits + device::block_index() * a.vocabulary;
   const MergeSoftmax<T> merge{static_cast<T>(1.0 / a.temperature)};
   SoftmaxSums<T> mine{-INFINITY, T(0), T(0)};
-  for (int64_t j = threadIdx.x; j < a.vocabulary; j += kThreads) {
+  for (int64_t j = device::thread_index(); j < a.vocabulary; j += kThreads) {
     if (row[j] > -INFINITY || row[j] != row[j]) mine = merge(mine, {row[j], T(1), T(0)});
   }
-  const SoftmaxSums<T> total = Reduce(storage).Reduce(mine, merge);
-  if (threadIdx.x != 0) return;
-  const T chosen = (row[a.targets[blockIdx.x]] - total.top) * merge.inverse_temperature;
+  const SoftmaxSums<T> total = device::block_reduce<kThreads>(mine, merge);
+  if (device::thread_index() != 0) return;
+  const T chosen = (row[a.targets[device::block_index()]] - total.top) * merge.inverse_temperature;
   const T log_sum = std::log(total.sum);
-  a.logprobs[blockIdx.x] = chosen - log_sum;
-  if (a.entropy != nullptr) a.entropy[blockIdx.x] = log_sum - total.weighted / total.sum;
+  a.logprobs[device::block_index()] = chosen - log_sum;
+  if (a.entropy != nullptr) a.entropy[device::block_index()] = log_sum - total.weighted / total.sum;
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    head_rows_backward_kernel(HeadRowArgs<T> a, const T* grad) {
-  T* row = a.logits + static_cast<int64_t>(blockIdx.x) * a.vocabulary;
-  const int64_t target = a.targets[blockIdx.x];
+HONE_KERNEL(kThreads)
+head_rows_backward_kernel(HeadRowArgs<T> a, const T* grad) {
+  T* row = a.logits + device::block_index() * a.vocabulary;
+  const int64_t target = a.targets[device::block_index()];
   const T inverse = static_cast<T>(1.0 / a.temperature);
-  const T g = grad[blockIdx.x] * inverse, logprob = a.logprobs[blockIdx.x], chosen = row[target];
-  __syncthreads();  // every thread has read the target's logit before one overwrites it
-  for (int64_t j = threadIdx.x; j < a.vocabulary; j += kThreads) {
+  const T g = grad[device::block_index()] * inverse, logprob = a.logprobs[device::block_index()],
+          chosen = row[target];
+  device::barrier();  // every thread has read the target's logit before one overwrites it
+  for (int64_t j = device::thread_index(); j < a.vocabulary; j += kThreads) {
     const T p = std::exp((row[j] - chosen) * inverse + logprob);
     // A token that is masked out may have p = inf or NaN; 0 times that must stay 0.
     row[j] = g == T(0) ? T(0) : g * ((j == target ? T(1) : T(0)) - p);
@@ -74,17 +74,13 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T>
 cudaError_t launch_head_rows_forward(const HeadRowArgs<T>& args, cudaStream_t stream) {
-  if (args.rows == 0) return cudaSuccess;
-  head_rows_forward_kernel<<<static_cast<unsigned>(args.rows), kThreads, 0, stream>>>(args);
-  return cudaGetLastError();
+  return device::launch(head_rows_forward_kernel<T>, args.rows, kThreads, 0, stream, args);
 }
 
 template <typename T>
 cudaError_t launch_head_rows_backward(const HeadRowArgs<T>& args, const T* grad,
                                       cudaStream_t stream) {
-  if (args.rows == 0) return cudaSuccess;
-  head_rows_backward_kernel<<<static_cast<unsigned>(args.rows), kThreads, 0, stream>>>(args, grad);
-  return cudaGetLastError();
+  return device::launch(head_rows_backward_kernel<T>, args.rows, kThreads, 0, stream, args, grad);
 }
 
 template cudaError_t launch_head_rows_forward(const HeadRowArgs<float>&, cudaStream_t);

@@ -14,7 +14,7 @@ template <typename T>
 struct AddToken {
   ValueLossArgs<T> a;
 
-  __device__ void operator()(math::ValueSums& sums, int64_t i) const {
+  HONE_DEVICE void operator()(math::ValueSums& sums, int64_t i) const {
     const T weight = a.token_weights[i];
     T derivative = 0;
     if (weight != T(0)) {
@@ -31,7 +31,7 @@ struct StoreLoss {
   T* loss;
   double* metrics;
 
-  __device__ void operator()(const math::ValueSums& total) const {
+  HONE_DEVICE void operator()(const math::ValueSums& total) const {
     *loss = static_cast<T>(total.loss);
     metrics[0] = total.clip_fraction;
     metrics[1] = total.squared_error;

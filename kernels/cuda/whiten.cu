@@ -1,5 +1,7 @@
 // Moments, whitening and group advantages: one pass each, bound by memory.
 
+#include <algorithm>
+
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/launchers.h"
 #include "kernels/math/whitening.h"
@@ -15,7 +17,7 @@ struct AddMoment {
   const T* x;
   const uint8_t* mask;
 
-  __device__ void operator()(math::MomentSums& sums, int64_t i) const {
+  HONE_DEVICE void operator()(math::MomentSums& sums, int64_t i) const {
     if (mask == nullptr || mask[i] != 0) sums.add(static_cast<double>(x[i]));
   }
 };
@@ -23,7 +25,7 @@ struct AddMoment {
 struct StoreMoments {
   double* stats;
 
-  __device__ void operator()(const math::MomentSums& total) const {
+  HONE_DEVICE void operator()(const math::MomentSums& total) const {
     stats[0] = total.sum;
     stats[1] = total.squares;
     stats[2] = total.count;
@@ -32,10 +34,11 @@ struct StoreMoments {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) whiten_kernel(WhitenArgs<T> a) {
+HONE_KERNEL(kThreads)
+whiten_kernel(WhitenArgs<T> a) {
   const math::Whitening map = math::whitening(a.stats, a.unbiased, a.shift_mean);
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < a.n;
+  const int64_t stride = device::grid_blocks() * kThreads;
+  for (int64_t i = device::block_index() * kThreads + device::thread_index(); i < a.n;
        i += stride) {
     a.out[i] = map(a.x[i]);
   }
@@ -43,19 +46,17 @@ __global__ void __launch_bounds__(kThreads) whiten_kernel(WhitenArgs<T> a) {
 
 /// One thread a group: groups are short (4-64), a batch has thousands.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) group_advantages_kernel(GroupAdvantageArgs<T> a) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t g = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; g < a.groups;
+HONE_KERNEL(kThreads)
+group_advantages_kernel(GroupAdvantageArgs<T> a) {
+  const int64_t stride = device::grid_blocks() * kThreads;
+  for (int64_t g = device::block_index() * kThreads + device::thread_index(); g < a.groups;
        g += stride) {
     const int64_t offset = g * a.group_size;
     math::group_advantages(a.scores + offset, a.out + offset, a.group_size, a.kind, a.eps);
   }
 }
 
-unsigned blocks_for(int64_t n) {
-  const int64_t blocks = (n + kThreads - 1) / kThreads;
-  return static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks);
-}
+int64_t blocks_for(int64_t n) { return std::min((n + kThreads - 1) / kThreads, kMaxBlocks); }
 
 }  // namespace
 
@@ -68,16 +69,13 @@ cudaError_t launch_moments(const MomentArgs<T>& args, cudaStream_t stream) {
 
 template <typename T>
 cudaError_t launch_whiten(const WhitenArgs<T>& args, cudaStream_t stream) {
-  if (args.n == 0) return cudaSuccess;
-  whiten_kernel<<<blocks_for(args.n), kThreads, 0, stream>>>(args);
-  return cudaGetLastError();
+  return device::launch(whiten_kernel<T>, blocks_for(args.n), kThreads, 0, stream, args);
 }
 
 template <typename T>
 cudaError_t launch_group_advantages(const GroupAdvantageArgs<T>& args, cudaStream_t stream) {
-  if (args.groups == 0) return cudaSuccess;
-  group_advantages_kernel<<<blocks_for(args.groups), kThreads, 0, stream>>>(args);
-  return cudaGetLastError();
+  return device::launch(group_advantages_kernel<T>, blocks_for(args.groups), kThreads, 0, stream,
+                        args);
 }
 
 template cudaError_t launch_moments(const MomentArgs<float>&, cudaStream_t);

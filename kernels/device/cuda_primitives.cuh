@@ -1,0 +1,155 @@
+#pragma once
+
+// The primitives of primitives.h on CUDA. The only file with <<<>>>, __shared__ and the built-in
+// variables; everything here inlines to the instruction it names.
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "kernels/device/vector.h"
+
+#define HONE_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define HONE_DEVICE __device__ __forceinline__
+#define HONE_UNROLL _Pragma("unroll")
+#define HONE_SHARED(Type, name, count)                                             \
+  __shared__ ::hone::kernels::device::SharedStorage<Type, (count)> name##_storage; \
+  Type* const name = name##_storage.elements()
+
+namespace hone::kernels::device {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xFFFFFFFFu;
+
+template <typename T>
+using SharedView = T*;
+
+/// Raw, because a __shared__ variable may not have a constructor.
+template <typename T, int N>
+struct SharedStorage {
+  alignas(alignof(T) > 16 ? alignof(T) : 16) unsigned char bytes[sizeof(T) * N];
+
+  __device__ T* elements() { return reinterpret_cast<T*>(bytes); }
+};
+
+HONE_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
+HONE_DEVICE int64_t block_index() { return blockIdx.x; }
+HONE_DEVICE int block_threads() { return static_cast<int>(blockDim.x); }
+HONE_DEVICE int64_t grid_blocks() { return gridDim.x; }
+HONE_DEVICE int lane() { return static_cast<int>(threadIdx.x) % kWarp; }
+HONE_DEVICE int warp_index() { return static_cast<int>(threadIdx.x) / kWarp; }
+
+HONE_DEVICE void barrier() { __syncthreads(); }
+HONE_DEVICE void warp_barrier() { __syncwarp(); }
+HONE_DEVICE unsigned ballot(bool p) { return __ballot_sync(kAllLanes, p); }
+
+/// Applies a 32-bit shuffle to the words of any trivially copyable value.
+template <typename T, typename Shuffle>
+HONE_DEVICE T shuffle_words(const T& v, Shuffle shuffle_word) {
+  if constexpr (sizeof(T) < sizeof(unsigned)) {
+    unsigned word = 0;
+    memcpy(&word, &v, sizeof(T));
+    word = shuffle_word(word);
+    T out;
+    memcpy(&out, &word, sizeof(T));
+    return out;
+  } else {
+    static_assert(sizeof(T) % sizeof(unsigned) == 0);
+    constexpr int kWords = sizeof(T) / sizeof(unsigned);
+    unsigned words[kWords];
+    memcpy(words, &v, sizeof(T));
+    HONE_UNROLL
+    for (int i = 0; i < kWords; ++i) words[i] = shuffle_word(words[i]);
+    T out;
+    memcpy(&out, words, sizeof(T));
+    return out;
+  }
+}
+
+template <typename T>
+HONE_DEVICE T shuffle(const T& v, int from) {
+  return shuffle_words(v, [&](unsigned w) { return __shfl_sync(kAllLanes, w, from); });
+}
+template <typename T>
+HONE_DEVICE T shuffle_up(const T& v, int n) {
+  return shuffle_words(v, [&](unsigned w) { return __shfl_up_sync(kAllLanes, w, n); });
+}
+template <typename T>
+HONE_DEVICE T shuffle_down(const T& v, int n) {
+  return shuffle_words(v, [&](unsigned w) { return __shfl_down_sync(kAllLanes, w, n); });
+}
+template <typename T>
+HONE_DEVICE T shuffle_xor(const T& v, int n) {
+  return shuffle_words(v, [&](unsigned w) { return __shfl_xor_sync(kAllLanes, w, n); });
+}
+
+template <int N, typename T>
+HONE_DEVICE Vector<T, N> load_vector(const T* base, int64_t i) {
+  return *reinterpret_cast<const Vector<T, N>*>(base + i);
+}
+template <typename T, int N>
+HONE_DEVICE void store_vector(T* base, int64_t i, const Vector<T, N>& v) {
+  *reinterpret_cast<Vector<T, N>*>(base + i) = v;
+}
+
+template <typename T>
+HONE_DEVICE SharedView<T> dynamic_shared(size_t byte_offset, int64_t) {
+  extern __shared__ __align__(16) unsigned char hone_dynamic_shared[];
+  return reinterpret_cast<T*>(hone_dynamic_shared + byte_offset);
+}
+
+/// 4 or 8 bytes. Pairs with store_release: what the other block wrote before is visible after.
+template <typename T>
+HONE_DEVICE T load_acquire(const T* p) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+  T out;
+  if constexpr (sizeof(T) == 4) {
+    unsigned word;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(word) : "l"(p) : "memory");
+    memcpy(&out, &word, sizeof(T));
+  } else {
+    unsigned long long word;
+    asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(word) : "l"(p) : "memory");
+    memcpy(&out, &word, sizeof(T));
+  }
+  return out;
+}
+template <typename T>
+HONE_DEVICE void store_release(T* p, const T& v) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+  if constexpr (sizeof(T) == 4) {
+    unsigned word;
+    memcpy(&word, &v, sizeof(T));
+    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(word) : "memory");
+  } else {
+    unsigned long long word;
+    memcpy(&word, &v, sizeof(T));
+    asm volatile("st.release.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(word) : "memory");
+  }
+}
+/// The value before. Ordered against the thread's other accesses on both sides.
+HONE_DEVICE unsigned atomic_add(unsigned* p, unsigned n) {
+  __threadfence();
+  const unsigned before = atomicAdd(p, n);
+  __threadfence();
+  return before;
+}
+HONE_DEVICE void pause() { __nanosleep(32); }
+
+template <typename... Parameters, typename... Args>
+cudaError_t launch(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
+                   cudaStream_t stream, const Args&... args) {
+  if (blocks == 0) return cudaSuccess;
+  if (blocks < 0 || blocks > 0x7FFFFFFF) return cudaErrorInvalidValue;
+  if (shared_bytes > 48 * 1024) {  // above what every kernel may have unasked
+    const cudaError_t error =
+        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
+    if (error != cudaSuccess) return error;
+  }
+  kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(
+      static_cast<Parameters>(args)...);
+  return cudaGetLastError();
+}
+
+}  // namespace hone::kernels::device

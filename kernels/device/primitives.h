@@ -1,0 +1,40 @@
+#pragma once
+
+// The one set of device primitives that kernels are written in. Two implementations: CUDA's
+// (cuda_primitives.cuh), and fibers on the host (tests/support/fiber), which run every kernel in
+// the tests on a machine without a GPU and report what a GPU would let pass: see
+// kernels/cuda/README.md.
+//
+//   HONE_KERNEL(threads) name(Args a) {...}   a kernel for blocks of at most `threads` threads
+//   HONE_DEVICE                               a function that kernels call
+//   HONE_UNROLL                               before a loop
+//   HONE_SHARED(Type, name, count)            static shared array; name[i] reads and writes whole
+//                                             elements (no address, no member: copy, then use)
+//   dynamic_shared<T>(byte_offset, count)     a SharedView<T> of the launch's dynamic shared bytes
+//   SharedView<T>                             what both give: [i], + offset
+//
+//   thread_index() block_index() block_threads() grid_blocks()      one dimension
+//   lane() warp_index()                       of the thread; kWarp = 32 lanes
+//   barrier()                                 all threads of the block, from the same place
+//   warp_barrier()                            all lanes of the warp; orders their shared memory
+//   shuffle(v, lane) shuffle_up/down/xor(v, n)  any trivially copyable v; all 32 lanes, from the
+//                                             same place; outside the warp: the lane's own value
+//   ballot(p)                                 bit i: p of lane i
+//   load_vector<N>(base, i), store_vector(base, i, v)   N consecutive elements from element i on,
+//                                             aligned to N*sizeof(T) <= 16; global or shared
+//   is_aligned<N>(pointer)                    may load_vector<N> start there?
+//   load_acquire(p), store_release(p, v)      words that blocks talk through
+//   atomic_add(p, n)                          unsigned tickets and counters; never a float
+//   pause()                                   inside a loop that waits for another block
+//
+//   launch(kernel, blocks, threads, shared_bytes, stream, args...) -> cudaError_t
+//
+// `threads` is a multiple of 32, at most 1024; no blocks, no launch. Kernels have no other way to
+// start, to meet, or to share memory, so what runs on fibers is what runs on a GPU, up to the
+// rounding of a*b+c (contracted on a GPU) and of exp, log and their like.
+
+#if defined(HONE_DEVICE_PRIMITIVES)
+#include HONE_DEVICE_PRIMITIVES
+#else
+#include "kernels/device/cuda_primitives.cuh"
+#endif

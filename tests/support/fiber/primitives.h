@@ -1,0 +1,189 @@
+#pragma once
+
+// kernels/device/primitives.h on fibers. Selected by
+//   -DHONE_DEVICE_PRIMITIVES="tests/support/fiber/primitives.h"
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <tuple>
+#include <type_traits>
+
+#include "kernels/device/runtime.h"
+#include "kernels/device/vector.h"
+#include "tests/support/fiber/grid.h"
+
+#define HONE_KERNEL(threads) void
+#define HONE_DEVICE inline
+#define HONE_UNROLL
+#define HONE_SHARED(Type, name, count)                  \
+  static char name##_tag;                               \
+  const ::hone::kernels::device::SharedView<Type> name( \
+      ::hone::fiber::static_shared(&name##_tag, sizeof(Type) * (count), #name), (count), #name)
+
+namespace hone::kernels::device {
+
+using fiber::Place;
+
+constexpr int kWarp = 32;
+
+/// One element of shared memory: reads and writes pass the checks.
+template <typename T>
+class SharedElement {
+ public:
+  SharedElement(size_t offset, const char* name) : offset_(offset), name_(name) {}
+
+  operator T() const {
+    T v;
+    std::memcpy(&v, fiber::access_shared(offset_, sizeof(T), false, name_), sizeof(T));
+    return v;
+  }
+  const SharedElement& operator=(const T& v) const {
+    std::memcpy(fiber::access_shared(offset_, sizeof(T), true, name_), &v, sizeof(T));
+    return *this;
+  }
+  const SharedElement& operator=(const SharedElement& other) const { return *this = T(other); }
+  const SharedElement& operator+=(const T& v) const { return *this = T(*this) + v; }
+  const SharedElement& operator*=(const T& v) const { return *this = T(*this) * v; }
+
+ private:
+  size_t offset_;
+  const char* name_;
+};
+
+template <typename T>
+class SharedView {
+ public:
+  static_assert(std::is_trivially_copyable_v<T> && sizeof(T) % 2 == 0);
+
+  SharedView(size_t offset, int64_t count, const char* name)
+      : offset_(offset), count_(count), name_(name) {}
+
+  SharedElement<T> operator[](int64_t i) const {
+    if (i < 0 || i >= count_) {
+      fiber::fail("shared " + std::string(name_) + " of " + std::to_string(count_) +
+                  " elements: access at " + std::to_string(i));
+    }
+    return {offset_ + i * sizeof(T), name_};
+  }
+  SharedView operator+(int64_t n) const { return {offset_ + n * sizeof(T), count_ - n, name_}; }
+  size_t offset() const { return offset_; }
+
+ private:
+  size_t offset_;
+  int64_t count_;
+  const char* name_;
+};
+
+inline int thread_index() { return fiber::thread_id().thread; }
+inline int64_t block_index() { return fiber::thread_id().block; }
+inline int block_threads() { return fiber::thread_id().threads; }
+inline int64_t grid_blocks() { return fiber::thread_id().blocks; }
+inline int lane() { return thread_index() % kWarp; }
+inline int warp_index() { return thread_index() / kWarp; }
+
+inline void barrier(const Place& place = Place::current()) { fiber::wait_at_barrier(place); }
+inline void warp_barrier(const Place& place = Place::current()) {
+  fiber::wait_at_warp_barrier(place);
+}
+
+template <typename T>
+T shown_by(const char* primitive, const T& v, int from, const Place& place) {
+  static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= fiber::kMaxExchange);
+  static_assert(sizeof(T) < 4 || sizeof(T) % 4 == 0);
+  const fiber::Shown* shown = fiber::exchange(primitive, &v, sizeof(T), place);
+  T out;
+  std::memcpy(&out, shown[from < 0 || from >= kWarp ? lane() : from].bytes, sizeof(T));
+  return out;
+}
+
+template <typename T>
+T shuffle(const T& v, int from, const Place& place = Place::current()) {
+  return shown_by("shuffle", v, from % kWarp, place);
+}
+template <typename T>
+T shuffle_up(const T& v, int n, const Place& place = Place::current()) {
+  return shown_by("shuffle_up", v, lane() - n, place);
+}
+template <typename T>
+T shuffle_down(const T& v, int n, const Place& place = Place::current()) {
+  return shown_by("shuffle_down", v, lane() + n, place);
+}
+template <typename T>
+T shuffle_xor(const T& v, int n, const Place& place = Place::current()) {
+  return shown_by("shuffle_xor", v, lane() ^ n, place);
+}
+inline unsigned ballot(bool p, const Place& place = Place::current()) {
+  const unsigned char mine = p;
+  const fiber::Shown* shown = fiber::exchange("ballot", &mine, 1, place);
+  unsigned out = 0;
+  for (int i = 0; i < kWarp; ++i) out |= static_cast<unsigned>(shown[i].bytes[0]) << i;
+  return out;
+}
+
+inline void check_aligned(uintptr_t address, size_t bytes, const char* what) {
+  if (address % bytes == 0) return;
+  fiber::fail(std::string(what) + ": expected an address aligned to " + std::to_string(bytes) +
+              ", got remainder " + std::to_string(address % bytes));
+}
+
+template <int N, typename T>
+Vector<T, N> load_vector(const T* base, int64_t i) {
+  check_aligned(reinterpret_cast<uintptr_t>(base + i), sizeof(T) * N, "load_vector");
+  Vector<T, N> v;
+  std::memcpy(&v, base + i, sizeof v);
+  return v;
+}
+template <typename T, int N>
+void store_vector(T* base, int64_t i, const Vector<T, N>& v) {
+  check_aligned(reinterpret_cast<uintptr_t>(base + i), sizeof(T) * N, "store_vector");
+  std::memcpy(base + i, &v, sizeof v);
+}
+template <int N, typename T>
+Vector<T, N> load_vector(const SharedView<T>& base, int64_t i) {
+  check_aligned(base.offset() + i * sizeof(T), sizeof(T) * N, "load_vector");
+  Vector<T, N> v;
+  for (int k = 0; k < N; ++k) v[k] = base[i + k];
+  return v;
+}
+template <typename T, int N>
+void store_vector(const SharedView<T>& base, int64_t i, const Vector<T, N>& v) {
+  check_aligned(base.offset() + i * sizeof(T), sizeof(T) * N, "store_vector");
+  for (int k = 0; k < N; ++k) base[i + k] = v[k];
+}
+
+template <typename T>
+SharedView<T> dynamic_shared(size_t byte_offset, int64_t count) {
+  check_aligned(byte_offset, alignof(T), "dynamic_shared");
+  return {fiber::dynamic_shared_offset(byte_offset, sizeof(T) * count), count, "dynamic"};
+}
+
+template <typename T>
+T load_acquire(const T* p) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+  return *p;
+}
+template <typename T>
+void store_release(T* p, const T& v) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+  *p = v;
+}
+inline unsigned atomic_add(unsigned* p, unsigned n) {
+  const unsigned before = *p;
+  *p += n;
+  return before;
+}
+inline void pause() { fiber::pause(); }
+
+template <typename... Parameters, typename... Args>
+cudaError_t launch(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
+                   cudaStream_t, const Args&... args) {
+  if (blocks == 0) return cudaSuccess;
+  if (blocks < 0 || blocks > 0x7FFFFFFF) return cudaErrorInvalidValue;
+  const std::tuple<Parameters...> held(static_cast<Parameters>(args)...);
+  fiber::run_grid(blocks, threads, shared_bytes, [&] { std::apply(kernel, held); });
+  return cudaSuccess;
+}
+
+}  // namespace hone::kernels::device
