@@ -27,13 +27,14 @@ ENGINE = {
     "chat": {"io", "tokenizer"},
     "models": {"io"},
     "text": {"chat", "io", "models", "packing", "tokenizer"},
-    "optim": {"models"},
+    "distributed": {"runtime"},
+    "optim": {"distributed", "models"},
     "generation": {"models", "runtime", "tokenizer"},
     "rollout": {"generation", "models", "packing", "runtime"},
-    "trainers": {"generation", "metrics", "models", "optim", "packing", "rollout", "runtime"},
-    "config": {"trainers", "generation", "optim", "metrics", "models", "packing"},
+    "trainers": {"distributed", "generation", "metrics", "models", "optim", "packing", "rollout", "runtime"},
+    "config": {"trainers", "distributed", "generation", "optim", "metrics", "models", "packing"},
     "report": {"io", "runtime", "metrics"},
-    "run": {"chat", "config", "generation", "io", "metrics", "models", "packing", "report", "runtime", "text", "tokenizer", "trainers"},
+    "run": {"chat", "config", "distributed", "generation", "io", "metrics", "models", "packing", "report", "runtime", "text", "tokenizer", "trainers"},
     "collect": {"config", "generation", "metrics", "models", "packing", "run", "runtime", "text", "tokenizer", "trainers"},
     "cli": None,  # everything
 }

@@ -44,6 +44,7 @@ Optimizer::Optimizer(ParameterArena& parameters, OptimizerOptions options, int64
   validate(options_);
   if (!parameters_.grad_enabled()) parameters_.enable_grad();
   const at::NoGradGuard no_grad;
+  shard_ = {{0, parameters_.data().numel()}};
   state_.m = at::zeros_like(parameters_.data());
   state_.v = at::zeros_like(parameters_.data());
   const bool muon = options_.kind == "muon";

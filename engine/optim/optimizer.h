@@ -69,6 +69,13 @@ class Optimizer {
     int64_t step = 0;
   };
   State& state() { return state_; }
+  /// Elements of the arena, [begin, end).
+  struct Interval {
+    int64_t begin = 0, end = 0;
+  };
+  /// Which elements state() is of, rising: everything, or this rank's part of it. The tensors of
+  /// state() hold these intervals one after another.
+  const std::vector<Interval>& shard() const { return shard_; }
 
  private:
   /// Adjacent parameters that AdamW updates in one launch; slice s is [offsets[s], offsets[s+1]).
@@ -82,6 +89,7 @@ class Optimizer {
   OptimizerOptions options_;
   int64_t total_steps_;
   State state_;
+  std::vector<Interval> shard_;
   std::vector<Range> ranges_;
   std::optional<Muon> muon_;
 };

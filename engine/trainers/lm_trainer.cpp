@@ -118,7 +118,8 @@ double accumulate_lm_gradients(CausalLM& model, const std::vector<const Training
 
 LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_texts,
                           const LmTrainingOptions& options, uint64_t seed, const std::string& area,
-                          Metrics& metrics) {
+                          const TrainingContext& context) {
+  auto& metrics = context.metrics;
   const auto texts = usable_texts(model, all_texts);
   validate(options, texts.size());
   const auto lengths = read_lengths(texts);

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "engine/metrics/metrics.h"
 #include "engine/models/causal_lm.h"
 #include "engine/optim/optimizer.h"
 #include "engine/packing/packed_batch.h"
+#include "engine/trainers/training_context.h"
 
 namespace hone::engine {
 
@@ -49,7 +49,7 @@ double accumulate_lm_gradients(CausalLM& model, const std::vector<const Training
 /// when there is nothing to learn from or a text is longer than the model's context.
 LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& texts,
                           const LmTrainingOptions& options, uint64_t seed, const std::string& area,
-                          Metrics& metrics);
+                          const TrainingContext& context);
 
 struct LmEvaluation {
   double nats_per_token = 0, perplexity = 0;

@@ -93,8 +93,9 @@ class Precision {
 
 class PpoTrainer {
  public:
-  PpoTrainer(PpoProblem& problem, const PpoOptions& options)
+  PpoTrainer(PpoProblem& problem, const PpoOptions& options, const TrainingContext& context)
       : problem_(problem),
+        context_(context),
         options_(options),
         controller_(options.kl_controller, options.kl_coef, options.kl_target, options.kl_horizon),
         texts_(options.prompts_per_iteration * options.samples_per_prompt),
@@ -107,7 +108,7 @@ class PpoTrainer {
     }
   }
 
-  PpoResult run(Metrics& metrics);
+  PpoResult run();
 
  private:
   bool has_critic() const { return options_.algorithm == "ppo"; }
@@ -123,6 +124,7 @@ class PpoTrainer {
   void step(const Rollout& rollout, const Minibatch& minibatch, UpdateMeans& means);
 
   PpoProblem& problem_;
+  const TrainingContext& context_;
   const PpoOptions& options_;
   KlController controller_;
   int64_t texts_, micro_tokens_;
@@ -234,7 +236,8 @@ double mean(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-PpoResult PpoTrainer::run(Metrics& metrics) {
+PpoResult PpoTrainer::run() {
+  auto& metrics = context_.metrics;
   ScoringOptions scoring;
   scoring.normalization = problem_.normalization;
   scoring.missing_eos = parse_missing_eos(options_.missing_eos, options_.eos_penalty);
@@ -315,9 +318,10 @@ PpoResult PpoTrainer::run(Metrics& metrics) {
 
 }  // namespace
 
-PpoResult train_ppo(PpoProblem& problem, const PpoOptions& options, Metrics& metrics) {
+PpoResult train_ppo(PpoProblem& problem, const PpoOptions& options,
+                    const TrainingContext& context) {
   validate(problem, options);
-  return PpoTrainer(problem, options).run(metrics);
+  return PpoTrainer(problem, options, context).run();
 }
 
 }  // namespace hone::engine

@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "engine/generation/generator.h"
-#include "engine/metrics/metrics.h"
 #include "engine/models/causal_lm.h"
 #include "engine/optim/optimizer.h"
 #include "engine/packing/packed_batch.h"
+#include "engine/trainers/training_context.h"
 #include "reward/normalization.h"
 
 namespace hone::engine {
@@ -126,7 +126,7 @@ struct PpoResult {
 /// Trains actor and critic in place; one metrics step an iteration, stage "ppo". Throws
 /// data::InputError for options that cannot be, data::Error for scores or gradients that are not
 /// finite, Interrupted between minibatches (and inside the rollout) when asked to stop.
-PpoResult train_ppo(PpoProblem& problem, const PpoOptions& options, Metrics& metrics);
+PpoResult train_ppo(PpoProblem& problem, const PpoOptions& options, const TrainingContext& context);
 
 /// Sum over response tokens of log pi - log ref, nats a text, for given responses (0 for an empty
 /// one). Averaged over samples of `policy`, it estimates KL(policy || reference).

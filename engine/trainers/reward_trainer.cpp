@@ -181,7 +181,8 @@ constexpr int64_t kFinalSteps = 20;  // final_loss is the mean of this many last
 RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData& data,
                                   const std::vector<TokenIds>& tokens,
                                   const RewardTrainingOptions& options, uint64_t seed,
-                                  Metrics& metrics) {
+                                  const TrainingContext& context) {
+  auto& metrics = context.metrics;
   check_options(options);
   check_inputs(model, data, tokens);
   const auto start = std::chrono::steady_clock::now();

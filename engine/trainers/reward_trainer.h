@@ -4,10 +4,10 @@
 #include <functional>
 #include <vector>
 
-#include "engine/metrics/metrics.h"
 #include "engine/models/causal_lm.h"
 #include "engine/optim/optimizer.h"
 #include "engine/packing/packed_batch.h"
+#include "engine/trainers/training_context.h"
 #include "reward/preference_data.h"
 
 namespace hone::engine {
@@ -54,7 +54,7 @@ struct RewardTrainingResult {
 RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData& data,
                                   const std::vector<TokenIds>& tokens,
                                   const RewardTrainingOptions& options, uint64_t seed,
-                                  Metrics& metrics);
+                                  const TrainingContext& context);
 
 /// Raw scores of sequences, batched by tokens; no gradient.
 std::vector<float> score_sequences(CausalLM& model, const std::vector<TokenIds>& sequences,

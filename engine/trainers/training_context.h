@@ -1,0 +1,24 @@
+#pragma once
+
+// What every trainer is handed besides its own task.
+
+#include <cstdint>
+
+#include "engine/distributed/communicator.h"
+#include "engine/metrics/metrics.h"
+
+namespace hone::engine {
+
+struct TrainingContext {
+  /// Not explicit: where there is one rank and nothing to keep, metrics are all a trainer needs.
+  TrainingContext(Metrics& where, Communicator& ranks = world_of_one())  // NOLINT
+      : metrics(where), communicator(ranks) {}
+
+  Metrics& metrics;
+  Communicator& communicator;
+  /// Parts that an optimizer step's work is cut into and whose gradients are summed as one fixed
+  /// tree: results depend on this number and not on how many ranks share the parts.
+  int64_t shards = 1;
+};
+
+}  // namespace hone::engine
