@@ -1,5 +1,5 @@
-// The CUDA halves of the model and optimizer ops. The head ops, AdamW and dropout have kernels of
-// their own; the others run in plain ATen operations (kernels/composite).
+// The CUDA halves of the optimizer ops, dropout and sampling. Sampling draws its uniforms in a
+// kernel and runs in plain ATen operations (kernels/composite).
 
 #include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
@@ -18,7 +18,6 @@
 #include "kernels/adamw_arguments.h"
 #include "kernels/bfloat16.h"
 #include "kernels/composite/sample.h"
-#include "kernels/composite/transformer.h"
 #include "kernels/cuda/model_launchers.h"
 #include "kernels/math/philox.h"
 #include "kernels/model_inputs.h"
@@ -107,76 +106,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> sample_cuda(const Tensor& logits, con
   return composite::sample(computed(logits), uniforms, temperature, top_k, top_p, min_p);
 }
 
-Tensor rms_norm_cuda(const Tensor& x, const Tensor& weight, double eps) {
-  check_rms_norm(x, weight, eps);
-  return rounded(composite::rms_norm(computed(x), computed(weight), eps), x);
-}
-
-Tensor swiglu_cuda(const Tensor& x) {
-  check_swiglu(x);
-  return rounded(composite::swiglu(computed(x)), x);
-}
-
-std::tuple<Tensor, Tensor> rms_norm_backward_cuda(const Tensor& grad, const Tensor& x,
-                                                  const Tensor& weight, double eps) {
-  const auto [d_x, d_weight] =
-      composite::rms_norm_backward(computed(grad), computed(x), computed(weight), eps);
-  return {rounded(d_x, x), rounded(d_weight, weight)};
-}
-
-Tensor swiglu_backward_cuda(const Tensor& grad, const Tensor& x) {
-  return rounded(composite::swiglu_backward(computed(grad), computed(x)), x);
-}
-
-std::tuple<Tensor, Tensor> attention_forward_cuda(const Tensor& qkv, const Tensor& cu_seqlens,
-                                                  const Tensor& cos, const Tensor& sin,
-                                                  int64_t heads, int64_t kv_heads, int64_t head_dim,
-                                                  double scale, int64_t window) {
-  const AttentionShape shape =
-      check_attention(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
-  const auto [out, lse] =
-      composite::attention_forward(shape, computed(qkv), cu_seqlens, computed(cos), computed(sin));
-  return {rounded(out, qkv), lse};
-}
-
-Tensor attention_cuda(const Tensor& qkv, const Tensor& cu_seqlens, const Tensor& cos,
-                      const Tensor& sin, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                      double scale, int64_t window) {
-  return std::get<0>(
-      attention_forward_cuda(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window));
-}
-
-Tensor attention_backward_cuda(const Tensor& grad, const Tensor& qkv, const Tensor& cu_seqlens,
-                               const Tensor& cos, const Tensor& sin, const Tensor& out,
-                               const Tensor& lse, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                               double scale, int64_t window) {
-  const AttentionShape shape =
-      check_attention(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
-  return rounded(composite::attention_backward(shape, computed(grad), computed(qkv), cu_seqlens,
-                                               computed(cos), computed(sin), computed(out), lse),
-                 qkv);
-}
-
-Tensor decode_attention_cuda(const Tensor& qkv, const Tensor& k_cache, const Tensor& v_cache,
-                             const Tensor& block_table, const Tensor& positions, const Tensor& cos,
-                             const Tensor& sin, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                             double scale, int64_t window) {
-  const AttentionShape shape =
-      check_decode_attention(qkv, k_cache, v_cache, block_table, positions, cos, sin, heads,
-                             kv_heads, head_dim, scale, window);
-  if (qkv.scalar_type() == compute_type(qkv.scalar_type())) {
-    return composite::decode_attention(shape, qkv, k_cache, v_cache, block_table, positions, cos,
-                                       sin);
-  }
-  // bfloat16 caches are written back after a step on widened copies.
-  const Tensor k = computed(k_cache), v = computed(v_cache);
-  const Tensor out = composite::decode_attention(shape, computed(qkv), k, v, block_table, positions,
-                                                 computed(cos), computed(sin));
-  k_cache.copy_(k);
-  v_cache.copy_(v);
-  return rounded(out, qkv);
-}
-
 }  // namespace
 
 TORCH_LIBRARY_IMPL(hone, CUDA, m) {
@@ -184,14 +113,6 @@ TORCH_LIBRARY_IMPL(hone, CUDA, m) {
   m.impl("grad_norm", &grad_norm_cuda);
   m.impl("dropout", &dropout_cuda);
   m.impl("sample", &sample_cuda);
-  m.impl("rms_norm", &rms_norm_cuda);
-  m.impl("_rms_norm_backward", &rms_norm_backward_cuda);
-  m.impl("swiglu", &swiglu_cuda);
-  m.impl("_swiglu_backward", &swiglu_backward_cuda);
-  m.impl("attention", &attention_cuda);
-  m.impl("_attention_forward", &attention_forward_cuda);
-  m.impl("_attention_backward", &attention_backward_cuda);
-  m.impl("decode_attention", &decode_attention_cuda);
 }
 
 }  // namespace hone::kernels::cuda

@@ -1,0 +1,89 @@
+"""What the compiler says of the CUDA kernels' registers: no float or bfloat16 kernel spills, the hot ones stay small enough for the blocks that
+their files count on. The reports are left in the build tree by the build (scripts/cmake/keep_resource_report)."""
+import os
+import pathlib
+import re
+
+import pytest
+
+SOURCE = pathlib.Path(os.environ["HONE_SOURCE_DIR"])
+REPORTS = pathlib.Path(os.environ["HONE_BINARY_DIR"]) / "ptxas"
+
+# Registers a thread may use: 65536 registers an SM hold 2048 threads at 32, 1024 at 64, 512 at 128.
+LIMIT = 128
+HOT = {
+    "adamw_kernel": 40,
+    "partial_sums_kernel": 64,
+    "head_rows_forward_kernel": 48,
+    "head_rows_backward_kernel": 48,
+    "whiten_kernel": 32,
+    "dropout_kernel": 40,
+    "rms_norm_kernel": 64,
+    "swiglu_kernel": 64,
+}
+
+
+def kernels_of(report):
+    """(kernel, architecture) -> registers, bytes of spill stores and loads."""
+    found, current = {}, None
+    for line in report.splitlines():
+        if match := re.search(r"Compiling entry function '(\S+)' for '(\S+)'", line):
+            current = found.setdefault(match.groups(), {})
+        elif match := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            if current is not None:  # functions that are called, not inlined, have lines of their own
+                current["spills"] = max(current.get("spills", 0), *map(int, match.groups()))
+        elif match := re.search(r"Used (\d+) registers", line):
+            current["registers"] = int(match.group(1))
+    return found
+
+
+def breaches(kernels):
+    for (kernel, architecture), used in sorted(kernels.items()):
+        if re.search("Id[EL]", kernel):
+            continue  # the double form is an oracle, and calls functions that save registers on the stack
+        if used["spills"] > 0:
+            yield f"{kernel} for {architecture}: expected no spills, got {used['spills']} bytes"
+        limit = next((most for name, most in HOT.items() if name in kernel), LIMIT)
+        if used["registers"] > limit:
+            yield f"{kernel} for {architecture}: expected at most {limit} registers, got {used['registers']}"
+
+
+def built_kernels():
+    if not REPORTS.is_dir():
+        pytest.skip("CUDA is off in this build: no compiler report (configure with nvcc, -DHONE_CUDA=ON)")
+    found = {}
+    for source in sorted((SOURCE / "kernels" / "cuda").glob("*.cu")):
+        report = REPORTS / f"{source.name}.txt"
+        if not report.is_file():
+            pytest.skip(f"{source.name} is not built: no compiler report (build hone_kernels_cuda)")
+        found.update(kernels_of(report.read_text()))
+    return found
+
+
+def test_no_kernel_spills_and_hot_ones_are_small():
+    assert list(breaches(built_kernels())) == []
+
+
+def test_every_hot_kernel_is_built_for_every_architecture():
+    kernels = built_kernels()
+    architectures = {architecture for _, architecture in kernels}
+    for name in HOT:
+        missing = architectures - {architecture for kernel, architecture in kernels if name in kernel}
+        assert not missing, f"{name}: no report for {missing}"
+
+
+REPORT = """ptxas info    : Compiling entry function '_ZN4hone12adamw_kernelIfEEv' for 'sm_90'
+ptxas info    : Function properties for _ZN4hone12adamw_kernelIfEEv
+    {frame} bytes stack frame, {stores} bytes spill stores, {loads} bytes spill loads
+ptxas info    : Used {registers} registers, used 1 barriers
+"""
+
+
+@pytest.mark.parametrize(
+    "stores, loads, registers, said",
+    [(0, 0, 40, None), (8, 0, 40, "no spills, got 8"), (0, 12, 40, "no spills, got 12"), (0, 0, 41, "at most 40 registers, got 41")],
+)
+def test_a_report_with_a_spill_is_a_breach(stores, loads, registers, said):
+    found = list(breaches(kernels_of(REPORT.format(frame=stores, stores=stores, loads=loads, registers=registers))))
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
