@@ -1,4 +1,4 @@
-// rms_norm, swiglu and their gradients on fibers against plain double loops.
+// rms_norm, swiglu and their gradients against plain double loops.
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/cuda/transformer_launchers.h"
-#include "tests/kernels/cuda/fiber_run.h"
+#include "tests/kernels/cuda/device_run.h"
 #include "tests/support/expect_close.h"
 
 namespace hone::kernels {
@@ -22,7 +22,7 @@ constexpr at::ScalarType kTensorType = std::is_same_v<T, Bfloat16>
                                            ? at::kBFloat16
                                            : (std::is_same_v<T, float> ? at::kFloat : at::kDouble);
 
-/// As on_device of fiber_run.h, with our bfloat16.
+/// As on_device of device_run.h, with our bfloat16.
 template <typename T>
 GlobalBuffer<T> buffer(const Tensor& x, const std::string& name) {
   return GlobalBuffer<T>(static_cast<const T*>(x.const_data_ptr()), x.numel(), name);
@@ -30,12 +30,13 @@ GlobalBuffer<T> buffer(const Tensor& x, const std::string& name) {
 template <typename T>
 Tensor tensor(const GlobalBuffer<T>& x, at::IntArrayRef sizes) {
   Tensor out = at::empty(sizes, kTensorType<T>);
-  if (out.numel() > 0) std::memcpy(out.data_ptr(), x.data(), x.size() * sizeof(T));
+  const std::vector<T> held = x.host();
+  if (!held.empty()) std::memcpy(out.data_ptr(), held.data(), held.size() * sizeof(T));
   return out.to(at::kDouble);
 }
 
 template <typename T>
-class FiberNormAndGate : public ::testing::Test {
+class CudaNormAndGate : public ::testing::Test {
  protected:
   static constexpr auto kType = kTensorType<T>;
   // Of the result's own rounding, and of sums of a few thousand terms in the compute type.
@@ -45,7 +46,7 @@ class FiberNormAndGate : public ::testing::Test {
   static Tensor draw(at::IntArrayRef sizes) { return at::randn(sizes).to(kType); }
 };
 using Types = ::testing::Types<float, double, Bfloat16>;
-TYPED_TEST_SUITE(FiberNormAndGate, Types);
+TYPED_TEST_SUITE(CudaNormAndGate, Types);
 
 constexpr double kEps = 1e-5;
 
@@ -75,7 +76,7 @@ struct NormGradients {
   }
 };
 
-TYPED_TEST(FiberNormAndGate, RmsNorm) {
+TYPED_TEST(CudaNormAndGate, RmsNorm) {
   using T = TypeParam;
   at::manual_seed(1);
   for (const int64_t rows : {0, 1, 3}) {
@@ -95,7 +96,7 @@ TYPED_TEST(FiberNormAndGate, RmsNorm) {
   }
 }
 
-TYPED_TEST(FiberNormAndGate, RmsNormBackward) {
+TYPED_TEST(CudaNormAndGate, RmsNormBackward) {
   using T = TypeParam;
   at::manual_seed(2);
   // 300 rows: more than there are blocks.
@@ -123,7 +124,7 @@ TYPED_TEST(FiberNormAndGate, RmsNormBackward) {
   }
 }
 
-TYPED_TEST(FiberNormAndGate, RowsTooWideForSharedMemoryAreRefused) {
+TYPED_TEST(CudaNormAndGate, RowsTooWideForSharedMemoryAreRefused) {
   using T = TypeParam;
   cuda::RmsNormBackwardArgs<T> args{};
   args.rows = 1;
@@ -131,7 +132,7 @@ TYPED_TEST(FiberNormAndGate, RowsTooWideForSharedMemoryAreRefused) {
   EXPECT_EQ(cuda::launch_rms_norm_backward(args, nullptr), cudaErrorInvalidValue);
 }
 
-TYPED_TEST(FiberNormAndGate, Swiglu) {
+TYPED_TEST(CudaNormAndGate, Swiglu) {
   using T = TypeParam;
   at::manual_seed(3);
   for (const int64_t rows : {0, 1, 5}) {
@@ -159,7 +160,7 @@ TYPED_TEST(FiberNormAndGate, Swiglu) {
 }
 
 /// Gates that overflow the exponential: silu of -1e4 is 0, of 1e4 the gate itself.
-TYPED_TEST(FiberNormAndGate, SwigluOfExtremeGates) {
+TYPED_TEST(CudaNormAndGate, SwigluOfExtremeGates) {
   using T = TypeParam;
   const Tensor x = at::tensor({-1e4, 1e4, 2.0, 3.0}).to(kTensorType<T>).reshape({1, 4});
   const auto xs = buffer<T>(x, "x");

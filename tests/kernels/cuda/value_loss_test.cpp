@@ -1,10 +1,10 @@
-// The value loss kernel on fibers against the CPU op.
+// The value loss kernel against the CPU op.
 
 #include <gtest/gtest.h>
 
 #include "kernels/cuda/launchers.h"
 #include "kernels/ops.h"
-#include "tests/kernels/cuda/fiber_run.h"
+#include "tests/kernels/cuda/device_run.h"
 #include "tests/support/expect_close.h"
 
 namespace hone::kernels {
@@ -16,11 +16,11 @@ using test::GlobalBuffer;
 using test::on_device;
 
 template <typename T>
-class FiberValueLoss : public ::testing::Test {};
+class CudaValueLoss : public ::testing::Test {};
 using Types = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(FiberValueLoss, Types);
+TYPED_TEST_SUITE(CudaValueLoss, Types);
 
-TYPED_TEST(FiberValueLoss, IsTheCpuOp) {
+TYPED_TEST(CudaValueLoss, IsTheCpuOp) {
   using T = TypeParam;
   constexpr auto kType = c10::CppTypeToScalarType<T>::value;
   at::manual_seed(1);
