@@ -66,4 +66,34 @@ void AppendFile::cut_after_last(char mark) {
   }
 }
 
+uint64_t AppendFile::size() const {
+  const off_t end = lseek(descriptor_, 0, SEEK_END);
+  if (end < 0) fail(path_, "seek", "success", errno);
+  return static_cast<uint64_t>(end);
+}
+
+std::string AppendFile::tail(uint64_t offset) const {
+  const uint64_t end = size();
+  std::string text(end > offset ? end - offset : 0, '\0');
+  size_t got = 0;
+  while (got < text.size()) {
+    const ssize_t count = pread(descriptor_, text.data() + got, text.size() - got,
+                                static_cast<off_t>(offset + got));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) fail(path_, "read", "its last records", count < 0 ? errno : EIO);
+    got += static_cast<size_t>(count);
+  }
+  return text;
+}
+
+void AppendFile::cut_to(uint64_t bytes) {
+  if (size() > bytes && ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) {
+    fail(path_, "cut back", "success", errno);
+  }
+}
+
+void AppendFile::sync() {
+  if (fsync(descriptor_) != 0) fail(path_, "fsync", "success", errno);
+}
+
 }  // namespace hone::engine

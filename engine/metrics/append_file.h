@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -20,6 +21,14 @@ class AppendFile {
   void append(std::string_view record);
   /// Cuts what stands after the last `mark`: the rest of a record torn by a crash.
   void cut_after_last(char mark);
+  uint64_t size() const;
+  /// What stands from `offset` on. Throws data::IoError.
+  std::string tail(uint64_t offset) const;
+  /// Cuts the file to `size` bytes when it is longer.
+  void cut_to(uint64_t size);
+  /// fsync(2).
+  void sync();
+  const std::filesystem::path& path() const { return path_; }
 
  private:
   std::filesystem::path path_;

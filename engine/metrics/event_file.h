@@ -21,6 +21,8 @@ class EventFile {
   explicit EventFile(const std::filesystem::path& folder);
   /// One event with all values of the step; time in Unix seconds.
   void write(int64_t step, double time, const MetricValues& values);
+  const std::filesystem::path& path() const { return file_.path(); }
+  uint64_t size() const { return file_.size(); }
 
  private:
   AppendFile file_;

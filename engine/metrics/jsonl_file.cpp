@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 namespace hone::engine {
 
@@ -21,6 +22,18 @@ void JsonlFile::write(const std::string& stage, int64_t step, double time, doubl
     object[name] = std::isfinite(value) ? Json(value) : Json(nullptr);
   }
   file_.append(object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+bool JsonlFile::rewind(uint64_t size, const std::set<std::string>& kept) {
+  std::istringstream lines(file_.tail(size));
+  std::string others;
+  for (std::string line; std::getline(lines, line);) {
+    const auto object = nlohmann::json::parse(line, nullptr, false);
+    if (object.is_object() && kept.count(object.value("stage", "")) > 0) others += line + "\n";
+  }
+  file_.cut_to(size);
+  if (!others.empty()) file_.append(others);
+  return others.empty();
 }
 
 }  // namespace hone::engine

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <set>
 #include <string>
 
 #include "engine/metrics/append_file.h"
@@ -17,6 +18,11 @@ class JsonlFile {
   /// began. Non-finite values become null; the last of two equal names stays.
   void write(const std::string& stage, int64_t step, double time, double seconds,
              const MetricValues& values);
+  uint64_t size() const { return file_.size(); }
+  /// Takes back what was written behind the first `size` bytes, but for lines of the stages in
+  /// `kept`. True when there were none of those.
+  bool rewind(uint64_t size, const std::set<std::string>& kept);
+  void sync() { file_.sync(); }
 
  private:
   AppendFile file_;

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +38,18 @@ class Metrics {
   void end_stage();
   /// A remark on the terminal that does not tear the progress line.
   void say(const std::string& text);
+  /// The same for what a person has to know, also when quiet.
+  void warn(const std::string& text);
+
+  /// Where the files end now and how long the stage has run, for rewind(): {"jsonl": bytes,
+  /// "events": {file: bytes}, "seconds": s}.
+  nlohmann::json position() const;
+  /// Takes back what was written after position(), by this process or another: a stage goes on from
+  /// there. Lines of the stages `kept` stay. A null position: nothing is known, nothing happens.
+  /// The next begin_stage counts its seconds on from the position's.
+  void rewind(const nlohmann::json& position, const std::set<std::string>& kept);
+  /// Everything written so far is on the disk. From any thread.
+  void sync();
 
  private:
   struct Impl;

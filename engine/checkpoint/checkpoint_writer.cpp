@@ -1,0 +1,157 @@
+#include "engine/checkpoint/checkpoint_writer.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <ctime>
+
+#include "data/error.h"
+#include "engine/runtime/build_info.h"
+
+namespace hone::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+/// Training comes first on a core that both want. Linux gives each thread its own priority.
+void step_back() {
+  constexpr int kNice = 10;
+  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice);
+}
+
+std::string iso_time() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[32];
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc)};
+}
+
+/// What `act` throws, as text; empty when it does not.
+template <class F>
+std::string failure_of(F&& act) {
+  try {
+    act();
+    return {};
+  } catch (const std::exception& error) {
+    return error.what();
+  } catch (...) {
+    return "an unknown error";
+  }
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(const CheckpointFolder& folder, const CheckpointOptions& options,
+                                   Metrics& metrics, Communicator& communicator)
+    : folder_(folder),
+      options_(options),
+      metrics_(metrics),
+      communicator_(communicator.duplicate("checkpoint")) {}
+
+CheckpointWriter::~CheckpointWriter() { wait(); }
+
+void CheckpointWriter::start(const SafePoint& point) {
+  wait();
+  copied_ = done_ = false;
+  thread_ = std::thread([this, point] { run(point); });
+}
+
+bool CheckpointWriter::busy() const {
+  const std::lock_guard lock(lock_);
+  return !done_;
+}
+
+void CheckpointWriter::await_copy() {
+  std::unique_lock lock(lock_);
+  changed_.wait(lock, [&] { return copied_; });
+}
+
+void CheckpointWriter::wait() {
+  if (thread_.joinable()) thread_.join();
+}
+
+std::string CheckpointWriter::take_error() {
+  const std::lock_guard lock(lock_);
+  return done_ ? std::exchange(error_, {}) : std::string();
+}
+
+void CheckpointWriter::run(SafePoint point) {
+  step_back();
+  ShardData data;
+  std::string error = failure_of(
+      [&] { data = copy_to_host(point.state, communicator_->rank(), communicator_->world()); });
+  const json scalars = std::move(point.state.scalars);
+  point.state = {};
+  point.state.scalars = scalars;
+  {
+    const std::lock_guard lock(lock_);
+    copied_ = true;
+  }
+  changed_.notify_all();
+  if (error.empty()) {
+    const std::string failed = failure_of([&] { error = write(point, data); });
+    if (!failed.empty()) error = failed;
+  }
+  const std::lock_guard lock(lock_);
+  error_ = error;
+  done_ = true;
+}
+
+/// Every rank comes through every collective whatever fails on it.
+std::string CheckpointWriter::write(const SafePoint& point, const ShardData& data) {
+  const bool leads = communicator_->leads();
+  const auto partial = folder_.partial(point.position);
+  std::string error;
+  if (leads) {
+    error = failure_of([&] {
+      fs::remove_all(partial);
+      fs::create_directory(partial);
+    });
+  }
+  communicator_->barrier("the checkpoint's folder", true);
+  ShardRecord shard;
+  if (error.empty()) {
+    error = failure_of([&] {
+      shard = write_shard(partial, data, communicator_->rank(), communicator_->world());
+    });
+  }
+  communicator_->barrier("shards of a checkpoint", true);
+  const json mine = error.empty() ? to_json(shard) : json({{"error", error}});
+  const auto texts = all_gather_bytes(
+      *communicator_, mine.dump(-1, ' ', false, json::error_handler_t::replace),
+      "shards of a checkpoint");
+  Manifest manifest;
+  for (size_t rank = 0; rank < texts.size(); ++rank) {
+    const json object = json::parse(texts[rank]);
+    if (object.contains("error")) {
+      error = object["error"].get<std::string>();
+      if (texts.size() > 1) error = "rank " + std::to_string(rank) + ": " + error;
+      break;
+    }
+    manifest.shards.push_back(shard_from_json(object));
+  }
+  if (leads && error.empty()) {
+    manifest.position = point.position;
+    manifest.identity = point.identity;
+    manifest.metrics = point.metrics;
+    manifest.seconds = point.seconds;
+    manifest.time = iso_time();
+    manifest.version = version();
+    manifest.scalars = point.state.scalars;
+    error = failure_of([&] {
+      metrics_.sync();  // what the manifest's position speaks of is on the disk before it
+      folder_.publish(partial, manifest);
+      folder_.retain(options_);
+    });
+  }
+  if (leads && !error.empty()) {
+    std::error_code ignored;
+    fs::remove_all(partial, ignored);
+  }
+  return error;
+}
+
+}  // namespace hone::engine
