@@ -13,6 +13,7 @@
 #include "data/error.h"
 #include "engine/packing/random_order.h"
 #include "engine/runtime/signals.h"
+#include "engine/trainers/training_checkpoint.h"
 #include "kernels/ops.h"
 
 namespace hone::engine {
@@ -95,6 +96,12 @@ void validate(const LmTrainingOptions& options, size_t texts) {
           options.dropout);
 }
 
+std::string hash_of(const std::vector<const TrainingText*>& texts) {
+  TokensHash hash;
+  for (const auto* text : texts) hash.add(*text);
+  return hash.hex();
+}
+
 }  // namespace
 
 double accumulate_lm_gradients(CausalLM& model, const std::vector<const TrainingText*>& texts,
@@ -134,15 +141,42 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
 
   LmTrainingResult result;
   std::deque<double> last_losses;
+  int64_t epoch = 0;
+  size_t next_batch = 0;
+  double seconds_before = 0;
+  TrainingCheckpoints checkpoints(context.checkpointer);
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
   const auto begin = Clock::now();
+  const auto state = [&] {
+    TrainingState state;
+    add_training(state, "model", model.parameters(), optimizer);
+    state.scalars.update({{"steps", result.steps},
+                          {"tokens", result.tokens},
+                          {"last_losses", last_losses},
+                          {"epoch", epoch},
+                          {"next_batch", next_batch},
+                          {"dropout_calls", model.dropout_calls()},
+                          {"seconds", seconds_before + since(begin)}});
+    return state;
+  };
+  if (const auto saved = checkpoints.resume({&model.parameters()}, [&] { return hash_of(texts); })) {
+    restore_training(*saved, "model", model.parameters(), optimizer);
+    const auto& scalars = saved->scalars();
+    result.steps = scalars.at("steps");
+    result.tokens = scalars.at("tokens");
+    last_losses = scalars.at("last_losses").get<std::deque<double>>();
+    epoch = scalars.at("epoch");
+    next_batch = scalars.at("next_batch");
+    seconds_before = scalars.at("seconds");
+    model.set_dropout(options.dropout, mix_seed(seed, 1), scalars.at("dropout_calls"));
+    batches = token_batches(lengths, options.batch_tokens, seed, epoch);
+  }
   metrics.begin_stage(area, steps);
-  size_t next_batch = 0;
-  for (int64_t epoch = 0; result.steps < steps;) {
-    check_interrupted();
+  while (result.steps < steps) {
+    checkpoints.boundary({result.steps}, state);
     if (next_batch == batches.size()) {
       batches = token_batches(lengths, options.batch_tokens, seed, ++epoch);
       next_batch = 0;
@@ -153,6 +187,7 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
     for (const auto* text : chosen) tokens += read_tokens(*text);
     const double loss = accumulate_lm_gradients(model, chosen, options.micro_tokens);
     const double lr = optimizer.lr();
+    checkpoints.await_copy();
     const double norm = optimizer.step();
     ++result.steps;
     result.tokens += tokens;
@@ -166,10 +201,12 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
                   {area + "/tokens_per_second", static_cast<double>(tokens) / since(step_begin)}},
                  {area + "/loss", area + "/perplexity", area + "/tokens_per_second"});
   }
+  checkpoints.boundary({result.steps}, state);
+  checkpoints.finish();
   metrics.end_stage();
   result.final_loss = std::accumulate(last_losses.begin(), last_losses.end(), 0.0) /
                       static_cast<double>(last_losses.size());
-  result.seconds = since(begin);
+  result.seconds = seconds_before + since(begin);
   return result;
 }
 

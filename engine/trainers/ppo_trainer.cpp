@@ -8,6 +8,7 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "engine/packing/random_order.h"
 #include "engine/rollout/collector.h"
@@ -16,8 +17,10 @@
 #include "engine/trainers/kl_controller.h"
 #include "engine/trainers/lanes.h"
 #include "engine/trainers/ppo_advantages.h"
+#include "engine/trainers/ppo_flight.h"
 #include "engine/trainers/ppo_update.h"
 #include "engine/trainers/ppo_validation.h"
+#include "engine/trainers/training_checkpoint.h"
 
 namespace hone::engine {
 namespace {
@@ -40,27 +43,6 @@ class Lap {
 
 /// Independent random streams of one seed.
 enum Stream : uint64_t { kPrompts = 1, kSampling = 2, kShuffle = 3 };
-
-/// Means over the optimizer steps of one iteration.
-struct UpdateMeans {
-  double policy_loss = 0, value_loss = 0, clip_fraction = 0, approx_kl = 0, ratio_max = 0;
-  double actor_norm = 0, critic_norm = 0;
-  int64_t steps = 0;
-  PolicyUpdate first;  // of the first minibatch
-
-  void add(const PolicyUpdate& policy, double value, double actor, double critic) {
-    if (steps++ == 0) first = policy;
-    const double share = 1.0 / static_cast<double>(steps);
-    const auto average = [&](double& mean, double x) { mean += (x - mean) * share; };
-    average(policy_loss, policy.loss);
-    average(value_loss, value);
-    average(clip_fraction, policy.clip_fraction);
-    average(approx_kl, policy.approx_kl);
-    average(actor_norm, actor);
-    average(critic_norm, critic);
-    ratio_max = std::max(ratio_max, policy.ratio_error);
-  }
-};
 
 /// On the CPU, tokens whose widest activations (gate and up) are 1 MB and so stay in a core's
 /// second-level cache from one product to the next; 0, no bound, elsewhere.
@@ -102,7 +84,8 @@ class PpoTrainer {
         micro_tokens_(options.micro_tokens > 0 ? options.micro_tokens : fitting(*problem.actor)),
         precision_(problem, options.precision == "bf16"),
         actor_optimizer_(problem.actor->parameters(), options.actor, steps()),
-        lanes_(has_critic() && problem.actor->parameters().data().is_cpu()) {
+        lanes_(has_critic() && problem.actor->parameters().data().is_cpu()),
+        checkpoints_(context.checkpointer) {
     if (has_critic()) {
       critic_optimizer_.emplace(problem.critic->parameters(), options.critic, steps());
     }
@@ -112,6 +95,10 @@ class PpoTrainer {
 
  private:
   bool has_critic() const { return options_.algorithm == "ppo"; }
+  std::vector<const ParameterArena*> networks() const {
+    if (!has_critic()) return {&problem_.actor->parameters()};
+    return {&problem_.actor->parameters(), &problem_.critic->parameters()};
+  }
   int64_t steps() const {
     return options_.iterations * options_.epochs * std::min(options_.minibatches, texts_);
   }
@@ -120,7 +107,10 @@ class PpoTrainer {
   Rollout sample(int64_t iteration);
   std::vector<Minibatch> split(const Rollout& rollout, int64_t iteration, int64_t epoch) const;
   void score(Rollout& rollout, const std::vector<Minibatch>& minibatches);
-  UpdateMeans update(const Rollout& rollout, std::vector<Minibatch> minibatches, int64_t iteration);
+  PpoFlight take_off(int64_t iteration, const ScoringOptions& scoring);
+  void update(PpoFlight& flight, int64_t iteration);
+  TrainingState state(const PpoFlight* flight);
+  std::optional<PpoFlight> resume();
   void step(const Rollout& rollout, const Minibatch& minibatch, UpdateMeans& means);
 
   PpoProblem& problem_;
@@ -132,6 +122,8 @@ class PpoTrainer {
   Optimizer actor_optimizer_;
   std::optional<Optimizer> critic_optimizer_;
   Lanes lanes_;
+  TrainingCheckpoints checkpoints_;
+  PpoResult result_;
 };
 
 Rollout PpoTrainer::sample(int64_t iteration) {
@@ -206,12 +198,14 @@ void PpoTrainer::step(const Rollout& rollout, const Minibatch& minibatch, Update
   std::vector<std::function<void()>> tasks;
   tasks.emplace_back([&] {
     policy = accumulate_policy_gradients(*problem_.actor, rollout, minibatch, objective);
+    checkpoints_.await_copy();
     actor_norm = actor_optimizer_.step();
   });
   if (critic_optimizer_) {
     tasks.emplace_back([&] {
       value = accumulate_value_gradients(*problem_.critic, problem_.value_offset, rollout,
                                          minibatch, options_.value_clip);
+  checkpoints_.await_copy();
       critic_norm = critic_optimizer_->step();
     });
   }
@@ -219,17 +213,66 @@ void PpoTrainer::step(const Rollout& rollout, const Minibatch& minibatch, Update
   means.add(policy, value, actor_norm, critic_norm);
 }
 
-UpdateMeans PpoTrainer::update(const Rollout& rollout, std::vector<Minibatch> minibatches,
-                               int64_t iteration) {
-  UpdateMeans means;
+/// Rollout, scores and advantages of one iteration.
+PpoFlight PpoTrainer::take_off(int64_t iteration, const ScoringOptions& scoring) {
+  if (problem_.before_iteration) problem_.before_iteration(iteration);
+  PpoFlight flight;
+  Lap lap;
+  flight.rollout = sample(iteration);
+  flight.seconds_rollout = lap();
+  score_texts(flight.rollout, problem_.score, scoring);
+  score(flight.rollout, split(flight.rollout, iteration, 0));
+  flight.kl_coef = controller_.coefficient();
+  flight.summary = estimate_advantages(flight.rollout, options_, flight.kl_coef);
+  flight.seconds_scoring = lap();
+  flight.lr = actor_optimizer_.lr();
+  return flight;
+}
+
+/// The optimizer steps that the flight has not had yet.
+void PpoTrainer::update(PpoFlight& flight, int64_t iteration) {
+  Lap lap;
+  int64_t next = 0;
   for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
-    if (epoch > 0) minibatches = split(rollout, iteration, epoch);
-    for (const auto& minibatch : minibatches) {
-      check_interrupted();
-      step(rollout, minibatch, means);
+    for (const auto& minibatch : split(flight.rollout, iteration, epoch)) {
+      if (next++ < flight.means.steps) continue;
+      flight.seconds_update += lap();
+      checkpoints_.boundary({iteration, 1 + flight.means.steps}, [&] { return state(&flight); });
+      step(flight.rollout, minibatch, flight.means);
     }
   }
-  return means;
+  flight.seconds_update += lap();
+}
+
+TrainingState PpoTrainer::state(const PpoFlight* flight) {
+  TrainingState state;
+  add_training(state, "actor", problem_.actor->parameters(), actor_optimizer_);
+  if (critic_optimizer_) {
+    add_training(state, "critic", problem_.critic->parameters(), *critic_optimizer_);
+  }
+  state.scalars["kl_coef"] = controller_.coefficient();
+  state.scalars["result"] = to_json(result_);
+  if (flight) add_flight(state, *flight);
+  return state;
+}
+
+/// Takes up a checkpoint, if there is one, and the iteration that it was in the midst of.
+std::optional<PpoFlight> PpoTrainer::resume() {
+  const auto saved = checkpoints_.resume(networks(), [&] {
+    TokensHash hash;
+    for (const auto& prompt : problem_.prompts) hash.add(prompt);
+    return hash.hex();
+  });
+  if (!saved) return std::nullopt;
+  restore_training(*saved, "actor", problem_.actor->parameters(), actor_optimizer_);
+  if (critic_optimizer_) {
+    restore_training(*saved, "critic", problem_.critic->parameters(), *critic_optimizer_);
+  }
+  controller_.set_coefficient(saved->scalars().at("kl_coef").get<double>());
+  result_ = ppo_result_from_json(saved->scalars().at("result"));
+  if (saved->position().part == 0) return std::nullopt;
+  return saved_flight(*saved, context_.communicator.rank(),
+                      problem_.actor->parameters().data().device());
 }
 
 double mean(const std::vector<double>& values) {
@@ -243,24 +286,21 @@ PpoResult PpoTrainer::run() {
   scoring.missing_eos = parse_missing_eos(options_.missing_eos, options_.eos_penalty);
   scoring.eos_penalty = options_.eos_penalty;
   scoring.eos_exists = problem_.eos_id >= 0;
-  PpoResult result;
+  auto& result = result_;
+  auto resumed = resume();
   metrics.begin_stage("ppo", options_.iterations);
-  for (int64_t iteration = 0; iteration < options_.iterations; ++iteration) {
-    check_interrupted();
-    if (problem_.before_iteration) problem_.before_iteration(iteration);
-    Lap lap;
-    auto rollout = sample(iteration);
-    const double rollout_seconds = lap();
-    score_texts(rollout, problem_.score, scoring);
-    auto minibatches = split(rollout, iteration, 0);
-    score(rollout, minibatches);
-    const double kl_coef = controller_.coefficient();
-    const auto summary = estimate_advantages(rollout, options_, kl_coef);
-    const double scoring_seconds = lap();
-    const double lr = actor_optimizer_.lr();
-    const auto means = update(rollout, std::move(minibatches), iteration);
+  for (int64_t iteration = result.iterations; iteration < options_.iterations; ++iteration) {
+    PpoFlight flight;
+    if (resumed) {
+      flight = *std::exchange(resumed, std::nullopt);
+    } else {
+      checkpoints_.boundary({iteration}, [&] { return state(nullptr); });
+      checkpoints_.guard([&] { flight = take_off(iteration, scoring); });
+    }
+    update(flight, iteration);
+    const auto& [rollout, summary, means, kl_coef, lr, rollout_seconds, scoring_seconds,
+                 update_seconds] = flight;
     controller_.update(summary.kl, rollout.size());
-    const double update_seconds = lap();
 
     int64_t tokens = 0, ended = 0;
     for (int64_t i = 0; i < rollout.size(); ++i) tokens += rollout.response_tokens(i);
@@ -312,6 +352,8 @@ PpoResult PpoTrainer::run() {
                   {"ppo/tokens_per_second", all / seconds}},
                  {"ppo/score", "ppo/kl", "ppo/entropy", "ppo/response_length"});
   }
+  checkpoints_.boundary({result.iterations}, [&] { return state(nullptr); });
+  checkpoints_.finish();
   metrics.end_stage();
   return result;
 }

@@ -16,6 +16,7 @@
 #include "data/error.h"
 #include "engine/packing/random_order.h"
 #include "engine/runtime/signals.h"
+#include "engine/trainers/training_checkpoint.h"
 #include "kernels/ops.h"
 
 namespace hone::engine {
@@ -162,6 +163,17 @@ class WeightAverage {
     sum_.mul_(decay_).add_(data, 1.0 - decay_);
     share_ *= decay_;
   }
+  void save(TrainingState& state) const {
+    if (!sum_.defined()) return;
+    state.add("average", sum_);
+    state.scalars["average_share"] = share_;
+  }
+  void restore(const SavedState& saved, const CausalLM& model) {
+    if (!saved.has("average")) return;
+    sum_ = at::zeros_like(model.parameters().data());
+    saved.read("average", sum_);
+    share_ = saved.scalars().at("average_share");
+  }
   void apply(CausalLM& model) const {
     if (!sum_.defined()) return;
     const at::NoGradGuard no_grad;
@@ -173,6 +185,12 @@ class WeightAverage {
   double decay_, share_ = 1.0;
   at::Tensor sum_;
 };
+
+std::string hash_of(const reward::PreferenceData& data, const std::vector<TokenIds>& tokens) {
+  TokensHash hash;
+  for (const int64_t item : data.items()) hash.add(tokens[static_cast<size_t>(item)]);
+  return hash.add(std::to_string(data.judgements())).hex();
+}
 
 constexpr int64_t kFinalSteps = 20;  // final_loss is the mean of this many last steps
 
@@ -195,17 +213,50 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
   WeightAverage average(options.average_decay);
 
   RewardTrainingResult result;
+  int64_t epoch = 0;
+  size_t next_batch = 0;
+  double seconds_before = 0;
+  const auto seconds = [&] {
+    return seconds_before +
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const auto state = [&] {
+    TrainingState state;
+    add_training(state, "model", model.parameters(), optimizer);
+    average.save(state);
+    state.scalars.update({{"steps", result.steps},
+                          {"final_loss", result.final_loss},
+                          {"epoch", epoch},
+                          {"next_batch", next_batch},
+                          {"dropout_calls", model.dropout_calls()},
+                          {"seconds", seconds()}});
+    return state;
+  };
+  TrainingCheckpoints checkpoints(context.checkpointer);
+  if (const auto saved =
+          checkpoints.resume({&model.parameters()}, [&] { return hash_of(data, tokens); })) {
+    restore_training(*saved, "model", model.parameters(), optimizer);
+    average.restore(*saved, model);
+    const auto& scalars = saved->scalars();
+    result.steps = scalars.at("steps");
+    result.final_loss = scalars.at("final_loss");
+    epoch = scalars.at("epoch");
+    next_batch = scalars.at("next_batch");
+    seconds_before = scalars.at("seconds");
+    model.set_dropout(options.dropout, mix_seed(seed, 1), scalars.at("dropout_calls"));
+  }
   metrics.begin_stage("reward", total);
-  for (int64_t epoch = 0; result.steps < total; ++epoch) {
+  for (; result.steps < total; ++epoch, next_batch = 0) {
     const auto epoch_batches = data.epoch(seed, epoch);
     if (epoch_batches.empty()) {
       throw InputError("reward training", "preferences", "at least one comparable pair", "none");
     }
-    for (const auto& batch : epoch_batches) {
-      if (result.steps == total) break;
-      check_interrupted();
+    while (next_batch < epoch_batches.size() && result.steps < total) {
+      checkpoints.boundary({result.steps}, state);
+      const auto& batch = epoch_batches[next_batch++];
       const double lr = optimizer.lr();
       const StepResult step = forward_backward(model, batch, tokens, options);
+      checkpoints.await_copy();
       const double grad_norm = optimizer.step();
       average.add(model);
       metrics.step(++result.steps,
@@ -221,9 +272,11 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
       }
     }
   }
+  checkpoints.boundary({result.steps}, state);
+  checkpoints.finish();
   average.apply(model);
   metrics.end_stage();
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = seconds();
   return result;
 }
 

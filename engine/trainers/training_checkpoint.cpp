@@ -1,6 +1,6 @@
 #include "engine/trainers/training_checkpoint.h"
 
-#include "data/error.h"
+#include "engine/runtime/signals.h"
 
 namespace hone::engine {
 namespace {
@@ -73,6 +73,30 @@ void restore_training(const SavedState& saved, const std::string& name,
     }
   });
   optimizer.state().step = saved.scalars().at(name + "/optimizer_step").get<int64_t>();
+}
+
+std::unique_ptr<SavedState> TrainingCheckpoints::resume(
+    const std::vector<const ParameterArena*>& networks,
+    const std::function<std::string()>& data_hash) {
+  if (!checkpointer_) return nullptr;
+  std::string layouts;
+  for (const auto* parameters : networks) layouts += layout_hash(*parameters);
+  return checkpointer_->resume(data::sha256_hex(layouts), data_hash());
+}
+
+void TrainingCheckpoints::boundary(const TrainingPosition& position,
+                                   const std::function<TrainingState()>& state) {
+  if (!checkpointer_) return check_interrupted();
+  checkpointer_->boundary(position, state());
+}
+
+void TrainingCheckpoints::guard(const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const Interrupted&) {
+    if (checkpointer_) checkpointer_->save_on_stop();
+    throw;
+  }
 }
 
 }  // namespace hone::engine

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "engine/checkpoint/checkpointer.h"
 #include "engine/distributed/communicator.h"
 #include "engine/metrics/metrics.h"
 
@@ -19,6 +20,8 @@ struct TrainingContext {
   /// Parts that an optimizer step's work is cut into and whose gradients are summed as one fixed
   /// tree: results depend on this number and not on how many ranks share the parts.
   int64_t shards = 1;
+  /// Saves and resumes; null: nothing is saved.
+  Checkpointer* checkpointer = nullptr;
 };
 
 }  // namespace hone::engine
