@@ -28,13 +28,14 @@ ENGINE = {
     "models": {"io"},
     "text": {"chat", "io", "models", "packing", "tokenizer"},
     "distributed": {"runtime"},
+    "checkpoint": {"distributed", "io", "metrics", "runtime"},
     "optim": {"distributed", "models"},
     "generation": {"models", "runtime", "tokenizer"},
     "rollout": {"generation", "models", "packing", "runtime"},
-    "trainers": {"distributed", "generation", "metrics", "models", "optim", "packing", "rollout", "runtime"},
-    "config": {"trainers", "distributed", "generation", "optim", "metrics", "models", "packing"},
+    "trainers": {"checkpoint", "distributed", "generation", "metrics", "models", "optim", "packing", "rollout", "runtime"},
+    "config": {"checkpoint", "trainers", "distributed", "generation", "optim", "metrics", "models", "packing"},
     "report": {"io", "runtime", "metrics"},
-    "run": {"chat", "config", "distributed", "generation", "io", "metrics", "models", "packing", "report", "runtime", "text", "tokenizer", "trainers"},
+    "run": {"checkpoint", "chat", "config", "distributed", "generation", "io", "metrics", "models", "packing", "report", "runtime", "text", "tokenizer", "trainers"},
     "collect": {"config", "generation", "metrics", "models", "packing", "run", "runtime", "text", "tokenizer", "trainers"},
     "cli": None,  # everything
 }

@@ -114,15 +114,14 @@ std::string CheckpointWriter::write(const SafePoint& point, const ShardData& dat
   communicator_->barrier("the checkpoint's folder", true);
   ShardRecord shard;
   if (error.empty()) {
-    error = failure_of([&] {
-      shard = write_shard(partial, data, communicator_->rank(), communicator_->world());
-    });
+    error = failure_of(
+        [&] { shard = write_shard(partial, data, communicator_->rank(), communicator_->world()); });
   }
   communicator_->barrier("shards of a checkpoint", true);
   const json mine = error.empty() ? to_json(shard) : json({{"error", error}});
-  const auto texts = all_gather_bytes(
-      *communicator_, mine.dump(-1, ' ', false, json::error_handler_t::replace),
-      "shards of a checkpoint");
+  const auto texts =
+      all_gather_bytes(*communicator_, mine.dump(-1, ' ', false, json::error_handler_t::replace),
+                       "shards of a checkpoint");
   Manifest manifest;
   for (size_t rank = 0; rank < texts.size(); ++rank) {
     const json object = json::parse(texts[rank]);

@@ -2,10 +2,11 @@
 
 #include <ATen/ops/empty.h>
 
+#include <functional>
+
 #include "data/atomic_file.h"
 #include "data/error.h"
 #include "engine/checkpoint/checkpoint_writer.h"
-#include "engine/runtime/build_info.h"
 #include "engine/runtime/signals.h"
 
 namespace hone::engine {
@@ -86,8 +87,7 @@ struct Checkpointer::Impl {
   CheckpointWriter writer;
   TrainingIdentity identity;
   double before = 0;
-  const Clock::time_point begin = Clock::now();
-  Clock::time_point last_save = begin;
+  Clock::time_point last_save = Clock::now();
   std::optional<SafePoint> last;          // of the last boundary, while its state is the truth
   std::mutex last_lock;                   // await_copy comes from any thread
   std::optional<TrainingPosition> saved;  // or loaded
@@ -134,8 +134,8 @@ json Checkpointer::Impl::newest() {
       check_identity(*it, manifest, identity);
       return it->filename().string();
     } catch (const data::CorruptError& error) {
-      metrics.warn("[" + settings.stage + "] damaged, the checkpoint before it is used: " +
-                   error.what());
+      metrics.warn("[" + settings.stage +
+                   "] damaged, the checkpoint before it is used: " + error.what());
       // Out of the way of keep_last; it goes when the stage is done.
       data::rename_file(*it, folder.path() / ("damaged-" + it->filename().string()));
     }
@@ -213,11 +213,8 @@ void Checkpointer::boundary(const TrainingPosition& position, TrainingState stat
   impl_->report();
   {
     const std::lock_guard lock(impl_->last_lock);
-    impl_->last = SafePoint{position,
-                            impl_->identity,
-                            std::move(state),
-                            impl_->metrics.position(),
-                            impl_->before + seconds_since(impl_->begin)};
+    impl_->last = SafePoint{position, impl_->identity, std::move(state), impl_->metrics.position(),
+                            impl_->before + seconds_since(impl_->settings.started)};
   }
   int stop = stop_signal();
   bool due = impl_->is_due(position), busy = impl_->writer.busy();

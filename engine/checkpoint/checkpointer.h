@@ -32,6 +32,7 @@ struct CheckpointSettings {
   bool fresh = false;
   /// metrics.jsonl is cut back to where a resume goes on, but for lines of these stages.
   std::set<std::string> other_stages;
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 };
 
 /// The same calls in the same order on every rank.
@@ -55,7 +56,8 @@ class Checkpointer {
   /// A safe point: saves when it is time. Throws Interrupted, after saving, when any rank was asked
   /// to stop. A save that fails is told and training goes on.
   void boundary(const TrainingPosition& position, TrainingState state);
-  /// To be called before anything that the last boundary's state refers to changes. From any thread.
+  /// To be called before anything that the last boundary's state refers to changes. From any
+  /// thread.
   void await_copy();
   /// After an Interrupted that came from inside a step: saves the last boundary's state when it
   /// still is the truth.

@@ -25,14 +25,14 @@ SavedState::SavedState(std::filesystem::path checkpoint, Manifest manifest)
 
 const std::vector<SavedState::Place>& SavedState::places(const std::string& name) const {
   const auto found = places_.find(name);
-  if (found == places_.end()) throw InputError(path_.string(), "'" + name + "'", "a tensor", "none");
+  if (found == places_.end())
+    throw InputError(path_.string(), "'" + name + "'", "a tensor", "none");
   return found->second;
 }
 
 const StoredTensor& SavedState::stored(const Place& place) const {
   const auto& tensor = files_[place.shard].at(place.piece.stored_name());
-  if (tensor.dtype != place.piece.type ||
-      tensor.shape != std::vector<int64_t>{place.piece.count}) {
+  if (tensor.dtype != place.piece.type || tensor.shape != std::vector<int64_t>{place.piece.count}) {
     throw InputError(path_.string(), "'" + place.piece.name + "'", "what the manifest says",
                      "another type or size");
   }
@@ -49,10 +49,10 @@ void SavedState::read(const std::string& name, const at::Tensor& destination, in
     const Piece& piece = place.piece;
     if (piece.part || piece.size != size ||
         type_of_stored(piece.type) != destination.scalar_type()) {
-      throw InputError(path_.string(), "'" + name + "'",
-                       std::to_string(size) + " elements of " +
-                           stored_type_name(destination.scalar_type()),
-                       std::to_string(piece.size) + " of " + piece.type);
+      throw InputError(
+          path_.string(), "'" + name + "'",
+          std::to_string(size) + " elements of " + stored_type_name(destination.scalar_type()),
+          std::to_string(piece.size) + " of " + piece.type);
     }
     const int64_t from = std::max(begin, piece.begin);
     const int64_t to = std::min(end, piece.begin + piece.count);

@@ -54,10 +54,10 @@ ShardRecord shard_from_json(const nlohmann::json& object) {
   shard.bytes = object.at("bytes").get<uint64_t>();
   shard.sha256 = object.at("sha256").get<std::string>();
   for (const auto& piece : object.at("pieces")) {
-    shard.pieces.push_back(
-        {piece.at("name").get<std::string>(), piece.at("dtype").get<std::string>(),
-         piece.at("size").get<int64_t>(), piece.at("begin").get<int64_t>(),
-         piece.at("count").get<int64_t>(), piece.at("part").get<bool>()});
+    shard.pieces.push_back({piece.at("name").get<std::string>(),
+                            piece.at("dtype").get<std::string>(), piece.at("size").get<int64_t>(),
+                            piece.at("begin").get<int64_t>(), piece.at("count").get<int64_t>(),
+                            piece.at("part").get<bool>()});
   }
   return shard;
 }
@@ -99,15 +99,19 @@ ShardRecord write_shard(const std::filesystem::path& folder, const ShardData& da
   record.pieces = data.pieces;
   std::vector<TensorToStore> tensors;
   for (size_t i = 0; i < data.pieces.size(); ++i) {
-    tensors.push_back({data.pieces[i].stored_name(), data.pieces[i].type, {data.pieces[i].count}, nullptr,
+    tensors.push_back({data.pieces[i].stored_name(),
+                       data.pieces[i].type,
+                       {data.pieces[i].count},
+                       nullptr,
                        data.values[i].nbytes()});
   }
   data::Sha256 digest;
   const auto path = folder / record.file;
-  SafetensorsWriter writer(
-      path, tensors,
-      {{"format", "hone-checkpoint-1"}, {"rank", std::to_string(rank)}, {"world", std::to_string(world)}},
-      &digest);
+  SafetensorsWriter writer(path, tensors,
+                           {{"format", "hone-checkpoint-1"},
+                            {"rank", std::to_string(rank)},
+                            {"world", std::to_string(world)}},
+                           &digest);
   for (const auto& values : data.values) {
     const auto* bytes = static_cast<const char*>(values.const_data_ptr());
     const auto size = static_cast<int64_t>(values.nbytes());

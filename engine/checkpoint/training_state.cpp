@@ -13,10 +13,10 @@ struct TypeName {
   const char* name;
   at::ScalarType type;
 };
-constexpr std::array kTypes = {
-    TypeName{"F32", at::kFloat}, TypeName{"F64", at::kDouble}, TypeName{"BF16", at::kBFloat16},
-    TypeName{"F16", at::kHalf},  TypeName{"I64", at::kLong},   TypeName{"I32", at::kInt},
-    TypeName{"U8", at::kByte}};
+constexpr std::array kTypes = {TypeName{"F32", at::kFloat},     TypeName{"F64", at::kDouble},
+                               TypeName{"BF16", at::kBFloat16}, TypeName{"F16", at::kHalf},
+                               TypeName{"I64", at::kLong},      TypeName{"I32", at::kInt},
+                               TypeName{"U8", at::kByte}};
 
 }  // namespace
 

@@ -15,7 +15,7 @@ namespace {
 
 struct RunArguments {
   RunOptions options;
-  bool resume = false, print_recipe = false;
+  bool print_recipe = false;
 };
 
 /// runs/<name of the recipe's file>, when --out is not given.
@@ -68,7 +68,7 @@ void execute(const RunArguments& arguments) {
     std::cout << to_toml(recipe, true);
     return;
   }
-  if (options.recipe.empty() && !(arguments.resume && !options.out.empty())) {
+  if (options.recipe.empty() && !(options.resume && !options.out.empty())) {
     throw data::InputError("hone run", "RECIPE", "a recipe file (or --resume with --out DIR)",
                            "none");
   }
@@ -88,10 +88,11 @@ void add_verb(CLI::App& app, const std::string& verb, const std::string& what,
                    "Override one option, e.g. --set train.ppo.kl_coef=0.1 (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--out", arguments->options.out, "Run folder (default runs/<recipe's name>)");
-  command->add_flag("--force", arguments->options.force, "Run again what is already done");
+  command->add_flag("--force", arguments->options.force,
+                    "Run again what is already done, from its beginning");
   command->add_flag("--quiet", arguments->options.quiet, "Nothing on the terminal but errors");
-  command->add_flag("--resume", arguments->resume,
-                    "Continue the run in --out with its own configuration");
+  command->add_flag("--resume", arguments->options.resume,
+                    "Continue the run in --out: RECIPE, when given, must be its own");
   command->add_flag("--print-recipe", arguments->print_recipe,
                     "Print the resolved recipe with a sentence an option, and stop");
   command->callback([arguments] { execute(*arguments); });
@@ -101,8 +102,9 @@ void add_verb(CLI::App& app, const std::string& verb, const std::string& what,
                   "  hone " +
                   verb +
                   " --resume --out runs/quickstart\n"
-                  "A stage that is done with the same inputs is skipped; stopping (Ctrl-C) harms "
-                  "nothing.");
+                  "A stage that is done with the same inputs is skipped, and one that was stopped "
+                  "goes on from its\nnewest whole checkpoint ([checkpoint] in the recipe) to the "
+                  "same results. Ctrl-C saves first.");
 }
 
 }  // namespace

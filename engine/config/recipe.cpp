@@ -197,6 +197,11 @@ void validate_recipe(const Recipe& recipe, const std::string& where) {
                  static_cast<double>(recipe.train.normalization_samples), 2);
   check.at_least("train.evaluate_every", static_cast<double>(recipe.train.evaluate_every), 0);
   check_ppo(check, recipe.train.ppo);
+  const auto& checkpoint = recipe.checkpoint;
+  check.at_least("checkpoint.every_steps", static_cast<double>(checkpoint.every_steps), 0);
+  check.at_least("checkpoint.every_seconds", checkpoint.every_seconds, 0);
+  check.at_least("checkpoint.keep_last", static_cast<double>(checkpoint.keep_last), 1);
+  check.at_least("checkpoint.keep_every", static_cast<double>(checkpoint.keep_every), 0);
   check.at_least("evaluate.prompts", static_cast<double>(recipe.evaluate.prompts), 1);
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/checkpoint/checkpoint_options.h"
 #include "engine/trainers/lm_trainer.h"
 #include "engine/trainers/ppo_trainer.h"
 #include "engine/trainers/reward_trainer.h"
@@ -145,6 +146,7 @@ struct Recipe {
   RewardStageOptions reward;
   TrainStageOptions train;
   EvaluateOptions evaluate;
+  CheckpointOptions checkpoint;
 
   template <class V>
   void visit(V&& v) {
@@ -160,6 +162,7 @@ struct Recipe {
     v("reward", reward, "");
     v("train", train, "");
     v("evaluate", evaluate, "");
+    v("checkpoint", checkpoint, "when a stage that trains is saved");
   }
 };
 

@@ -77,8 +77,8 @@ std::string AppendFile::tail(uint64_t offset) const {
   std::string text(end > offset ? end - offset : 0, '\0');
   size_t got = 0;
   while (got < text.size()) {
-    const ssize_t count = pread(descriptor_, text.data() + got, text.size() - got,
-                                static_cast<off_t>(offset + got));
+    const ssize_t count =
+        pread(descriptor_, text.data() + got, text.size() - got, static_cast<off_t>(offset + got));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) fail(path_, "read", "its last records", count < 0 ? errno : EIO);
     got += static_cast<size_t>(count);

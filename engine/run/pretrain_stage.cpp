@@ -114,7 +114,7 @@ StageOutcome pretrain_stage(Workspace& workspace) {
     workspace.use_codec({std::move(tokenizer), config, recipe.data.max_tokens});
     const auto result =
         train_lm(*model, whole_texts(workspace, data::Split::kTrain), recipe.pretrain,
-                 workspace.seed(), "pretrain", workspace.metrics());
+                 workspace.seed(), "pretrain", workspace.training());
     write_tokenizer(directory, json);
     save_model(*model, directory);
     outcome.figures = {{"steps", result.steps},

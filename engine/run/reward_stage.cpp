@@ -176,7 +176,7 @@ StageOutcome reward_stage(Workspace& workspace) {
   }
   auto model = starting_model(workspace);
   const auto result = train_reward(*model, training, workspace.item_tokens(), recipe.training,
-                                   workspace.seed() + 2, workspace.metrics());
+                                   workspace.seed() + 2, workspace.training());
   StageOutcome outcome;
   outcome.figures = {{"steps", result.steps},
                      {"final_loss", result.final_loss},

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 
@@ -71,24 +70,27 @@ std::string stage_hash(const Stage& stage, Workspace& workspace) {
   return data::sha256_hex(text);
 }
 
-void run_stage(const Stage& stage, Workspace& workspace, bool force) {
+void run_stage(const Stage& stage, Workspace& workspace, const RunOptions& options) {
   const auto& run = workspace.run();
   const std::string hash = stage_hash(stage, workspace);
   const auto done = read_stage_record(run, stage.name);
-  if (!force && done && done->hash == hash) {
+  if (!options.force && done && done->hash == hash) {
+    workspace.end_stage(stage.name);  // where a kill came between its record and this
     workspace.metrics().say("[" + std::string(stage.name) + "] already done, skipped");
     return;
   }
   fs::remove(run.stage(stage.name));  // what it wrote before is no longer this stage's
   check_interrupted();
   StageRecord record{.stage = stage.name, .hash = hash, .started = iso_time()};
-  const auto start = std::chrono::steady_clock::now();
+  const bool strict = options.resume && options.overrides.empty();
+  workspace.begin_stage(stage.name, hash, strict, options.force);
   auto outcome = stage.run(workspace);
-  record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  record.seconds = workspace.stage_seconds();
   record.figures = std::move(outcome.figures);
   record.summary = std::move(outcome.summary);
   write_stage_record(run, record);
   write_summary(run);
+  workspace.end_stage(stage.name);
   char seconds[32];
   std::snprintf(seconds, sizeof(seconds), "%.1f s", record.seconds);
   workspace.metrics().say("[" + std::string(stage.name) + "] done in " + seconds);
@@ -105,6 +107,22 @@ void warn_when_loaded(Metrics& metrics) {
                 "times slower",
                 load, cores);
   metrics.say(text);
+}
+
+/// `hone run RECIPE --resume` of another recipe than the folder's would not resume anything.
+void check_same_recipe(const Recipe& recipe, const RunOptions& options) {
+  const auto saved = options.out / "config.toml";
+  if (!fs::exists(saved)) return;
+  const auto text = [](Recipe of) {
+    of.threads = 0;
+    of.checkpoint = {};
+    return to_toml(of);
+  };
+  if (text(recipe) != text(read_recipe(saved, {}))) {
+    throw data::InputError(options.recipe.string(), "--resume",
+                           "the recipe of the run, " + saved.string(),
+                           "another; without --resume the stages that it changes start again");
+  }
 }
 
 }  // namespace
@@ -151,6 +169,7 @@ void run_recipe(const RunOptions& options) {
                            error.message());
   }
   const RunLock lock(options.out);
+  if (options.resume && !from_run && options.overrides.empty()) check_same_recipe(recipe, options);
   if (recipe.threads > 0) at::set_num_threads(static_cast<int>(recipe.threads));
   data::write_file_atomically(options.out / "config.toml", to_toml(recipe, true));
   data::write_file_atomically(options.out / "recipe_dir", recipe_dir.string() + "\n");
@@ -158,7 +177,7 @@ void run_recipe(const RunOptions& options) {
   warn_when_loaded(metrics);
   Workspace workspace(recipe, recipe_dir, RunDirectory{options.out}, metrics);
   const auto stages = options.only.empty() ? recipe.stages : std::vector<std::string>{options.only};
-  for (const auto& name : stages) run_stage(stage_named(name), workspace, options.force);
+  for (const auto& name : stages) run_stage(stage_named(name), workspace, options);
 }
 
 }  // namespace hone::engine

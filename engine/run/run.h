@@ -11,7 +11,10 @@ struct RunOptions {
   std::vector<std::string> overrides;
   std::filesystem::path out;
   std::string only;    // one stage by name; empty = all of the recipe
-  bool force = false;  // run stages again that are done
+  bool force = false;  // run stages again that are done, from their beginning
+  /// The recipe, when given, has to be the run's own, and so have the checkpoints (unless overrides
+  /// change it); without, a stage whose options are new starts again.
+  bool resume = false;
   bool quiet = false;
 };
 

@@ -18,6 +18,10 @@ struct RunDirectory {
   std::filesystem::path reward() const { return root / "reward"; }
   std::filesystem::path policy() const { return root / "policy"; }
   std::filesystem::path evaluation() const { return root / "evaluation"; }
+  /// Of one stage while it trains (engine/checkpoint/FORMAT.md).
+  std::filesystem::path checkpoints(const std::string& name) const {
+    return root / "checkpoints" / name;
+  }
   std::filesystem::path stage(const std::string& name) const {
     return root / "stages" / (name + ".json");
   }

@@ -34,7 +34,7 @@ StageOutcome sft_stage(Workspace& workspace) {
     workspace.metrics().say("[sft] no demonstrations in the store: the policy stays as it is");
   } else {
     const auto result = train_lm(*model, texts, workspace.recipe().sft, workspace.seed() + 1, "sft",
-                                 workspace.metrics());
+                                 workspace.training());
     outcome.figures = {{"steps", result.steps},
                        {"tokens", result.tokens},
                        {"final_loss", result.final_loss},

@@ -90,7 +90,7 @@ StageOutcome train_stage(Workspace& workspace) {
       record_look(workspace, judge.judge(*actor), iteration);
     };
   }
-  const auto result = train_ppo(problem, recipe.ppo, workspace.metrics());
+  const auto result = train_ppo(problem, recipe.ppo, workspace.training());
   if (recipe.evaluate_every > 0) record_look(workspace, judge.judge(*actor), result.iterations);
   copy_tokenizer(run.sft(), run.policy());
   save_model(*actor, run.policy());

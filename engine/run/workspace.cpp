@@ -1,5 +1,6 @@
 #include "engine/run/workspace.h"
 
+#include <chrono>
 #include <unordered_set>
 
 #include "data/atomic_file.h"
@@ -14,6 +15,37 @@ Workspace::Workspace(Recipe recipe, std::filesystem::path recipe_dir, RunDirecto
       recipe_dir_(std::move(recipe_dir)),
       run_(std::move(run)),
       metrics_(metrics) {}
+
+void Workspace::begin_stage(const std::string& name, const std::string& hash, bool strict,
+                            bool fresh) {
+  checkpointer_.reset();
+  stage_ = {.folder = run_.checkpoints(name),
+            .stage = name,
+            .options = recipe_.checkpoint,
+            .recipe = hash,
+            .strict = strict,
+            .fresh = fresh,
+            .other_stages = {"pretrain", "sft", "reward"}};
+  stage_.other_stages.erase(name);
+}
+
+TrainingContext Workspace::training() {
+  checkpointer_ = std::make_unique<Checkpointer>(stage_, metrics_, world_of_one());
+  TrainingContext context(metrics_);
+  context.checkpointer = checkpointer_.get();
+  return context;
+}
+
+void Workspace::end_stage(const std::string& name) {
+  checkpointer_.reset();
+  Checkpointer::clear(run_.checkpoints(name), recipe_.checkpoint);
+}
+
+double Workspace::stage_seconds() const {
+  const auto here = std::chrono::steady_clock::now() - stage_.started;
+  return (checkpointer_ ? checkpointer_->seconds_before() : 0.0) +
+         std::chrono::duration<double>(here).count();
+}
 
 std::string Workspace::expand(const std::string& text) const {
   return expand_placeholders(text, recipe_dir_, run_.root);

@@ -13,6 +13,7 @@
 #include "engine/models/causal_lm.h"
 #include "engine/run/run_directory.h"
 #include "engine/text/text_codec.h"
+#include "engine/trainers/training_context.h"
 
 namespace hone::engine {
 
@@ -23,6 +24,16 @@ class Workspace {
   const Recipe& recipe() const { return recipe_; }
   const RunDirectory& run() const { return run_; }
   Metrics& metrics() { return metrics_; }
+  /// What the stage's trainer is handed: it saves under checkpoints/<stage>, and goes on from
+  /// there.
+  TrainingContext training();
+  /// A stage of that identity begins. `strict`: checkpoints of another are an error; `fresh`: it
+  /// starts again whatever there is to go on from.
+  void begin_stage(const std::string& name, const std::string& hash, bool strict, bool fresh);
+  /// It is done and recorded: its checkpoints go, as the recipe says.
+  void end_stage(const std::string& name);
+  /// Seconds that the stage has taken so far, over all processes that worked on it.
+  double stage_seconds() const;
   std::string expand(const std::string& text) const;
   std::vector<std::string> expand(const std::vector<std::string>& command) const;
   uint64_t seed() const { return static_cast<uint64_t>(recipe_.seed); }
@@ -54,6 +65,8 @@ class Workspace {
   std::filesystem::path recipe_dir_;
   RunDirectory run_;
   Metrics& metrics_;
+  CheckpointSettings stage_;
+  std::unique_ptr<Checkpointer> checkpointer_;  // of the stage, once it trains
   std::optional<data::Records> records_;
   std::optional<TextCodec> codec_;
   std::vector<TokenIds> item_tokens_;

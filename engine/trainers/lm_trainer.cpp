@@ -162,7 +162,8 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
                           {"seconds", seconds_before + since(begin)}});
     return state;
   };
-  if (const auto saved = checkpoints.resume({&model.parameters()}, [&] { return hash_of(texts); })) {
+  if (const auto saved =
+          checkpoints.resume({&model.parameters()}, [&] { return hash_of(texts); })) {
     restore_training(*saved, "model", model.parameters(), optimizer);
     const auto& scalars = saved->scalars();
     result.steps = scalars.at("steps");

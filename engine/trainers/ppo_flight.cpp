@@ -63,9 +63,8 @@ PpoFlight saved_flight(const SavedState& saved, int64_t rank, at::Device device)
   flight.rollout = saved_rollout(saved, rank, device);
   const auto& object = saved.scalars().at("flight");
   flight.means.steps = object.at("steps").get<int64_t>();
-  each_number(flight, [&](const char* name, double& value) {
-    value = number_from_json(object.at(name));
-  });
+  each_number(flight,
+              [&](const char* name, double& value) { value = number_from_json(object.at(name)); });
   return flight;
 }
 
@@ -80,9 +79,8 @@ PpoResult ppo_result_from_json(const nlohmann::json& object) {
   PpoResult result;
   result.iterations = object.at("iterations").get<int64_t>();
   result.tokens = object.at("tokens").get<int64_t>();
-  each_result_number(result, [&](const char* name, double& value) {
-    value = number_from_json(object.at(name));
-  });
+  each_result_number(
+      result, [&](const char* name, double& value) { value = number_from_json(object.at(name)); });
   return result;
 }
 

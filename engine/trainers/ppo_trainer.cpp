@@ -205,7 +205,7 @@ void PpoTrainer::step(const Rollout& rollout, const Minibatch& minibatch, Update
     tasks.emplace_back([&] {
       value = accumulate_value_gradients(*problem_.critic, problem_.value_offset, rollout,
                                          minibatch, options_.value_clip);
-  checkpoints_.await_copy();
+      checkpoints_.await_copy();
       critic_norm = critic_optimizer_->step();
     });
   }
