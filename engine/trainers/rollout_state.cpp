@@ -9,7 +9,8 @@ namespace {
 
 template <class T>
 at::Tensor tensor_of(const std::vector<T>& values) {
-  at::Tensor copy = at::empty({static_cast<int64_t>(values.size())}, c10::CppTypeToScalarType<T>::value);
+  at::Tensor copy =
+      at::empty({static_cast<int64_t>(values.size())}, c10::CppTypeToScalarType<T>::value);
   std::memcpy(copy.mutable_data_ptr(), values.data(), values.size() * sizeof(T));
   return copy;
 }
