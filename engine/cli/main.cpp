@@ -1,3 +1,5 @@
+#include <c10/util/Exception.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
@@ -63,6 +65,9 @@ int main(int argc, char** argv) {
     return kBadInput;
   } catch (const std::bad_alloc&) {
     std::cerr << "hone: out of memory\n";
+  } catch (const c10::Error& error) {  // an op's: its first line, without the stack
+    const std::string text = error.what_without_backtrace();
+    std::cerr << "hone: " << text.substr(0, text.find('\n')) << "\n";
   } catch (const std::exception& error) {
     std::cerr << "hone: " << error.what() << "\n";
   }

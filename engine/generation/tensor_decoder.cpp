@@ -25,8 +25,7 @@ class TensorDecoder : public Decoder {
         seed_(options.seed),
         device_(model.parameters().data().device()),
         cache_(model.make_cache(Scheduler::blocks_needed(limits), limits.block_size)),
-        logits_(at::empty({limits.rows, model.config().vocab_size},
-                          model.parameters().data().options())) {
+        logits_(at::empty({limits.rows, model.config().vocab_size}, model.lm_head().options())) {
     how_.temperature = options.temperature;
     how_.top_k = options.top_k;
     how_.top_p = options.top_p;

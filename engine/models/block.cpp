@@ -17,24 +17,34 @@ at::Tensor leaf(const ParameterArena& arena, int64_t index) {
 
 }  // namespace
 
+at::ScalarType stream_type(at::ScalarType parameters) {
+  return parameters == at::kBFloat16 || parameters == at::kHalf ? at::kFloat : parameters;
+}
+
+at::Tensor operand(const at::Tensor& parameter) {
+  return parameter.defined() && parameter.scalar_type() == at::kHalf ? parameter.to(at::kFloat)
+                                                                     : parameter;
+}
+
 Projection::Projection(const LeafPair& leaves, const ParameterArena& arena)
     : weight(leaf(arena, leaves.weight)), bias(leaf(arena, leaves.bias)) {}
 
 at::Tensor Projection::operator()(const at::Tensor& x) const {
-  return bias.defined() ? at::addmm(bias, x, weight.t()) : at::mm(x, weight.t());
+  const at::Tensor w = operand(weight).t();
+  return bias.defined() ? at::addmm(operand(bias), x, w) : at::mm(x, w);
 }
 
 at::Tensor Projection::added(const at::Tensor& residual, const at::Tensor& x) const {
-  if (residual.scalar_type() != weight.scalar_type()) return residual.add((*this)(x));
-  return at::addmm(bias.defined() ? residual.add(bias) : residual, x, weight.t());
+  if (residual.scalar_type() != x.scalar_type()) return residual.add((*this)(x));
+  return at::addmm(bias.defined() ? residual.add(bias) : residual, x, operand(weight).t());
 }
 
 void Projection::add_to(at::Tensor& residual, const at::Tensor& x) const {
-  if (residual.scalar_type() != weight.scalar_type()) {
+  if (residual.scalar_type() != x.scalar_type()) {
     residual.add_((*this)(x));
     return;
   }
-  residual.addmm_(x, weight.t());
+  residual.addmm_(x, operand(weight).t());
   if (bias.defined()) residual.add_(bias);
 }
 
@@ -42,9 +52,9 @@ Norm::Norm(const LeafPair& leaves, const ParameterArena& arena)
     : weight(leaf(arena, leaves.weight)), bias(leaf(arena, leaves.bias)) {}
 
 at::Tensor Norm::operator()(const at::Tensor& x, double eps) const {
-  const at::Tensor typed = x.to(weight.scalar_type());
-  if (!bias.defined()) return kernels::rms_norm(typed, weight, eps);
-  return at::layer_norm(typed, weight.sizes(), weight, bias, eps);
+  const at::Tensor scale = operand(weight), typed = x.to(scale.scalar_type());
+  if (!bias.defined()) return kernels::rms_norm(typed, scale, eps);
+  return at::layer_norm(typed, scale.sizes(), scale, operand(bias), eps);
 }
 
 TransformerBlock::TransformerBlock(const BlockLayout& layout, const ParameterArena& arena,
@@ -97,6 +107,7 @@ std::vector<at::Tensor> TransformerBlock::weights() const {
   std::vector<at::Tensor> all{attention_norm.weight, qkv.weight, attention_output.weight,
                               mlp_norm.weight,       up.weight,  down.weight};
   if (qkv.bias.defined()) all.push_back(qkv.bias);
+  for (at::Tensor& weight : all) weight = operand(weight);
   return all;
 }
 

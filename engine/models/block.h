@@ -12,8 +12,16 @@
 
 namespace hone::engine {
 
-/// y = x W^T + b. The residual stream of a bfloat16 model is float32: its roundings would add up
-/// from layer to layer.
+/// The type of the residual stream: float32 for float16 and bfloat16 models, whose roundings would
+/// add up from layer to layer, else the parameters' own.
+at::ScalarType stream_type(at::ScalarType parameters);
+
+/// A parameter as products read it: bfloat16, float32 and float64 as they are, float16 widened to
+/// float32 (exactly), since CPUs multiply float16 slower than that or not at all. A copy for
+/// the duration of its use: in memory the model stays float16.
+at::Tensor operand(const at::Tensor& parameter);
+
+/// y = x W^T + b.
 struct Projection {
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out], or undefined
@@ -28,7 +36,7 @@ struct Projection {
 };
 
 /// LayerNorm (Ba et al. 2016) when it has a bias, else RMS norm (Zhang and Sennrich 2019), in
-/// the type of its weight.
+/// the type of its weight as an operand.
 struct Norm {
   at::Tensor weight, bias;  // [size]
 

@@ -20,7 +20,6 @@
 #include "engine/models/block.h"
 #include "engine/models/families.h"
 #include "engine/models/rope.h"
-#include "kernels/bfloat16.h"
 #include "kernels/ops.h"
 
 namespace hone::engine {
@@ -123,18 +122,18 @@ at::Tensor CausalLM::lm_head() const {
   if (head_ != HeadKind::kLanguageModel) {
     throw data::InputError("model", "head", "a language model", "a scalar head");
   }
-  return parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_);
+  return operand(parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_));
 }
 
 at::Tensor CausalLM::position_embedding() const {
-  return positions_ < 0 ? at::Tensor() : parameters_.leaf(positions_);
+  return positions_ < 0 ? at::Tensor() : operand(parameters_.leaf(positions_));
 }
 
 at::Tensor CausalLM::scalar_head() const {
   if (head_ != HeadKind::kScalar) {
     throw data::InputError("model", "head", "a scalar head", "a language model");
   }
-  return parameters_.leaf(scalar_head_);
+  return operand(parameters_.leaf(scalar_head_));
 }
 
 void CausalLM::reserve_positions(int64_t positions) {
@@ -142,7 +141,7 @@ void CausalLM::reserve_positions(int64_t positions) {
   const auto rounded =
       static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(positions, 64))));
   std::tie(cos_, sin_) =
-      rope_tables(config_, rounded, kernels::compute_type(parameters_.data().scalar_type()),
+      rope_tables(config_, rounded, stream_type(parameters_.data().scalar_type()),
                   parameters_.data().device());
 }
 
@@ -172,7 +171,7 @@ struct CausalLM::CacheWriter {
 };
 
 at::Tensor CausalLM::embed(const at::Tensor& tokens, const at::Tensor& positions) const {
-  const at::ScalarType type = kernels::compute_type(parameters_.data().scalar_type());
+  const at::ScalarType type = stream_type(parameters_.data().scalar_type());
   const at::Tensor x = at::embedding(parameters_.leaf(embedding_), tokens).to(type);
   if (positions_ < 0) return x;
   return x.add(at::embedding(parameters_.leaf(positions_), positions));
@@ -248,9 +247,11 @@ KvCache CausalLM::make_cache(int64_t blocks, int64_t block_size) const {
   cache.block_size = block_size;
   const std::vector<int64_t> shape = {blocks, block_size, config_.kv_heads,
                                       config_.attention_head_dim()};
+  const at::ScalarType type = parameters_.data().scalar_type();
+  const auto options = parameters_.data().options().dtype(type == at::kHalf ? at::kFloat : type);
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    cache.keys.push_back(at::empty(shape, parameters_.data().options()));
-    cache.values.push_back(at::empty(shape, parameters_.data().options()));
+    cache.keys.push_back(at::empty(shape, options));
+    cache.values.push_back(at::empty(shape, options));
   }
   return cache;
 }

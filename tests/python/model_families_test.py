@@ -220,6 +220,28 @@ def test_bfloat16_arithmetic(tmp_path, name):
     assert got < 1.3 * relative_error(half, exact) and got < 4e-2
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama-biases", "qwen3-layer-types"])
+def test_float16_in_memory(tmp_path, name):
+    """Weights in two bytes, arithmetic in four: a float16 file gives float32's numbers exactly."""
+    model = make_model(name, seed=9).to(torch.float16)
+    directory = tmp_path / name
+    model.save_pretrained(directory)
+    rows = sequences(model.config.vocab_size)
+    given = lines({"tokens": row} for row in rows)
+    seen = {}
+    for dtype in ("float16", "float32"):
+        out = hone("logprobs", "--model", directory, "--input", "-", "--tensors", tmp_path / dtype, "--dtype", dtype, input=given)
+        text = hone("generate", "--model", directory, "--prompts", "-", "--dtype", dtype, "--temperature", 0,
+                    "--max-new-tokens", 8, input=lines([{"tokens": rows[4]}]))
+        seen[dtype] = load_file(tmp_path / dtype), out, [line["tokens"] for line in text]
+    (half, half_lines, half_text), (full, full_lines, full_text) = seen["float16"], seen["float32"]
+    for key, value in full.items():
+        torch.testing.assert_close(half[key], value, rtol=1e-5, atol=1e-5)
+    for one, two in zip(half_lines, full_lines, strict=True):
+        torch.testing.assert_close(torch.tensor(one["logprobs"]), torch.tensor(two["logprobs"]), rtol=1e-5, atol=1e-5)
+    assert half_text == full_text
+
+
 # ---------------------------------------------------------------- written back
 
 @pytest.fixture(scope="module")
