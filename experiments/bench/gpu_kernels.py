@@ -1,0 +1,324 @@
+#!/usr/bin/env python3
+"""Times Hone's ops on a GPU beside what limits them (a copy and a GEMM measured in the same run) and beside what peers run for the
+same result. Needs torch and the two kernel libraries, nothing else. Used by scripts/gpu_check.
+
+  gpu_kernels.py --lib build/lib --json gpu.json [--filter REGEX]
+  gpu_kernels.py --lib build/lib --device cpu --small      # does every row run at all
+
+A row: op, shape, milliseconds (least of several runs, second-level cache overwritten between them), bytes or FLOP that the op must
+at least move or do, per cent of the limit, and for each peer its milliseconds and the ratio to ours. Peers are the loops that verl and
+TRL run, written down here in torch from their formulas, the same under torch.compile, and torch's own fused operations.
+"""
+import argparse
+import json
+import pathlib
+import re
+import sys
+import time
+import traceback
+
+import torch
+import torch.nn.functional as F
+
+F32, BF16 = torch.float32, torch.bfloat16
+
+
+class Timer:
+    """Least milliseconds of a call on the device."""
+
+    def __init__(self, device, repeats):
+        self.cuda = device.type == "cuda"
+        self.repeats = repeats
+        # Larger than any second-level cache: what a row left there does not help the next run.
+        self.flush = torch.empty(64 << 20, dtype=F32, device=device) if self.cuda else None
+
+    def __call__(self, work):
+        work()
+        return min(self.once(work) for _ in range(self.repeats))
+
+    def once(self, work):
+        if not self.cuda:
+            start = time.perf_counter()
+            work()
+            return (time.perf_counter() - start) * 1e3
+        self.flush.zero_()
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize()
+        start.record()
+        work()
+        end.record()
+        torch.cuda.synchronize()
+        return start.elapsed_time(end)
+
+
+def gae_loop(old, ref, values, scores, kl_coef, gamma, lam):
+    """verl's compute_gae_advantage_return over [B,T] with TRL's per-token KL reward, then the whitening of both."""
+    rewards = -kl_coef * (old - ref)
+    rewards[:, -1] += scores
+    after, out = torch.zeros_like(values[:, 0]), []
+    for t in reversed(range(values.shape[1])):
+        next_value = values[:, t + 1] if t + 1 < values.shape[1] else 0.0
+        after = rewards[:, t] + gamma * next_value - values[:, t] + gamma * lam * after
+        out.append(after)
+    advantages = torch.stack(out[::-1], dim=1)
+    returns = advantages + values
+    return (advantages - advantages.mean()) * torch.rsqrt(advantages.var() + 1e-8), returns
+
+
+def policy_eager(new, old, advantages, weights):
+    """TRL's and verl's clipped surrogate, forward and backward."""
+    new = new.detach().requires_grad_(True)
+    ratio = torch.exp(new - old)
+    loss = (torch.max(-advantages * ratio, -advantages * ratio.clamp(0.8, 1.2)) * weights).sum()
+    loss.backward()
+    return new.grad
+
+
+def logprobs_eager(hidden, weight, targets):
+    logits = (hidden @ weight.t()).float()
+    chosen = logits.log_softmax(-1).gather(1, targets[:, None])
+    return chosen
+
+
+class Rows:
+    def __init__(self, arguments):
+        self.device = torch.device(arguments.device)
+        self.small = arguments.small
+        self.timer = Timer(self.device, 3 if self.small else 20)
+        self.filter = re.compile(arguments.filter)
+        self.rows, self.copy, self.gemm = [], 0.0, {}
+
+    def n(self, size, small):
+        return small if self.small else size
+
+    def draw(self, *shape, dtype=F32):
+        return torch.randn(*shape, device=self.device, dtype=dtype)
+
+    def limits(self):
+        size = self.n(1 << 28, 1 << 18)
+        a, b = torch.empty(size, dtype=F32, device=self.device), torch.ones(size, dtype=F32, device=self.device)
+        self.copy = 8.0 * size / self.timer(lambda: a.copy_(b)) / 1e6
+        del a, b
+        side = self.n(8192, 128)
+        for dtype in (BF16, F32):
+            x, y = self.draw(side, side, dtype=dtype), self.draw(side, side, dtype=dtype)
+            self.gemm[str(dtype)[6:]] = 2.0 * side**3 / self.timer(lambda: x @ y) / 1e9
+
+    def add(self, name, make, nbytes=0, flop=0, dtype=F32):
+        """make() -> (ours, {peer: call}); nbytes or flop: what the op must at least do."""
+        if not self.filter.search(name):
+            return
+        row = {"row": name, "device": str(self.device)}
+        self.rows.append(row)
+        try:
+            ours, peers = make()
+            row["ms"] = self.timer(ours)
+            if nbytes:
+                row["gb_per_s"] = nbytes / row["ms"] / 1e6
+                row["percent_of_copy"] = 100 * row["gb_per_s"] / self.copy
+            if flop:
+                row["tflop_per_s"] = flop / row["ms"] / 1e9
+                row["percent_of_gemm"] = 100 * row["tflop_per_s"] / self.gemm[str(dtype)[6:]]
+            row["peers"] = {}
+            for peer, call in peers.items():
+                try:
+                    ms = self.timer(call)
+                    row["peers"][peer] = {"ms": ms, "times_slower": ms / row["ms"]}
+                except Exception as error:  # a peer that cannot run here is said so, and is no failure of ours
+                    row["peers"][peer] = {"error": str(error).splitlines()[0][:200]}
+        except Exception as error:
+            row["error"] = "".join(traceback.format_exception_only(error)).strip().splitlines()[0][:300]
+        print(line_of(row), flush=True)
+
+    def compiled(self, function):
+        return torch.compile(function, dynamic=False) if self.device.type == "cuda" else function
+
+    def all(self):
+        hone = torch.ops.hone
+        for batch, time_steps in ((1024, 1024), (16384, 1024), (16, 131072), (8192, 256), (1, 1 << 20)):
+            batch, time_steps = self.n(batch, min(batch, 4)), self.n(time_steps, 64)
+            tokens = batch * time_steps
+
+            def advantages():
+                old, ref, values = (self.draw(tokens) for _ in range(3))
+                scores, cu = self.draw(batch), torch.arange(batch + 1, device=self.device) * time_steps
+                grid = [x.view(batch, time_steps) for x in (old, ref, values)]
+                peers = {"verl/TRL loop": lambda: gae_loop(*grid, scores, 0.05, 1.0, 0.95)} if time_steps <= 4096 else {}
+                return lambda: hone.advantages(old, ref, values, scores, cu, kl_coef=0.05, gamma=1.0, lam=0.95), peers
+
+            self.add(f"advantages {batch}x{time_steps}", advantages, nbytes=20 * tokens)
+
+        tokens = self.n(1 << 24, 1 << 10)
+
+        def whiten():
+            x, stats = self.draw(tokens), torch.tensor([1.0, tokens, tokens, 0.0], dtype=torch.float64, device=self.device)
+            return lambda: hone.whiten(x, stats), {"torch": lambda: (x - x.mean()) * torch.rsqrt(x.var() + 1e-8)}
+
+        self.add(f"whiten {tokens}", whiten, nbytes=8 * tokens)
+
+        def policy():
+            new, old, advantages, weights = (0.1 * self.draw(tokens) for _ in range(4))
+            compiled = self.compiled(policy_eager)
+            return lambda: hone.policy_loss_with_grad(new, old, advantages, None, weights), {
+                "torch": lambda: policy_eager(new, old, advantages, weights),
+                "torch.compile": lambda: compiled(new, old, advantages, weights)}
+
+        self.add(f"policy_loss {tokens} fwd+bwd", policy, nbytes=20 * tokens)
+
+        def group():
+            scores = self.draw(tokens)
+            grid = scores.view(-1, 8)
+            return lambda: hone.group_advantages(scores, 8, "grpo", 1e-6), {
+                "torch": lambda: (grid - grid.mean(1, True)) / (grid.std(1, keepdim=True) + 1e-6)}
+
+        self.add(f"group_advantages {tokens // 8}x8", group, nbytes=8 * tokens)
+
+        rows, hidden, vocabulary = self.n(4096, 32), self.n(4096, 16), self.n(128256, 300)
+
+        def head():
+            h, w = self.draw(rows, hidden, dtype=BF16), 0.02 * self.draw(vocabulary, hidden, dtype=BF16)
+            targets = torch.randint(vocabulary, (rows,), device=self.device)
+            return lambda: hone.token_logprobs(h, w, targets, 1.0), {"torch": lambda: logprobs_eager(h, w, targets)}
+
+        self.add(f"token_logprobs {rows}x{hidden}x{vocabulary} bf16 fwd", head, flop=2.0 * rows * hidden * vocabulary, dtype=BF16)
+
+        def head_nll():
+            h, w = (x.requires_grad_(True) for x in (self.draw(rows, hidden, dtype=BF16), self.draw(vocabulary, hidden, dtype=BF16)))
+            targets = torch.randint(vocabulary, (rows,), device=self.device)
+            weights = torch.full((rows,), 1.0 / rows, device=self.device)
+
+            def eager():
+                loss = F.cross_entropy((h @ w.t()).float(), targets)
+                return torch.autograd.grad(loss, (h, w))
+
+            compiled = self.compiled(eager)
+            return lambda: torch.autograd.grad(hone.head_nll(h, w, targets, weights, 1.0)[0], (h, w)), {
+                "torch": eager, "torch.compile": compiled}
+
+        self.add(f"head_nll {rows}x{hidden}x{vocabulary} bf16 fwd+bwd", head_nll, flop=6.0 * rows * hidden * vocabulary, dtype=BF16)
+
+        batch, vocabulary = self.n(512, 4), self.n(151936, 300)
+
+        def sample():
+            logits = self.draw(batch, vocabulary, dtype=BF16)
+            keys = torch.arange(3 * batch, device=self.device).view(batch, 3)
+            return lambda: hone.sample(logits, keys, 1), {
+                "torch": lambda: torch.multinomial(logits.float().softmax(-1), 1)}
+
+        self.add(f"sample {batch}x{vocabulary} bf16", sample, nbytes=2 * batch * vocabulary)
+
+        size = self.n(1 << 28, 1 << 12)
+
+        def adamw():
+            param, grad, m = self.draw(size), self.draw(size), self.draw(size)
+            v, scale = torch.rand(size, device=self.device), torch.ones((), dtype=torch.float64, device=self.device)
+            other = torch.nn.Parameter(param.clone())
+            other.grad = grad
+            optimizer = torch.optim.AdamW([other], lr=1e-5, fused=True)
+            return lambda: hone.adamw_step(param, grad, m, v, [0, size], [1e-5], [0.1], scale, 3), {
+                "torch fused AdamW": optimizer.step}
+
+        self.add(f"adamw_step {size}", adamw, nbytes=28 * size)
+
+        rows, width = self.n(8192, 8), self.n(4096, 64)
+
+        def norm():
+            x, w = self.draw(rows, width, dtype=BF16), self.draw(width, dtype=BF16)
+            return lambda: hone.rms_norm(x, w, 1e-5), {"torch": lambda: F.rms_norm(x, (width,), w, 1e-5)}
+
+        self.add(f"rms_norm {rows}x{width} bf16", norm, nbytes=4 * rows * width)
+
+        def norm_backward():
+            x, w, g = self.draw(rows, width, dtype=BF16), self.draw(width, dtype=BF16), self.draw(rows, width, dtype=BF16)
+            inputs = (x.clone().requires_grad_(True), w.clone().requires_grad_(True))
+            y = F.rms_norm(inputs[0], (width,), inputs[1], 1e-5)
+            return lambda: hone._rms_norm_backward(g, x, w, 1e-5), {
+                "torch": lambda: torch.autograd.grad(y, inputs, g, retain_graph=True)}
+
+        self.add(f"rms_norm {rows}x{width} bf16 bwd", norm_backward, nbytes=6 * rows * width)
+
+        width = self.n(14336, 64)
+
+        def swiglu():
+            x = self.draw(rows, 2 * width, dtype=BF16)
+            compiled = self.compiled(lambda: F.silu(x[:, :width]) * x[:, width:])
+            return lambda: hone.swiglu(x), {"torch": lambda: F.silu(x[:, :width]) * x[:, width:], "torch.compile": compiled}
+
+        self.add(f"swiglu {rows}x{width} bf16", swiglu, nbytes=6 * rows * width)
+
+        for sequences, length, head_dim in ((8, 2048, 64), (8, 2048, 128)):
+            length, heads = self.n(length, 32), self.n(16, 2)
+
+            def attention():
+                tokens = sequences * length
+                qkv = self.draw(tokens, 3 * heads * head_dim, dtype=BF16)
+                cu = torch.arange(sequences + 1, device=self.device) * length
+                cos = torch.ones(length, head_dim // 2, device=self.device)
+                sin = torch.zeros_like(cos)
+                q, k, v = qkv.view(sequences, length, 3, heads, head_dim).permute(2, 0, 3, 1, 4)
+                return lambda: hone.attention(qkv, cu, cos, sin, heads, heads, head_dim, head_dim**-0.5, 0), {
+                    "torch sdpa without rope": lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True)}
+
+            self.add(f"attention {sequences}x{length} heads {heads}x{head_dim} bf16 fwd", attention,
+                     flop=2.0 * sequences * length**2 * heads * head_dim, dtype=BF16)
+
+        batch, context, kv_heads, head_dim = self.n(256, 3), self.n(1024, 40), self.n(8, 2), self.n(128, 16)
+
+        def decode():
+            blocks = (context + 15) // 16
+            k, v = (self.draw(batch * blocks, 16, kv_heads, head_dim, dtype=BF16) for _ in range(2))
+            table = torch.arange(batch * blocks, dtype=torch.int32, device=self.device).view(batch, blocks)
+            qkv = self.draw(batch, 6 * kv_heads * head_dim, dtype=BF16)
+            positions = torch.full((batch,), context - 1, device=self.device)
+            cos = torch.ones(context, head_dim // 2, device=self.device)
+            q = self.draw(batch, 4 * kv_heads, 1, head_dim, dtype=BF16)
+            dense = [x.view(batch, blocks * 16, kv_heads, head_dim).transpose(1, 2) for x in (k, v)]
+            return lambda: hone.decode_attention(qkv, k, v, table, positions, cos, torch.zeros_like(cos), 4 * kv_heads, kv_heads,
+                                                 head_dim, head_dim**-0.5, 0), {
+                "torch sdpa, contiguous cache": lambda: F.scaled_dot_product_attention(q, *dense, enable_gqa=True)}
+
+        self.add(f"decode_attention {batch} rows, context {context}, {kv_heads} kv heads x {head_dim} bf16", decode,
+                 nbytes=4 * batch * context * kv_heads * head_dim)
+
+
+def line_of(row):
+    if "error" in row:
+        return f"{row['row']:<58} failed: {row['error']}"
+    said = f"{row['row']:<58} {row['ms']:10.4f} ms"
+    if "percent_of_copy" in row:
+        said += f"  {row['gb_per_s']:8.0f} GB/s {row['percent_of_copy']:5.1f} % of copy"
+    if "percent_of_gemm" in row:
+        said += f"  {row['tflop_per_s']:8.1f} TF/s {row['percent_of_gemm']:5.1f} % of GEMM"
+    for peer, got in row["peers"].items():
+        said += f"  | {peer} " + (f"x{got['times_slower']:.1f}" if "ms" in got else "cannot run: " + got["error"][:40])
+    return said
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lib", type=pathlib.Path, required=True, help="folder of libhone_kernels.so and libhone_kernels_cuda.so")
+    parser.add_argument("--json", type=pathlib.Path, help="where the rows go")
+    parser.add_argument("--filter", default="", help="only rows whose name matches")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--small", action="store_true", help="tiny shapes, to see that every row runs")
+    arguments = parser.parse_args()
+    torch.ops.load_library(arguments.lib / "libhone_kernels.so")
+    if arguments.device == "cuda":
+        if not torch.cuda.is_available():
+            print("gpu_kernels.py: no NVIDIA GPU on this machine", file=sys.stderr)
+            sys.exit(77)
+        torch.ops.load_library(arguments.lib / "libhone_kernels_cuda.so")
+    torch.manual_seed(0)
+    rows = Rows(arguments)
+    rows.limits()
+    print(f"copy {rows.copy:.0f} GB/s (read + written); GEMM " + ", ".join(f"{k} {v:.1f} TF/s" for k, v in rows.gemm.items()))
+    rows.all()
+    result = {"device": torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu", "torch": torch.__version__,
+              "copy_gb_per_s": rows.copy, "gemm_tflop_per_s": rows.gemm, "rows": rows.rows}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    sys.exit(1 if any("error" in row for row in rows.rows) else 0)
+
+
+if __name__ == "__main__":
+    main()
