@@ -91,12 +91,12 @@ struct Checkpointer::Impl {
   std::optional<SafePoint> last;          // of the last boundary, while its state is the truth
   std::mutex last_lock;                   // await_copy comes from any thread
   std::optional<TrainingPosition> saved;  // or loaded
-  bool owed = false;                      // a save that was due while the writer was at work
 
   void say(const std::string& text) const { metrics.say("[" + settings.stage + "] " + text); }
   void enter();
   json newest();
-  bool is_due(const TrainingPosition& position) const;
+  bool is_due_by_step(const TrainingPosition& position) const;
+  bool is_due_by_time() const;
   void report();
   void save_last();
 };
@@ -147,14 +147,15 @@ json Checkpointer::Impl::newest() {
   return nullptr;
 }
 
-bool Checkpointer::Impl::is_due(const TrainingPosition& position) const {
-  if (position == TrainingPosition{} || position == saved) return false;
-  const auto& options = settings.options;
-  if (owed) return true;
-  if (options.every_steps > 0 && position.part == 0 && position.step % options.every_steps == 0) {
-    return true;
-  }
-  return options.every_seconds > 0 && seconds_since(last_save) >= options.every_seconds;
+bool Checkpointer::Impl::is_due_by_step(const TrainingPosition& position) const {
+  const auto at = [&](int64_t every) { return every > 0 && position.step % every == 0; };
+  return position.part == 0 &&
+         (at(settings.options.every_steps) || at(settings.options.keep_every));
+}
+
+bool Checkpointer::Impl::is_due_by_time() const {
+  const double every = settings.options.every_seconds;
+  return every > 0 && seconds_since(last_save) >= every;
 }
 
 /// Tells of a save that failed.
@@ -172,7 +173,6 @@ void Checkpointer::Impl::save_last() {
   writer.start(*last);
   saved = last->position;
   last_save = Clock::now();
-  owed = false;
 }
 
 Checkpointer::Checkpointer() = default;
@@ -217,23 +217,21 @@ void Checkpointer::boundary(const TrainingPosition& position, TrainingState stat
                             impl_->before + seconds_since(impl_->settings.started)};
   }
   int stop = stop_signal();
-  bool due = impl_->is_due(position), busy = impl_->writer.busy();
+  bool late = impl_->is_due_by_time(), busy = impl_->writer.busy();
   if (impl_->communicator.world() > 1) {
     at::Tensor flags = at::empty({3}, at::kLong);
     auto* values = flags.mutable_data_ptr<int64_t>();
-    values[0] = stop, values[1] = due, values[2] = busy;
+    values[0] = stop, values[1] = late, values[2] = busy;
     impl_->communicator.all_reduce(flags, Reduction::kMax, "whether to save or stop").wait();
-    stop = static_cast<int>(values[0]), due = values[1] != 0, busy = values[2] != 0;
+    stop = static_cast<int>(values[0]), late = values[1] != 0, busy = values[2] != 0;
   }
   if (stop != 0) {
     save_on_stop();
     throw Interrupted{stop};
   }
-  if (due && busy) {
-    impl_->owed = true;
-  } else if (due) {
-    impl_->save_last();
-  }
+  if (position == TrainingPosition{} || position == impl_->saved) return;
+  // Steps are kept to, if need be by waiting for the save before; time is not worth a wait.
+  if (impl_->is_due_by_step(position) || (late && !busy)) impl_->save_last();
 }
 
 void Checkpointer::await_copy() {
