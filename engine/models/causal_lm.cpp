@@ -140,9 +140,8 @@ void CausalLM::reserve_positions(int64_t positions) {
   if (cos_.defined() && cos_.size(0) >= positions) return;
   const auto rounded =
       static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(positions, 64))));
-  std::tie(cos_, sin_) =
-      rope_tables(config_, rounded, stream_type(parameters_.data().scalar_type()),
-                  parameters_.data().device());
+  std::tie(cos_, sin_) = rope_tables(
+      config_, rounded, stream_type(parameters_.data().scalar_type()), parameters_.data().device());
 }
 
 /// Rotates keys and scatters keys and values of packed tokens into the cache, layer by layer.

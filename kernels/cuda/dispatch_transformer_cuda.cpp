@@ -12,6 +12,7 @@
 
 #include "kernels/bfloat16.h"
 #include "kernels/composite/transformer.h"
+#include "kernels/cuda/attention_launchers.h"
 #include "kernels/cuda/dispatch_tensors.h"
 #include "kernels/cuda/transformer_launchers.h"
 #include "kernels/model_inputs.h"
@@ -141,17 +142,43 @@ Tensor decode_attention_cuda(const Tensor& qkv, const Tensor& k_cache, const Ten
   const AttentionShape shape =
       check_decode_attention(qkv, k_cache, v_cache, block_table, positions, cos, sin, heads,
                              kv_heads, head_dim, scale, window);
+  const Tensor in = qkv.contiguous(), table = block_table.contiguous();
+  const Tensor at_position = positions.contiguous(), c = computed(cos), s = computed(sin);
+  const Tensor out = at::empty({in.size(0), heads * head_dim}, in.options());
+  bool done = false;
+  with_elements(in, [&](auto element) {
+    using T = decltype(element);
+    using C = math::Compute<T>;
+    DecodeArgs<T> args{input<T>(in),
+                       output<T>(k_cache),
+                       output<T>(v_cache),
+                       table.const_data_ptr<int32_t>(),
+                       at_position.const_data_ptr<int64_t>(),
+                       c.const_data_ptr<C>(),
+                       s.const_data_ptr<C>(),
+                       output<T>(out),
+                       nullptr,
+                       in.size(0),
+                       table.size(1),
+                       k_cache.size(1),
+                       {heads, kv_heads, head_dim, window, shape.scale}};
+    done = decode_takes(args);
+    if (!done) return;
+    const Tensor workspace = workspace_on(in, decode_workspace_bytes(args));
+    args.workspace = workspace.mutable_data_ptr();
+    C10_CUDA_CHECK(launch_decode_attention(args, c10::cuda::getCurrentCUDAStream()));
+  });
+  if (done) return out;
   if (qkv.scalar_type() == compute_type(qkv.scalar_type())) {
-    return composite::decode_attention(shape, qkv, k_cache, v_cache, block_table, positions, cos,
-                                       sin);
+    return composite::decode_attention(shape, qkv, k_cache, v_cache, block_table, positions, c, s);
   }
   // bfloat16 caches are written back after a step on widened copies.
   const Tensor k = computed(k_cache), v = computed(v_cache);
-  const Tensor out = composite::decode_attention(shape, computed(qkv), k, v, block_table, positions,
-                                                 computed(cos), computed(sin));
+  const Tensor wide =
+      composite::decode_attention(shape, computed(qkv), k, v, block_table, positions, c, s);
   k_cache.copy_(k);
   v_cache.copy_(v);
-  return rounded(out, qkv);
+  return rounded(wide, qkv);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "kernels/device/vector.h"
 
 #define HONE_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define HONE_KERNEL_RESIDENT(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define HONE_DEVICE __device__ __forceinline__
 #define HONE_UNROLL _Pragma("unroll")
 #define HONE_SHARED(Type, name, count)                                             \

@@ -6,6 +6,7 @@
 // kernels/cuda/README.md.
 //
 //   HONE_KERNEL(threads) name(Args a) {...}   a kernel for blocks of at most `threads` threads
+//   HONE_KERNEL_RESIDENT(threads, blocks)     and so few registers that `blocks` of them fit an SM
 //   HONE_DEVICE                               a function that kernels call
 //   HONE_UNROLL                               before a loop
 //   HONE_SHARED(Type, name, count)            static shared array; name[i] reads and writes whole

@@ -20,6 +20,7 @@ HOT = {
     "dropout_kernel": 40,
     "rms_norm_kernel": 64,
     "swiglu_kernel": 64,
+    "attend_kernel": 128,
 }
 
 

@@ -15,6 +15,7 @@
 #include "tests/support/fiber/grid.h"
 
 #define HONE_KERNEL(threads) void
+#define HONE_KERNEL_RESIDENT(threads, blocks) void
 #define HONE_DEVICE inline
 #define HONE_UNROLL
 #define HONE_SHARED(Type, name, count)                  \

@@ -1,0 +1,58 @@
+#pragma once
+
+// Host launchers of attention: plain pointers on one device, an explicit stream, cudaError_t out,
+// no torch. Asynchronous, no allocation. T is float, double or math::Bfloat16; C what it is
+// computed in.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/device/runtime.h"
+#include "kernels/math/bfloat16.h"
+
+namespace hone::kernels::cuda {
+
+/// Heads and sizes, as kernels/attention_shape.h derives them.
+struct AttentionSizes {
+  int64_t heads, kv_heads, head_dim;
+  int64_t window;  // a token sees itself and at most window - 1 before it; 0 = all before it
+  double scale;
+
+  HONE_HD int64_t group() const { return heads / kv_heads; }
+  HONE_HD int64_t width() const { return (heads + 2 * kv_heads) * head_dim; }
+  HONE_HD int64_t first_key(int64_t query) const {
+    return window > 0 && query >= window ? query - window + 1 : 0;
+  }
+};
+
+template <typename T>
+struct DecodeArgs {
+  const T* qkv;                 // [rows, width]
+  T* k_cache;                   // [blocks, block_size, kv_heads, head_dim], aligned to 16 bytes
+  T* v_cache;                   // likewise
+  const int32_t* block_table;   // [rows, max_blocks]
+  const int64_t* positions;     // [rows], below max_blocks * block_size
+  const math::Compute<T>* cos;  // [P, head_dim/2], P above every position
+  const math::Compute<T>* sin;  // likewise
+  T* out;                       // [rows, heads*head_dim]
+  void* workspace;              // decode_workspace_bytes, aligned to 16 bytes
+  int64_t rows;
+  int64_t max_blocks;
+  int64_t block_size;
+  AttentionSizes sizes;
+};
+
+/// Whether the kernel takes this call: head_dim a multiple of 32 bytes and at most 512 bytes, both
+/// caches aligned to 16 bytes.
+template <typename T>
+bool decode_takes(const DecodeArgs<T>& args);
+
+template <typename T>
+size_t decode_workspace_bytes(const DecodeArgs<T>& args);
+
+/// Writes the keys (rotated) and values of all rows into the caches, then attends.
+/// cudaErrorInvalidValue where decode_takes is false.
+template <typename T>
+cudaError_t launch_decode_attention(const DecodeArgs<T>& args, cudaStream_t stream);
+
+}  // namespace hone::kernels::cuda
