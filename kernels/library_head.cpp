@@ -5,61 +5,78 @@
 
 #include "kernels/find_op.h"
 #include "kernels/loss_ops.h"
+#include "kernels/loss_signatures.h"
 
 #define HONE_HEAD_ARGS "Tensor hidden, Tensor weight, Tensor targets"
-#define HONE_POLICY_ARGS                                                                 \
-  "Tensor logp_old, Tensor advantages, Tensor? logp_ref, Tensor token_weights, "         \
-  "float temperature, float clip_low, float clip_high, float dual_clip, float kl_coef, " \
-  "str kl_estimator"
+#define HONE_POLICY_ARGS                                                                          \
+  "Tensor logp_old, Tensor advantages, Tensor? logp_ref, Tensor token_weights, "                  \
+  "float temperature=1.0, float clip_low=0.2, float clip_high=0.2, float dual_clip=0.0, "         \
+  "float kl_coef=0.0, str kl_estimator='k3', *, Tensor? bias=None, Tensor? logp_behaviour=None, " \
+  "str kind='ppo', float tau_positive=1.0, float tau_negative=1.05, "                             \
+  "str behaviour='token_truncate', float behaviour_low=0.0, float behaviour_high=2.0, "           \
+  "float entropy_coef=0.0"
 
 TORCH_LIBRARY_FRAGMENT(hone, m) {
-  m.def("token_logprobs(" HONE_HEAD_ARGS ", float temperature=1.0) -> (Tensor, Tensor)");
-  m.def("_token_logprobs_backward(Tensor grad, " HONE_HEAD_ARGS
-        ", Tensor logprobs, float temperature, bool need_hidden, bool need_weight)"
-        " -> (Tensor, Tensor)");
+  m.def("token_logprobs(" HONE_HEAD_ARGS
+        ", float temperature=1.0, *, Tensor? bias=None) -> (Tensor logprobs, Tensor entropy)");
+  m.def("_token_logprobs_backward(Tensor? grad, Tensor? grad_entropy, " HONE_HEAD_ARGS
+        ", Tensor? bias, Tensor logprobs, Tensor entropy, float temperature, bool[3] needs)"
+        " -> (Tensor, Tensor, Tensor)");
+  m.def("token_top_logprobs(" HONE_HEAD_ARGS
+        ", int k, float temperature=1.0, *, Tensor? bias=None)"
+        " -> (Tensor logprobs, Tensor entropy, Tensor top_logprobs, Tensor top_ids)");
   m.def("head_nll(" HONE_HEAD_ARGS
-        ", Tensor token_weights, float temperature=1.0) -> (Tensor, Tensor)");
+        ", Tensor token_weights, float temperature=1.0, *, Tensor? bias=None)"
+        " -> (Tensor loss, Tensor logprobs)");
   m.def("_head_nll_grad(" HONE_HEAD_ARGS
-        ", Tensor token_weights, float temperature, bool need_hidden, bool need_weight)"
-        " -> (Tensor, Tensor, Tensor, Tensor)");
+        ", Tensor token_weights, float temperature, Tensor? bias, bool[3] needs)"
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("head_policy_loss(" HONE_HEAD_ARGS ", " HONE_POLICY_ARGS
-        ") -> (Tensor, Tensor, Tensor, Tensor)");
+        ") -> (Tensor loss, Tensor metrics, Tensor logprobs, Tensor entropy)");
   m.def("_head_policy_loss_grad(" HONE_HEAD_ARGS ", " HONE_POLICY_ARGS
-        ", bool need_hidden, bool need_weight)"
-        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+        ", bool[3] needs=[True, True, True])"
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 }
 
 namespace hone::kernels {
 namespace {
 
 using In = const Tensor&;
+using InOptional = const OptionalTensor&;
 
 }  // namespace
 
-TokenLogprobs token_logprobs(In hidden, In weight, In targets, double temperature) {
-  static const auto op =
-      find_op<std::tuple<Tensor, Tensor>(In, In, In, double)>("hone::token_logprobs");
-  auto [logprobs, entropy] = op.call(hidden, weight, targets, temperature);
+TokenLogprobs token_logprobs(In hidden, In weight, In targets, double temperature,
+                             InOptional bias) {
+  static const auto op = find_op<signatures::TokenLogprobs>("hone::token_logprobs");
+  auto [logprobs, entropy] = op.call(hidden, weight, targets, temperature, bias);
   return {logprobs, entropy};
 }
 
-HeadLoss head_nll(In hidden, In weight, In targets, In token_weights, double temperature) {
-  static const auto op =
-      find_op<std::tuple<Tensor, Tensor>(In, In, In, In, double)>("hone::head_nll");
-  auto [loss, logprobs] = op.call(hidden, weight, targets, token_weights, temperature);
+TopLogprobs token_top_logprobs(In hidden, In weight, In targets, int64_t k, double temperature,
+                               InOptional bias) {
+  static const auto op = find_op<signatures::TokenTopLogprobs>("hone::token_top_logprobs");
+  auto [logprobs, entropy, top_logprobs, top_ids] =
+      op.call(hidden, weight, targets, k, temperature, bias);
+  return {logprobs, entropy, top_logprobs, top_ids};
+}
+
+HeadLoss head_nll(In hidden, In weight, In targets, In token_weights, double temperature,
+                  InOptional bias) {
+  static const auto op = find_op<signatures::HeadNll>("hone::head_nll");
+  auto [loss, logprobs] = op.call(hidden, weight, targets, token_weights, temperature, bias);
   return {loss, logprobs};
 }
 
 HeadPolicyLoss head_policy_loss(In hidden, In weight, In targets, In logp_old, In advantages,
-                                const OptionalTensor& logp_ref, In token_weights,
-                                double temperature, const PolicyLossOptions& options) {
-  static const auto op = find_op<std::tuple<Tensor, Tensor, Tensor, Tensor>(
-      In, In, In, In, In, const OptionalTensor&, In, double, double, double, double, double,
-      c10::string_view)>("hone::head_policy_loss");
-  auto [loss, metrics, logprobs, entropy] =
-      op.call(hidden, weight, targets, logp_old, advantages, logp_ref, token_weights, temperature,
-              options.clip_low, options.clip_high, options.dual_clip, options.kl_coef,
-              options.kl_estimator);
+                                InOptional logp_ref, In token_weights, double temperature,
+                                const PolicyLossOptions& o, InOptional bias,
+                                InOptional logp_behaviour, double entropy_coef) {
+  static const auto op = find_op<signatures::HeadPolicyLoss>("hone::head_policy_loss");
+  auto [loss, metrics, logprobs, entropy] = op.call(
+      hidden, weight, targets, logp_old, advantages, logp_ref, token_weights, temperature,
+      o.clip_low, o.clip_high, o.dual_clip, o.kl_coef, o.kl_estimator, bias, logp_behaviour, o.kind,
+      o.tau_positive, o.tau_negative, o.behaviour, o.behaviour_low, o.behaviour_high, entropy_coef);
   return {loss, metrics, logprobs, entropy};
 }
 

@@ -5,6 +5,7 @@
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -62,11 +63,12 @@ void for_blocks(bool parallel, int64_t size, int64_t block, const Visit& visit) 
 /// rounded to bfloat16 for the products of the gradients.
 class ChunkProducts {
  public:
-  ChunkProducts(const at::Tensor& hidden, const at::Tensor& weight, int64_t rows, bool gradients)
-      : hidden_(hidden), weight_(weight), mixed_(hidden.scalar_type() == at::kBFloat16) {
-    const auto options = hidden.options().dtype(compute_type(hidden.scalar_type()));
-    workspace_ = at::empty({rows, weight.size(0)}, options);
-    if (mixed_ && gradients) rounded_ = at::empty(workspace_.sizes(), hidden.options());
+  ChunkProducts(const HeadInputs& in, int64_t rows, bool gradients)
+      : hidden_(in.hidden), weight_(in.weight), mixed_(hidden_.scalar_type() == at::kBFloat16) {
+    const auto options = hidden_.options().dtype(compute_type(hidden_.scalar_type()));
+    workspace_ = at::empty({rows, weight_.size(0)}, options);
+    if (in.bias.defined()) bias_ = computed(in.bias);
+    if (mixed_ && gradients) rounded_ = at::empty(workspace_.sizes(), hidden_.options());
   }
 
   at::Tensor logits(int64_t first, int64_t token, int64_t count) const {
@@ -79,6 +81,7 @@ class ChunkProducts {
     } else {
       at::mm_out(out, h, weight_.t());
     }
+    if (bias_.defined()) out.add_(bias_);
     return out;
   }
 
@@ -116,10 +119,20 @@ class ChunkProducts {
     }
   }
 
+  /// Entries [first, first + count) of d bias, in the order of the tokens.
+  void d_bias(int64_t first, int64_t count, int64_t token, int64_t n, at::Tensor out) const {
+    const at::Tensor sum = workspace_.narrow(0, 0, n).narrow(1, first, count).sum(0);
+    if (token > 0) {
+      out.add_(sum);
+    } else {
+      out.copy_(sum);
+    }
+  }
+
  private:
   const at::Tensor &hidden_, &weight_;
   bool mixed_;
-  at::Tensor workspace_, rounded_;
+  at::Tensor workspace_, bias_, rounded_;
 };
 
 }  // namespace
@@ -129,19 +142,22 @@ int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary) {
 }
 
 HeadGradients for_each_head_chunk(
-    const at::Tensor& hidden, const at::Tensor& weight, bool need_hidden, bool need_weight,
+    const HeadInputs& in, const HeadNeeds& needs,
     c10::function_ref<void(const at::Tensor& logits, int64_t begin)> rows) {
-  const int64_t tokens = hidden.size(0), vocabulary = weight.size(0);
-  const bool parallel = hidden.is_cpu(), gradients_needed = need_hidden || need_weight;
-  const auto options = hidden.options().dtype(compute_type(hidden.scalar_type()));
-  HeadGradients gradients{at::empty({0}, options), at::empty({0}, options)};
-  if (need_hidden) gradients.hidden = at::empty(hidden.sizes(), options);
-  if (need_weight) {
-    gradients.weight =
-        tokens == 0 ? at::zeros(weight.sizes(), options) : at::empty(weight.sizes(), options);
-  }
+  const auto [need_hidden, need_weight, need_bias] = needs;
+  const int64_t tokens = in.hidden.size(0), vocabulary = in.weight.size(0);
+  const bool parallel = in.hidden.is_cpu(), gradients_needed = any(needs);
+  const auto options = in.hidden.options().dtype(compute_type(in.hidden.scalar_type()));
+  // Without tokens nothing is written: zeros.
+  const auto result = [&](bool needed, at::IntArrayRef sizes) {
+    if (!needed) return at::empty({0}, options);
+    return tokens == 0 ? at::zeros(sizes, options) : at::empty(sizes, options);
+  };
+  const HeadGradients gradients{result(need_hidden, in.hidden.sizes()),
+                                result(need_weight, in.weight.sizes()),
+                                result(need_bias, {vocabulary})};
   const int64_t chunk = head_chunk_rows(tokens, vocabulary);
-  const ChunkProducts products(hidden, weight, std::min(chunk, tokens), gradients_needed);
+  const ChunkProducts products(in, std::min(chunk, tokens), gradients_needed);
   for (int64_t begin = 0; begin < tokens; begin += chunk) {
     const int64_t n = std::min(chunk, tokens - begin);
     for_blocks(parallel, n, head_block_rows(chunk, vocabulary), [&](int64_t first, int64_t count) {
@@ -151,16 +167,22 @@ HeadGradients for_each_head_chunk(
         products.d_hidden(first, count, gradients.hidden.narrow(0, begin + first, count));
       }
     });
-    if (!need_weight) continue;
+    if (!need_weight && !need_bias) continue;
     for_blocks(parallel, vocabulary, kWeightRows, [&](int64_t first, int64_t count) {
-      products.d_weight(first, count, begin, n, gradients.weight.narrow(0, first, count));
+      if (need_weight) {
+        products.d_weight(first, count, begin, n, gradients.weight.narrow(0, first, count));
+      }
+      if (need_bias) {
+        products.d_bias(first, count, begin, n, gradients.bias.narrow(0, first, count));
+      }
     });
   }
   return gradients;
 }
 
-void check_head(const char* op, const at::Tensor& hidden, const at::Tensor& weight,
-                const at::Tensor& targets, double temperature) {
+HeadInputs check_head(const char* op, const at::Tensor& hidden, const at::Tensor& weight,
+                      const at::Tensor& targets, const std::optional<at::Tensor>& bias,
+                      double temperature) {
   check::rank(op, "hidden", hidden, 2);
   check::model_floating(op, "hidden", hidden);
   check::rank(op, "weight", weight, 2);
@@ -173,13 +195,20 @@ void check_head(const char* op, const at::Tensor& hidden, const at::Tensor& weig
   check::same_device(op, "targets", targets, "hidden", hidden);
   HONE_CHECK(std::isfinite(temperature) && temperature > 0, op, "temperature",
              "a finite number above 0", temperature);
-  if (!hidden.is_cpu()) return;
-  const at::Tensor ids = targets.contiguous();
-  const int64_t* id = ids.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < ids.numel(); ++i) {
+  HeadInputs in{hidden.contiguous(), weight.contiguous(), {}, targets.contiguous()};
+  if (bias.has_value() && bias->defined()) {
+    check::dtype(op, "bias", *bias, hidden.scalar_type());
+    check::sizes(op, "bias", *bias, {weight.size(0)}, "[V]");
+    check::same_device(op, "bias", *bias, "hidden", hidden);
+    in.bias = bias->contiguous();
+  }
+  if (!hidden.is_cpu()) return in;
+  const int64_t* id = in.targets.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < in.targets.numel(); ++i) {
     HONE_CHECK(id[i] >= 0 && id[i] < weight.size(0), op, "targets",
                "ids in [0, " + std::to_string(weight.size(0)) + ")", id[i], " at index ", i);
   }
+  return in;
 }
 
 at::Tensor head_token_values(const char* op, const char* argument, const at::Tensor& x,

@@ -4,7 +4,6 @@
 #include <torch/library.h>
 
 #include "kernels/bfloat16.h"
-#include "kernels/checks.h"
 #include "kernels/composite/chunked_head.h"
 #include "kernels/cpu/head_rows.h"
 
@@ -13,33 +12,31 @@ namespace {
 
 using at::Tensor;
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> head_nll_grad_cpu(
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> head_nll_grad_cpu(
     const Tensor& hidden, const Tensor& weight, const Tensor& targets, const Tensor& token_weights,
-    double temperature, bool need_hidden, bool need_weight) {
-  check_head("head_nll", hidden, weight, targets, temperature);
-  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
-  const Tensor weights = head_token_values("head_nll", "token_weights", token_weights, h);
-  const int64_t tokens = h.size(0);
-  const auto options = h.options().dtype(compute_type(h.scalar_type()));
+    double temperature, const std::optional<Tensor>& bias, std::array<bool, 3> needs) {
+  const HeadInputs in = check_head("head_nll", hidden, weight, targets, bias, temperature);
+  const Tensor weights = head_token_values("head_nll", "token_weights", token_weights, hidden);
+  const int64_t tokens = hidden.size(0);
+  const auto options = hidden.options().dtype(compute_type(hidden.scalar_type()));
   Tensor logprobs = at::empty({tokens}, options);
   Tensor loss = at::empty({}, options);
   HeadGradients gradients;
-  AT_DISPATCH_FLOATING_TYPES(compute_type(h.scalar_type()), "head_nll", [&] {
+  AT_DISPATCH_FLOATING_TYPES(logprobs.scalar_type(), "head_nll", [&] {
     const scalar_t* token_weight = weights.const_data_ptr<scalar_t>();
     const scalar_t* logprob = logprobs.const_data_ptr<scalar_t>();
-    gradients = for_each_head_chunk(
-        h, w, need_hidden, need_weight, [&](const Tensor& logits, int64_t begin) {
-          const HeadRows<scalar_t> rows{logits.data_ptr<scalar_t>(),
-                                        ids.const_data_ptr<int64_t>() + begin,
-                                        logits.size(0),
-                                        logits.size(1),
-                                        temperature,
-                                        logprobs.data_ptr<scalar_t>() + begin,
-                                        nullptr};
-          if (!need_hidden && !need_weight) return head_rows_forward(rows);
-          head_rows_fused<scalar_t>(
-              rows, [&](int64_t row, scalar_t) { return -token_weight[begin + row]; });
-        });
+    gradients = for_each_head_chunk(in, needs, [&](const Tensor& logits, int64_t begin) {
+      const HeadRows<scalar_t> rows{logits.data_ptr<scalar_t>(),
+                                    in.targets.const_data_ptr<int64_t>() + begin,
+                                    logits.size(0),
+                                    logits.size(1),
+                                    temperature,
+                                    logprobs.data_ptr<scalar_t>() + begin,
+                                    nullptr};
+      if (!any(needs)) return head_rows_forward(rows);
+      head_rows_fused<scalar_t>(rows,
+                                [&](int64_t row, scalar_t) { return -token_weight[begin + row]; });
+    });
     double total = 0;  // in token order, so that it does not depend on threads
     for (int64_t i = 0; i < tokens; ++i) {
       // A masked token may have log-probability -inf; 0 * inf must not reach the loss.
@@ -47,15 +44,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> head_nll_grad_cpu(
     }
     *loss.data_ptr<scalar_t>() = static_cast<scalar_t>(total);
   });
-  return {loss, logprobs, rounded(gradients.hidden, hidden), rounded(gradients.weight, weight)};
+  return {loss, logprobs, rounded(gradients.hidden, hidden), rounded(gradients.weight, weight),
+          rounded(gradients.bias, weight)};
 }
 
 std::tuple<Tensor, Tensor> head_nll_cpu(const Tensor& hidden, const Tensor& weight,
                                         const Tensor& targets, const Tensor& token_weights,
-                                        double temperature) {
-  auto [loss, logprobs, d_hidden, d_weight] =
-      head_nll_grad_cpu(hidden, weight, targets, token_weights, temperature, false, false);
-  return {loss, logprobs};
+                                        double temperature, const std::optional<Tensor>& bias) {
+  const auto all =
+      head_nll_grad_cpu(hidden, weight, targets, token_weights, temperature, bias, kForwardOnly);
+  return {std::get<0>(all), std::get<1>(all)};
 }
 
 }  // namespace

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "kernels/bfloat16.h"
-#include "kernels/checks.h"
 #include "kernels/composite/chunked_head.h"
 #include "kernels/cpu/head_rows.h"
+#include "kernels/head_policy_inputs.h"
 #include "kernels/loss_options.h"
 #include "kernels/math/policy.h"
 
@@ -19,86 +19,99 @@ namespace {
 using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_loss_grad_cpu(
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_loss_grad_cpu(
     const Tensor& hidden, const Tensor& weight, const Tensor& targets, const Tensor& logp_old,
     const Tensor& advantages, const OptionalTensor& logp_ref, const Tensor& token_weights,
     double temperature, double clip_low, double clip_high, double dual_clip, double kl_coef,
-    c10::string_view kl_estimator, bool need_hidden, bool need_weight) {
+    std::string_view kl_estimator, const OptionalTensor& bias, const OptionalTensor& logp_behaviour,
+    std::string_view kind, double tau_positive, double tau_negative, std::string_view behaviour,
+    double behaviour_low, double behaviour_high, double entropy_coef, std::array<bool, 3> needs) {
   constexpr const char* kOp = "head_policy_loss";
-  check_head(kOp, hidden, weight, targets, temperature);
-  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
-  const Tensor old = head_token_values(kOp, "logp_old", logp_old, h);
-  const Tensor advantage = head_token_values(kOp, "advantages", advantages, h);
-  const Tensor weights = head_token_values(kOp, "token_weights", token_weights, h);
-  const bool has_ref = logp_ref && logp_ref->defined();
-  const auto policy = policy_params(kOp, clip_low, clip_high, dual_clip, kl_coef,
-                                    {kl_estimator.data(), kl_estimator.size()}, has_ref);
-  const Tensor reference =
-      kl_coef != 0 ? head_token_values(kOp, "logp_ref", *logp_ref, h) : Tensor();
-
-  const int64_t tokens = h.size(0);
-  const auto options = h.options().dtype(compute_type(h.scalar_type()));
+  const HeadInputs in = check_head(kOp, hidden, weight, targets, bias, temperature);
+  const HeadPolicyTokens values =
+      check_head_policy(hidden, logp_old, advantages, logp_ref, token_weights, logp_behaviour,
+                        {kind, clip_low, clip_high, dual_clip, kl_coef, kl_estimator, tau_positive,
+                         tau_negative, behaviour, behaviour_low, behaviour_high},
+                        entropy_coef);
+  const int64_t tokens = hidden.size(0);
+  const auto options = hidden.options().dtype(compute_type(hidden.scalar_type()));
   Tensor logprobs = at::empty({tokens}, options);
   Tensor entropy = at::empty({tokens}, options);
   Tensor loss = at::empty({}, options);
-  Tensor metrics = at::empty({5}, options.dtype(at::kDouble));
+  Tensor metrics = at::empty({math::PolicySums::kMetrics}, options.dtype(at::kDouble));
   HeadGradients gradients;
-  AT_DISPATCH_FLOATING_TYPES(compute_type(h.scalar_type()), kOp, [&] {
-    const auto params = cast<scalar_t>(policy);
-    const scalar_t* token_weight = weights.const_data_ptr<scalar_t>();
-    const scalar_t* old_logprob = old.const_data_ptr<scalar_t>();
-    const scalar_t* token_advantage = advantage.const_data_ptr<scalar_t>();
-    const scalar_t* ref = reference.defined() ? reference.const_data_ptr<scalar_t>() : nullptr;
-    const auto token = [&](int64_t i, scalar_t logprob) {
-      return math::policy_token<scalar_t>(logprob, old_logprob[i], token_advantage[i],
-                                          ref ? ref[i] : scalar_t(0), params);
+  AT_DISPATCH_FLOATING_TYPES(logprobs.scalar_type(), kOp, [&] {
+    const auto params = cast<scalar_t>(values.params);
+    const auto data = [](const Tensor& x) -> const scalar_t* {
+      return x.defined() ? x.const_data_ptr<scalar_t>() : nullptr;
     };
-    gradients = for_each_head_chunk(
-        h, w, need_hidden, need_weight, [&](const Tensor& logits, int64_t begin) {
-          const HeadRows<scalar_t> rows{logits.data_ptr<scalar_t>(),
-                                        ids.const_data_ptr<int64_t>() + begin,
-                                        logits.size(0),
-                                        logits.size(1),
-                                        temperature,
-                                        logprobs.data_ptr<scalar_t>() + begin,
-                                        entropy.data_ptr<scalar_t>() + begin};
-          if (!need_hidden && !need_weight) return head_rows_forward(rows);
-          head_rows_fused<scalar_t>(rows, [&](int64_t row, scalar_t logprob) {
-            const int64_t i = begin + row;
-            return token_weight[i] == 0 ? scalar_t(0)
-                                        : token_weight[i] * token(i, logprob).derivative;
-          });
-        });
+    const scalar_t *token_weight = data(values.token_weights), *old = data(values.logp_old),
+                   *advantage = data(values.advantages), *ref = data(values.logp_ref),
+                   *sampled = data(values.logp_behaviour);
+    const auto token = [&](int64_t i, scalar_t logprob) {
+      return math::policy_token<scalar_t>(
+          {logprob, old[i], advantage[i], ref ? ref[i] : scalar_t(0), logprob - old[i],
+           sampled ? old[i] - sampled[i] : scalar_t(0)},
+          params);
+    };
+    const auto derivative = [&](int64_t i, scalar_t logprob) {
+      return token_weight[i] == 0 ? scalar_t(0) : token_weight[i] * token(i, logprob).derivative;
+    };
+    gradients = for_each_head_chunk(in, needs, [&](const Tensor& logits, int64_t begin) {
+      const HeadRows<scalar_t> rows{logits.data_ptr<scalar_t>(),
+                                    in.targets.const_data_ptr<int64_t>() + begin,
+                                    logits.size(0),
+                                    logits.size(1),
+                                    temperature,
+                                    logprobs.data_ptr<scalar_t>() + begin,
+                                    entropy.data_ptr<scalar_t>() + begin};
+      if (!any(needs)) return head_rows_forward(rows);
+      if (entropy_coef == 0) {
+        return head_rows_fused<scalar_t>(
+            rows, [&](int64_t row, scalar_t logprob) { return derivative(begin + row, logprob); });
+      }
+      // The entropy's gradient needs the whole row's entropy first: the rows are read again.
+      head_rows_forward(rows);
+      std::vector<scalar_t> grad(static_cast<size_t>(rows.rows)), grad_entropy(grad.size());
+      for (size_t r = 0; r < grad.size(); ++r) {
+        const int64_t i = begin + static_cast<int64_t>(r);
+        grad[r] = derivative(i, rows.logprobs[r]);
+        grad_entropy[r] = -static_cast<scalar_t>(entropy_coef) * token_weight[i];
+      }
+      head_rows_backward<scalar_t>(rows, {grad.data(), grad_entropy.data()});
+    });
     math::PolicySums sums;  // in token order, so that it does not depend on threads
-    const scalar_t* logprob = logprobs.const_data_ptr<scalar_t>();
+    const scalar_t *logprob = data(logprobs), *row_entropy = data(entropy);
     for (int64_t i = 0; i < tokens; ++i) {
-      if (token_weight[i] != 0) sums.add(token(i, logprob[i]), token_weight[i]);
+      if (token_weight[i] != 0) {
+        sums.add(token(i, logprob[i]), token_weight[i], row_entropy[i]);
+      }
     }
-    *loss.data_ptr<scalar_t>() = static_cast<scalar_t>(sums.loss);
-    double* metric = metrics.data_ptr<double>();
-    metric[0] = sums.clip_fraction;
-    metric[1] = sums.approx_kl;
-    metric[2] = sums.mean_log_ratio;
-    metric[3] = sums.mean_ratio;
-    metric[4] = sums.max_deviation;
+    const double bonus = entropy_coef == 0 ? 0.0 : entropy_coef * sums.entropy;
+    *loss.data_ptr<scalar_t>() = static_cast<scalar_t>(sums.loss - bonus);
+    sums.store(metrics.data_ptr<double>());
   });
   return {loss,
           metrics,
           logprobs,
           entropy,
           rounded(gradients.hidden, hidden),
-          rounded(gradients.weight, weight)};
+          rounded(gradients.weight, weight),
+          rounded(gradients.bias, weight)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> head_policy_loss_cpu(
     const Tensor& hidden, const Tensor& weight, const Tensor& targets, const Tensor& logp_old,
     const Tensor& advantages, const OptionalTensor& logp_ref, const Tensor& token_weights,
     double temperature, double clip_low, double clip_high, double dual_clip, double kl_coef,
-    c10::string_view kl_estimator) {
-  auto [loss, metrics, logprobs, entropy, d_hidden, d_weight] = head_policy_loss_grad_cpu(
+    std::string_view kl_estimator, const OptionalTensor& bias, const OptionalTensor& logp_behaviour,
+    std::string_view kind, double tau_positive, double tau_negative, std::string_view behaviour,
+    double behaviour_low, double behaviour_high, double entropy_coef) {
+  const auto all = head_policy_loss_grad_cpu(
       hidden, weight, targets, logp_old, advantages, logp_ref, token_weights, temperature, clip_low,
-      clip_high, dual_clip, kl_coef, kl_estimator, false, false);
-  return {loss, metrics, logprobs, entropy};
+      clip_high, dual_clip, kl_coef, kl_estimator, bias, logp_behaviour, kind, tau_positive,
+      tau_negative, behaviour, behaviour_low, behaviour_high, entropy_coef, kForwardOnly);
+  return {std::get<0>(all), std::get<1>(all), std::get<2>(all), std::get<3>(all)};
 }
 
 }  // namespace

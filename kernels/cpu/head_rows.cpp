@@ -1,5 +1,8 @@
 #include "kernels/cpu/head_rows.h"
 
+#include <algorithm>
+#include <cmath>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/head_rows.cpp"
 #include "kernels/cpu/highway_targets.h"
@@ -128,23 +131,45 @@ void fused_range(const HeadRows<T>& chunk, c10::function_ref<T(int64_t, T)> grad
   }
 }
 
-template <typename T>
-void backward_range(const HeadRows<T>& chunk, const T* grad, int64_t begin, int64_t end) {
+template <bool kEntropy, typename T>
+void backward_row(T* row, int64_t target, int64_t size, T logprob, T inverse, T g, T h, T entropy) {
   const hn::ScalableTag<T> d;
-  const int64_t lanes = hn::Lanes(d), size = chunk.vocabulary;
+  const int64_t lanes = hn::Lanes(d);
+  const T chosen = row[target];
+  const auto gradient = [&](auto tag, int64_t j) {
+    const auto t = hn::MulAdd(hn::Sub(hn::LoadU(tag, row + j), hn::Set(tag, chosen)),
+                              hn::Set(tag, inverse), hn::Set(tag, logprob));
+    auto slope = hn::Set(tag, -g);
+    if (kEntropy) {
+      // p is 0 where t may be -inf (a logit of -inf); 0 * -inf would be NaN.
+      const auto held = hn::Max(t, hn::Set(tag, T(-1000)));
+      slope = hn::NegMulAdd(hn::Set(tag, h), hn::Add(held, hn::Set(tag, entropy)), slope);
+    }
+    hn::StoreU(hn::Mul(exp_below_88(tag, t), slope), tag, row + j);
+  };
+  int64_t j = 0;
+  for (; j + lanes <= size; j += lanes) gradient(d, j);
+  for (; j < size; ++j) gradient(hn::CappedTag<T, 1>(), j);
+  row[target] += g;
+}
+
+template <typename T>
+void backward_range(const HeadRows<T>& chunk, const HeadRowGrads<T>& grads, int64_t begin,
+                    int64_t end) {
   const T inverse = static_cast<T>(1.0 / chunk.temperature);
   for (int64_t i = begin; i < end; ++i) {
-    T* row = chunk.logits + i * size;
-    const T chosen = row[chunk.targets[i]], logprob = chunk.logprobs[i], g = grad[i] * inverse;
-    const auto gradient = [&](auto tag, int64_t j) {
-      const auto t = hn::MulAdd(hn::Sub(hn::LoadU(tag, row + j), hn::Set(tag, chosen)),
-                                hn::Set(tag, inverse), hn::Set(tag, logprob));
-      hn::StoreU(hn::Mul(exp_below_88(tag, t), hn::Set(tag, -g)), tag, row + j);
-    };
-    int64_t j = 0;
-    for (; j + lanes <= size; j += lanes) gradient(d, j);
-    for (; j < size; ++j) gradient(hn::CappedTag<T, 1>(), j);
-    row[chunk.targets[i]] += g;
+    T* row = chunk.logits + i * chunk.vocabulary;
+    const T g = grads.logprob ? grads.logprob[i] * inverse : T(0);
+    const T h = grads.entropy ? grads.entropy[i] * inverse : T(0);
+    const int64_t target = chunk.targets[i], size = chunk.vocabulary;
+    if (g == T(0) && h == T(0)) {
+      // The row of a masked token may hold p = inf or NaN; 0 times that must stay 0.
+      std::fill(row, row + size, T(0));
+    } else if (h == T(0)) {
+      backward_row<false>(row, target, size, chunk.logprobs[i], inverse, g, h, T(0));
+    } else {
+      backward_row<true>(row, target, size, chunk.logprobs[i], inverse, g, h, chunk.entropy[i]);
+    }
   }
 }
 
@@ -159,10 +184,10 @@ void fused_f64(const HeadRows<double>& c, c10::function_ref<double(int64_t, doub
                int64_t e) {
   fused_range(c, g, b, e);
 }
-void backward_f32(const HeadRows<float>& c, const float* g, int64_t b, int64_t e) {
+void backward_f32(const HeadRows<float>& c, const HeadRowGrads<float>& g, int64_t b, int64_t e) {
   backward_range(c, g, b, e);
 }
-void backward_f64(const HeadRows<double>& c, const double* g, int64_t b, int64_t e) {
+void backward_f64(const HeadRows<double>& c, const HeadRowGrads<double>& g, int64_t b, int64_t e) {
   backward_range(c, g, b, e);
 }
 
@@ -207,9 +232,9 @@ void head_rows_fused(const HeadRows<T>& chunk, c10::function_ref<T(int64_t, T)> 
 }
 
 template <typename T>
-void head_rows_backward(const HeadRows<T>& chunk, const T* grad) {
+void head_rows_backward(const HeadRows<T>& chunk, const HeadRowGrads<T>& grads) {
   parallel_rows(chunk, [&](int64_t b, int64_t e) {
-    HONE_DISPATCH(T, backward)(chunk, grad, b, e);
+    HONE_DISPATCH(T, backward)(chunk, grads, b, e);
   });
 }
 
@@ -217,8 +242,8 @@ template void head_rows_forward(const HeadRows<float>&);
 template void head_rows_forward(const HeadRows<double>&);
 template void head_rows_fused(const HeadRows<float>&, c10::function_ref<float(int64_t, float)>);
 template void head_rows_fused(const HeadRows<double>&, c10::function_ref<double(int64_t, double)>);
-template void head_rows_backward(const HeadRows<float>&, const float*);
-template void head_rows_backward(const HeadRows<double>&, const double*);
+template void head_rows_backward(const HeadRows<float>&, const HeadRowGrads<float>&);
+template void head_rows_backward(const HeadRows<double>&, const HeadRowGrads<double>&);
 
 }  // namespace hone::kernels
 

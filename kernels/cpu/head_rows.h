@@ -29,9 +29,17 @@ template <typename T>
 void head_rows_fused(const HeadRows<T>& chunk,
                      c10::function_ref<T(int64_t row, T logprob)> gradient);
 
-/// Reads logprobs (as the forward pass left them) and `grad` [rows] = d loss / d logprob; leaves
-/// d loss / d logits in `logits`.
+/// d loss / d logprob and d loss / d entropy of each row; either may be null.
 template <typename T>
-void head_rows_backward(const HeadRows<T>& chunk, const T* grad);
+struct HeadRowGrads {
+  const T* logprob;
+  const T* entropy;
+};
+
+/// Reads logprobs and entropy as the forward pass left them (entropy only where it has a gradient);
+/// leaves d loss / d logits in `logits`: with t = log p,
+/// (g (1[target] - p) - h p (t + entropy)) / temperature.
+template <typename T>
+void head_rows_backward(const HeadRows<T>& chunk, const HeadRowGrads<T>& grads);
 
 }  // namespace hone::kernels

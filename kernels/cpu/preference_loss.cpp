@@ -14,7 +14,7 @@ namespace {
 std::tuple<at::Tensor, at::Tensor> preference_loss_cpu(
     const at::Tensor& delta, const at::Tensor& target, const at::Tensor& weights,
     const OptionalTensor& margin, std::string_view model, double tie, double lapse) {
-  const auto params = preference_params(model, tie, lapse);
+  const auto params = preference_params("preference_loss", model, tie, lapse);
   const PreferenceInputs in = check_preference_loss(delta, target, weights, margin);
   const at::Tensor loss = at::empty({}, in.delta.options());
   const at::Tensor grad = at::empty_like(in.delta);

@@ -4,51 +4,60 @@
 #include <torch/library.h>
 
 #include "kernels/bfloat16.h"
-#include "kernels/checks.h"
 #include "kernels/composite/chunked_head.h"
 #include "kernels/cpu/head_rows.h"
+#include "kernels/loss_signatures.h"
 
 namespace hone::kernels {
 namespace {
 
 using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
 
 std::tuple<Tensor, Tensor> token_logprobs_cpu(const Tensor& hidden, const Tensor& weight,
-                                              const Tensor& targets, double temperature) {
-  check_head("token_logprobs", hidden, weight, targets, temperature);
-  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
-  const auto options = h.options().dtype(compute_type(h.scalar_type()));
-  Tensor logprobs = at::empty({h.size(0)}, options);
-  Tensor entropy = at::empty({h.size(0)}, options);
-  AT_DISPATCH_FLOATING_TYPES(compute_type(h.scalar_type()), "token_logprobs", [&] {
-    for_each_head_chunk(h, w, false, false, [&](const Tensor& logits, int64_t begin) {
+                                              const Tensor& targets, double temperature,
+                                              const OptionalTensor& bias) {
+  const HeadInputs in = check_head("token_logprobs", hidden, weight, targets, bias, temperature);
+  const auto options = hidden.options().dtype(compute_type(hidden.scalar_type()));
+  Tensor logprobs = at::empty({hidden.size(0)}, options);
+  Tensor entropy = at::empty({hidden.size(0)}, options);
+  AT_DISPATCH_FLOATING_TYPES(logprobs.scalar_type(), "token_logprobs", [&] {
+    for_each_head_chunk(in, kForwardOnly, [&](const Tensor& logits, int64_t begin) {
       head_rows_forward<scalar_t>(
-          {logits.data_ptr<scalar_t>(), ids.const_data_ptr<int64_t>() + begin, logits.size(0),
-           logits.size(1), temperature, logprobs.data_ptr<scalar_t>() + begin,
+          {logits.data_ptr<scalar_t>(), in.targets.const_data_ptr<int64_t>() + begin,
+           logits.size(0), logits.size(1), temperature, logprobs.data_ptr<scalar_t>() + begin,
            entropy.data_ptr<scalar_t>() + begin});
     });
   });
   return {logprobs, entropy};
 }
 
-std::tuple<Tensor, Tensor> token_logprobs_backward_cpu(const Tensor& grad, const Tensor& hidden,
-                                                       const Tensor& weight, const Tensor& targets,
-                                                       const Tensor& logprobs, double temperature,
-                                                       bool need_hidden, bool need_weight) {
-  const Tensor h = hidden.contiguous(), w = weight.contiguous(), ids = targets.contiguous();
-  const Tensor g = head_token_values("token_logprobs", "grad", grad, h);
-  const Tensor held = logprobs.contiguous();
+std::tuple<Tensor, Tensor, Tensor> token_logprobs_backward_cpu(
+    const OptionalTensor& grad, const OptionalTensor& grad_entropy, const Tensor& hidden,
+    const Tensor& weight, const Tensor& targets, const OptionalTensor& bias, const Tensor& logprobs,
+    const Tensor& entropy, double temperature, std::array<bool, 3> needs) {
+  constexpr const char* kOp = "token_logprobs";
+  const HeadInputs in = check_head(kOp, hidden, weight, targets, bias, temperature);
+  const auto values = [&](const OptionalTensor& x, const char* argument) {
+    return x.has_value() ? head_token_values(kOp, argument, *x, hidden) : Tensor();
+  };
+  const Tensor g = values(grad, "grad"), h = values(grad_entropy, "grad_entropy");
+  const Tensor held = logprobs.contiguous(), held_entropy = entropy.contiguous();
   HeadGradients gradients;
-  AT_DISPATCH_FLOATING_TYPES(compute_type(h.scalar_type()), "token_logprobs", [&] {
-    gradients = for_each_head_chunk(
-        h, w, need_hidden, need_weight, [&](const Tensor& logits, int64_t begin) {
-          head_rows_backward<scalar_t>(
-              {logits.data_ptr<scalar_t>(), ids.const_data_ptr<int64_t>() + begin, logits.size(0),
-               logits.size(1), temperature, held.data_ptr<scalar_t>() + begin, nullptr},
-              g.const_data_ptr<scalar_t>() + begin);
-        });
+  AT_DISPATCH_FLOATING_TYPES(held.scalar_type(), kOp, [&] {
+    const auto from = [](const Tensor& x, int64_t begin) -> const scalar_t* {
+      return x.defined() ? x.const_data_ptr<scalar_t>() + begin : nullptr;
+    };
+    gradients = for_each_head_chunk(in, needs, [&](const Tensor& logits, int64_t begin) {
+      head_rows_backward<scalar_t>(
+          {logits.data_ptr<scalar_t>(), in.targets.const_data_ptr<int64_t>() + begin,
+           logits.size(0), logits.size(1), temperature, held.data_ptr<scalar_t>() + begin,
+           held_entropy.data_ptr<scalar_t>() + begin},
+          {from(g, begin), from(h, begin)});
+    });
   });
-  return {rounded(gradients.hidden, hidden), rounded(gradients.weight, weight)};
+  return {rounded(gradients.hidden, hidden), rounded(gradients.weight, weight),
+          rounded(gradients.bias, weight)};
 }
 
 }  // namespace

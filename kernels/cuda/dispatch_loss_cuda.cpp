@@ -73,7 +73,7 @@ std::tuple<Tensor, Tensor, Tensor> value_loss_cuda(const Tensor& values, const T
 std::tuple<Tensor, Tensor> preference_loss_cuda(const Tensor& delta, const Tensor& target,
                                                 const Tensor& weights, const OptionalTensor& margin,
                                                 std::string_view model, double tie, double lapse) {
-  const auto params = preference_params(model, tie, lapse);
+  const auto params = preference_params("preference_loss", model, tie, lapse);
   const PreferenceInputs in = check_preference_loss(delta, target, weights, margin);
   const c10::cuda::CUDAGuard guard(in.delta.device());
   const Tensor loss = at::empty({}, in.delta.options());

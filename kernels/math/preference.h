@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "kernels/math/host_device.h"
+#include "kernels/math/logistic.h"
 
 namespace hone::kernels::math {
 
@@ -24,19 +25,6 @@ struct LogTerm {
   T value;
   T derivative;  // with respect to z
 };
-
-/// log(1 + e^x) without overflow.
-template <typename T>
-HONE_HD T softplus(T x) {
-  return (x > T(0) ? x : T(0)) + std::log1p(std::exp(-std::fabs(x)));
-}
-
-/// 1 / (1 + e^-x) without overflow.
-template <typename T>
-HONE_HD T logistic(T x) {
-  const T e = std::exp(-std::fabs(x));
-  return (x >= T(0) ? T(1) : e) / (T(1) + e);
-}
 
 /// log sigma(z - offset).
 template <typename T>

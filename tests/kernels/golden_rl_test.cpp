@@ -148,6 +148,37 @@ TEST_P(GoldenTest, PolicyLossUnderEveryAggregation) {
   close(policy(m / 18, 0.2, 1.1).loss, number("pg/dual_clip_c1.1"), "dual clip");
 }
 
+TEST_P(GoldenTest, TokenWeightsAreTheAggregations) {
+  const auto loss = [&](const char* aggregation, double clip_high) {
+    AggregationOptions o;
+    o.aggregation = aggregation;
+    o.length = 6;
+    return policy(token_weights(mask(), at::arange(0, 25, 6, at::kLong), o, GetParam()), clip_high)
+        .loss;
+  };
+  close(loss("token_mean", 0.2), number("pg/token-mean"), "token mean");
+  close(loss("seq_mean_token_mean", 0.28), number("pg/seq-mean-token-mean"), "sequence mean");
+  close(loss("seq_mean_token_sum", 0.28), number("pg/seq-mean-token-sum"), "sequence sum");
+  close(loss("constant", 0.28), number("pg/drgrpo"), "constant length");
+}
+
+TEST_P(GoldenTest, Gspo) {
+  // One advantage a sequence, the mean of token means: the sequence's loss counts once.
+  const Tensor cu = at::arange(0, 25, 6, at::kLong);
+  const Tensor advantage = flat("grpo/adv_std_unbiased_eps1e-6").repeat_interleave(6);
+  AggregationOptions aggregation;
+  aggregation.aggregation = "seq_mean_token_mean";
+  const Tensor weights = token_weights(mask(), cu, aggregation, GetParam());
+  PolicyLossOptions options;
+  options.kind = "gspo";
+  options.clip_low = 3e-4;
+  options.clip_high = 4e-4;
+  const auto got = policy_loss(flat("in/logp_new"), flat("in/logp_old"), advantage, std::nullopt,
+                               weights, options, cu);
+  close(got.loss, number("gspo/loss_eps3e-4_4e-4_adv_grpo"), "gspo");
+  close(got.metrics[3], flat("gspo/ratio").to(at::kDouble).mean().item<double>(), "ratio");
+}
+
 TEST_P(GoldenTest, ValueLoss) {
   const auto got = value_loss(flat("in/vpred"), flat("in/values"), flat("gae/returns"),
                               flat("in/mask") / 18, 0.2);
@@ -197,6 +228,73 @@ TEST_P(GoldenTest, DirectLossesThatArePreferenceLosses) {
       2 * (flat("dpo/in_pc") / flat("dpo/lenc") - flat("dpo/in_pr") / flat("dpo/lenr"));
   close(each(means, 1.0, one * 0.5), flat("simpo/beta2_gamma0.5_absolute"), "simpo");
   close(each(flat("orpo/log_odds"), 1.0, std::nullopt), flat("orpo/or_loss_-logsig"), "orpo");
+}
+
+TEST_P(GoldenTest, DirectMethods) {
+  const Tensor one = at::ones({1}, GetParam());
+  const auto each = [&](DirectPairs pairs, const std::string& kind, double beta,
+                        const auto& change) {
+    DirectLossOptions o;
+    o.kind = kind;
+    o.beta = beta;
+    change(o);
+    std::vector<Tensor> losses;
+    for (int64_t i = 0; i < pairs.logp_chosen.numel(); ++i) {
+      DirectPairs p = pairs;
+      p.logp_chosen = pairs.logp_chosen.slice(0, i, i + 1);
+      p.logp_rejected = pairs.logp_rejected.slice(0, i, i + 1);
+      for (auto field : {&DirectPairs::ref_chosen, &DirectPairs::ref_rejected,
+                         &DirectPairs::length_chosen, &DirectPairs::length_rejected}) {
+        if (pairs.*field) p.*field = (pairs.*field)->slice(0, i, i + 1);
+      }
+      losses.push_back(direct_loss(p, one, o).loss);
+    }
+    return at::stack(losses);
+  };
+  const auto nothing = [](auto&) {};
+  const auto smooth = [](auto& o) { o.label_smoothing = 0.1; };
+  DirectPairs pairs{flat("dpo/in_pc"), flat("dpo/in_pr"), flat("dpo/in_rc"),
+                    flat("dpo/in_rr"), flat("dpo/lenc"),  flat("dpo/lenr")};
+  close(each(pairs, "dpo", 0.1, nothing), flat("dpo/dpo"), "dpo");
+  close(each(pairs, "dpo", 0.1, smooth), flat("dpo/cdpo0.1"), "cdpo");
+  close(each(pairs, "robust_dpo", 0.1, smooth), flat("dpo/robust0.1"), "robust");
+  // Hundreds in size: float32 carries seven digits.
+  const double scale = GetParam() == at::kDouble ? 1 : 1e-2;
+  close(each(pairs, "ipo", 0.1, nothing) * scale, flat("dpo/ipo") * scale, "ipo");
+  close(each(pairs, "ipo_mean", 0.1, nothing) * scale, flat("dpo/ipo_len_normalised_TRL") * scale,
+        "ipo of means");
+  pairs.ref_chosen = pairs.ref_rejected = std::nullopt;
+  close(each(pairs, "simpo", 2, [](auto& o) { o.margin = 0.5; }),
+        flat("simpo/beta2_gamma0.5_absolute"), "simpo");
+  close(each(pairs, "orpo", 1, [](auto& o) { o.nll_coef = 0.0; }), flat("orpo/or_loss_-logsig"),
+        "orpo");
+}
+
+TEST_P(GoldenTest, Kto) {
+  const Tensor logp = flat("dpo/in_pc"), ref = flat("dpo/in_rc"), one = at::ones({1}, GetParam());
+  const Tensor worse = flat("dpo/in_pr"), worse_ref = flat("dpo/in_rr");
+  const Tensor z0 = at::full({}, number("kto/z0"), GetParam());
+  const auto each = [&](const Tensor& x, const Tensor& r, bool desirable) {
+    std::vector<Tensor> losses;
+    for (int64_t i = 0; i < x.numel(); ++i) {
+      losses.push_back(kto_loss(x.slice(0, i, i + 1), r.slice(0, i, i + 1),
+                                at::full({1}, desirable, at::kBool), one, z0, {})
+                           .loss);
+    }
+    return at::stack(losses);
+  };
+  close(each(logp, ref, true), flat("kto/desirable"), "desirable");
+  close(each(worse, worse_ref, false), flat("kto/undesirable"), "undesirable");
+}
+
+TEST_P(GoldenTest, Rankings) {
+  const Tensor scores = flat("rm/k_scores_best_to_worst"), cu = at::tensor({0, 4}, at::kLong);
+  const Tensor one = at::ones({1}, GetParam());
+  close(ranking_loss(scores, cu, std::nullopt, one), number("rm/plackett_luce_nll_K4"), "PL");
+  close(ranking_loss(scores, cu, std::nullopt, one, {"bradley_terry", 0, 0}),
+        number("rm/instructgpt_K4"), "K-wise");
+  close(ranking_loss(scores, cu, at::tensor({0, -1, -1, -1}, at::kLong), one),
+        number("rm/pickbest_softmax_nll"), "pick best");
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, GoldenTest, ::testing::Values(at::kDouble, at::kFloat),

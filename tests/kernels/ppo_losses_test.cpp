@@ -86,7 +86,9 @@ TEST(PolicyLoss, MatchesTheFormulaOnRandomTokens) {
       EXPECT_EQ(got.metrics.scalar_type(), at::kDouble);
       expect_close(got.loss, want[0], tolerance, tolerance, "loss");
       // A float ratio may fall on the other side of an edge that doubles straddle.
-      if (type == at::kDouble) expect_close(got.metrics, want.slice(0, 1), tolerance, tolerance);
+      if (type == at::kDouble) {
+        expect_close(got.metrics.slice(0, 0, 5), want.slice(0, 1), tolerance, tolerance);
+      }
     }
     if (::testing::Test::HasFailure()) return;
   }

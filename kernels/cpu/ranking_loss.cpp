@@ -1,0 +1,63 @@
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+#include <vector>
+
+#include "kernels/loss_inputs.h"
+#include "kernels/loss_options.h"
+#include "kernels/math/ranking.h"
+
+namespace hone::kernels {
+namespace {
+
+using at::Tensor;
+
+template <typename T>
+double run(const RankingInputs& in, const RankingParams& p, T* grad) {
+  const T *scores = in.scores.const_data_ptr<T>(), *weight = in.weights.const_data_ptr<T>();
+  const int64_t* cu = in.cu_seqlens.const_data_ptr<int64_t>();
+  const int64_t* ranks = in.ranks.defined() ? in.ranks.const_data_ptr<int64_t>() : nullptr;
+  std::vector<double> losses(static_cast<size_t>(in.groups));
+  std::vector<double> log_sums(p.plackett_luce ? static_cast<size_t>(in.scores.numel()) : 0);
+  at::parallel_for(0, in.groups, 16, [&](int64_t first, int64_t last) {
+    for (int64_t g = first; g < last; ++g) {
+      const int64_t begin = cu[g], size = cu[g + 1] - begin;
+      T* d = grad + begin;
+      if (weight[g] == T(0)) {
+        std::fill(d, d + size, T(0));
+        continue;
+      }
+      const math::RankedItems<T> items{scores + begin, ranks ? ranks + begin : nullptr, size};
+      const double w = weight[g];
+      losses[static_cast<size_t>(g)] =
+          w * (p.plackett_luce ? math::plackett_luce(items, w, log_sums.data() + begin, d)
+                               : math::mean_of_pairs(items, w, p.pair, d));
+    }
+  });
+  double total = 0;  // in the order of the groups, so that it does not depend on threads
+  for (const double loss : losses) total += loss;
+  return total;
+}
+
+std::tuple<Tensor, Tensor> ranking_loss_cpu(const Tensor& scores, const Tensor& cu_seqlens,
+                                            const OptionalTensor& ranks, const Tensor& weights,
+                                            std::string_view model, double tie, double lapse) {
+  const RankingParams params = ranking_params(model, tie, lapse);
+  const RankingInputs in = check_ranking_loss(scores, cu_seqlens, ranks, weights);
+  const Tensor loss = at::empty({}, in.scores.options());
+  const Tensor grad = at::empty_like(in.scores);
+  AT_DISPATCH_FLOATING_TYPES(in.scores.scalar_type(), "ranking_loss", [&] {
+    *loss.mutable_data_ptr<scalar_t>() =
+        static_cast<scalar_t>(run(in, params, grad.mutable_data_ptr<scalar_t>()));
+  });
+  return {loss, grad};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(hone, CPU, m) { m.impl("ranking_loss_with_grad", &ranking_loss_cpu); }
+
+}  // namespace hone::kernels
