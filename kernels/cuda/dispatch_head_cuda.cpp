@@ -3,12 +3,11 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/dot.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/eq.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/neg.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
@@ -21,11 +20,11 @@
 #include <optional>
 
 #include "kernels/bfloat16.h"
-#include "kernels/checks.h"
 #include "kernels/composite/chunked_head.h"
 #include "kernels/cuda/model_launchers.h"
 #include "kernels/find_op.h"
-#include "kernels/loss_options.h"
+#include "kernels/head_policy_inputs.h"
+#include "kernels/loss_signatures.h"
 
 namespace hone::kernels::cuda {
 namespace {
@@ -33,27 +32,27 @@ namespace {
 using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
-/// The tensors of one call, on one device.
+/// The tensors of one call, on one device, in the type that the op computes in.
 struct Head {
-  Tensor hidden, weight, targets;
+  HeadInputs in;
   double temperature;
   Tensor logprobs, entropy;
 
-  Head(const char* op, const Tensor& hidden_in, const Tensor& weight_in, const Tensor& targets_in,
-       double temperature_in)
-      : temperature(temperature_in) {
-    check_head(op, hidden_in, weight_in, targets_in, temperature);
-    hidden = computed(hidden_in);
-    weight = computed(weight_in);
-    targets = targets_in.contiguous();
-    logprobs = at::empty({hidden.size(0)}, hidden.options());
-    entropy = at::empty({hidden.size(0)}, hidden.options());
+  Head(const char* op, const Tensor& hidden, const Tensor& weight, const Tensor& targets,
+       const OptionalTensor& bias, double temperature_in)
+      : in(check_head(op, hidden, weight, targets, bias, temperature_in)),
+        temperature(temperature_in) {
+    in.hidden = computed(in.hidden);
+    in.weight = computed(in.weight);
+    if (in.bias.defined()) in.bias = computed(in.bias);
+    logprobs = at::empty({in.hidden.size(0)}, in.hidden.options());
+    entropy = at::empty({in.hidden.size(0)}, in.hidden.options());
   }
 
   template <typename T>
   HeadRowArgs<T> rows(const Tensor& logits, int64_t begin) const {
     return {logits.mutable_data_ptr<T>(),
-            targets.const_data_ptr<int64_t>() + begin,
+            in.targets.const_data_ptr<int64_t>() + begin,
             logprobs.mutable_data_ptr<T>() + begin,
             entropy.mutable_data_ptr<T>() + begin,
             logits.size(0),
@@ -68,125 +67,149 @@ struct Head {
     });
   }
 
-  /// `grad` [rows] contiguous: d loss / d logprob of the chunk.
-  void backward_rows(const Tensor& logits, int64_t begin, const Tensor& grad) const {
+  /// `grad`, `grad_entropy`: of all tokens, contiguous; either may be undefined.
+  void backward_rows(const Tensor& logits, int64_t begin, const Tensor& grad,
+                     const Tensor& grad_entropy = {}) const {
     AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "head", [&] {
-      C10_CUDA_CHECK(launch_head_rows_backward(rows<scalar_t>(logits, begin),
-                                               grad.const_data_ptr<scalar_t>(),
+      const auto from = [&](const Tensor& x) -> const scalar_t* {
+        return x.defined() ? x.const_data_ptr<scalar_t>() + begin : nullptr;
+      };
+      C10_CUDA_CHECK(launch_head_rows_backward(rows<scalar_t>(logits, begin), from(grad),
+                                               from(grad_entropy),
                                                c10::cuda::getCurrentCUDAStream()));
     });
   }
 };
 
+/// Weighted sum that a masked token's infinity does not reach.
+Tensor weighted_sum(const Tensor& weights, const Tensor& x) {
+  return at::sum(at::where(at::eq(weights, 0), at::zeros_like(weights), at::mul(weights, x)));
+}
+
 std::tuple<Tensor, Tensor> token_logprobs_cuda(const Tensor& hidden, const Tensor& weight,
-                                               const Tensor& targets, double temperature) {
-  const Head head("token_logprobs", hidden, weight, targets, temperature);
+                                               const Tensor& targets, double temperature,
+                                               const OptionalTensor& bias) {
+  const Head head("token_logprobs", hidden, weight, targets, bias, temperature);
   const c10::cuda::CUDAGuard guard(hidden.device());
-  for_each_head_chunk(
-      head.hidden, head.weight, false, false,
-      [&](const Tensor& logits, int64_t begin) { head.forward_rows(logits, begin); });
+  for_each_head_chunk(head.in, kForwardOnly, [&](const Tensor& logits, int64_t begin) {
+    head.forward_rows(logits, begin);
+  });
   return {head.logprobs, head.entropy};
 }
 
-std::tuple<Tensor, Tensor> token_logprobs_backward_cuda(const Tensor& grad, const Tensor& hidden,
-                                                        const Tensor& weight, const Tensor& targets,
-                                                        const Tensor& logprobs, double temperature,
-                                                        bool need_hidden, bool need_weight) {
-  Head head("token_logprobs", hidden, weight, targets, temperature);
+std::tuple<Tensor, Tensor, Tensor> token_logprobs_backward_cuda(
+    const OptionalTensor& grad, const OptionalTensor& grad_entropy, const Tensor& hidden,
+    const Tensor& weight, const Tensor& targets, const OptionalTensor& bias, const Tensor& logprobs,
+    const Tensor& entropy, double temperature, std::array<bool, 3> needs) {
+  constexpr const char* kOp = "token_logprobs";
+  Head head(kOp, hidden, weight, targets, bias, temperature);
   const c10::cuda::CUDAGuard guard(hidden.device());
   head.logprobs = logprobs.contiguous();
-  const Tensor g = head_token_values("token_logprobs", "grad", grad, head.hidden);
-  auto [d_hidden, d_weight] = for_each_head_chunk(
-      head.hidden, head.weight, need_hidden, need_weight, [&](const Tensor& logits, int64_t begin) {
-        head.backward_rows(logits, begin, g.narrow(0, begin, logits.size(0)));
-      });
-  return {rounded(d_hidden, hidden), rounded(d_weight, weight)};
+  head.entropy = entropy.contiguous();
+  const auto values = [&](const OptionalTensor& x, const char* argument) {
+    return x.has_value() ? head_token_values(kOp, argument, *x, head.in.hidden) : Tensor();
+  };
+  const Tensor g = values(grad, "grad"), h = values(grad_entropy, "grad_entropy");
+  const auto gradients = for_each_head_chunk(
+      head.in, needs,
+      [&](const Tensor& logits, int64_t begin) { head.backward_rows(logits, begin, g, h); });
+  return {rounded(gradients.hidden, hidden), rounded(gradients.weight, weight),
+          rounded(gradients.bias, weight)};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> head_nll_grad_cuda(
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> head_nll_grad_cuda(
     const Tensor& hidden, const Tensor& weight, const Tensor& targets, const Tensor& token_weights,
-    double temperature, bool need_hidden, bool need_weight) {
-  const Head head("head_nll", hidden, weight, targets, temperature);
+    double temperature, const OptionalTensor& bias, std::array<bool, 3> needs) {
+  const Head head("head_nll", hidden, weight, targets, bias, temperature);
   const c10::cuda::CUDAGuard guard(hidden.device());
-  const Tensor weights = head_token_values("head_nll", "token_weights", token_weights, head.hidden);
+  const Tensor weights =
+      head_token_values("head_nll", "token_weights", token_weights, head.in.hidden);
   const Tensor grad = at::neg(weights);
-  auto [d_hidden, d_weight] = for_each_head_chunk(
-      head.hidden, head.weight, need_hidden, need_weight, [&](const Tensor& logits, int64_t begin) {
+  const auto gradients =
+      for_each_head_chunk(head.in, needs, [&](const Tensor& logits, int64_t begin) {
         head.forward_rows(logits, begin);
-        if (need_hidden || need_weight) {
-          head.backward_rows(logits, begin, grad.narrow(0, begin, logits.size(0)));
-        }
+        if (any(needs)) head.backward_rows(logits, begin, grad);
       });
-  // 0 * -inf of a masked token must not reach the loss.
-  const Tensor terms =
-      at::where(at::eq(weights, 0), at::zeros_like(weights), at::mul(grad, head.logprobs));
-  return {at::sum(terms), head.logprobs, rounded(d_hidden, hidden), rounded(d_weight, weight)};
+  return {weighted_sum(grad, head.logprobs), head.logprobs, rounded(gradients.hidden, hidden),
+          rounded(gradients.weight, weight), rounded(gradients.bias, weight)};
 }
 
 std::tuple<Tensor, Tensor> head_nll_cuda(const Tensor& hidden, const Tensor& weight,
                                          const Tensor& targets, const Tensor& token_weights,
-                                         double temperature) {
-  auto [loss, logprobs, d_hidden, d_weight] =
-      head_nll_grad_cuda(hidden, weight, targets, token_weights, temperature, false, false);
-  return {loss, logprobs};
+                                         double temperature, const OptionalTensor& bias) {
+  const auto all =
+      head_nll_grad_cuda(hidden, weight, targets, token_weights, temperature, bias, kForwardOnly);
+  return {std::get<0>(all), std::get<1>(all)};
 }
 
-/// policy_loss_with_grad chunk by chunk: every field of the metrics adds up but the last, a
-/// maximum.
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_loss_grad_cuda(
+/// policy_loss_with_grad chunk by chunk: every field of the metrics adds up but [4], a maximum, and
+/// [5], whose exact value the head knows.
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_loss_grad_cuda(
     const Tensor& hidden, const Tensor& weight, const Tensor& targets, const Tensor& logp_old,
     const Tensor& advantages, const OptionalTensor& logp_ref, const Tensor& token_weights,
     double temperature, double clip_low, double clip_high, double dual_clip, double kl_coef,
-    c10::string_view kl_estimator, bool need_hidden, bool need_weight) {
+    std::string_view kl_estimator, const OptionalTensor& bias, const OptionalTensor& logp_behaviour,
+    std::string_view kind, double tau_positive, double tau_negative, std::string_view behaviour,
+    double behaviour_low, double behaviour_high, double entropy_coef, std::array<bool, 3> needs) {
   constexpr const char* kOp = "head_policy_loss";
-  static const auto policy_op = find_op<std::tuple<Tensor, Tensor, Tensor>(
-      const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&, const Tensor&, double,
-      double, double, double, c10::string_view)>("hone::policy_loss_with_grad");
-  const bool has_ref = logp_ref && logp_ref->defined();
-  policy_params(kOp, clip_low, clip_high, dual_clip, kl_coef,
-                {kl_estimator.data(), kl_estimator.size()}, has_ref);
-  const Head head(kOp, hidden, weight, targets, temperature);
+  static const auto policy_op =
+      find_op<signatures::PolicyLossWithGrad>("hone::policy_loss_with_grad");
+  const Head head(kOp, hidden, weight, targets, bias, temperature);
+  const HeadPolicyTokens values = check_head_policy(
+      head.in.hidden, logp_old, advantages, logp_ref, token_weights, logp_behaviour,
+      {kind, clip_low, clip_high, dual_clip, kl_coef, kl_estimator, tau_positive, tau_negative,
+       behaviour, behaviour_low, behaviour_high},
+      entropy_coef);
   const c10::cuda::CUDAGuard guard(hidden.device());
-  const Tensor old = head_token_values(kOp, "logp_old", logp_old, head.hidden);
-  const Tensor advantage = head_token_values(kOp, "advantages", advantages, head.hidden);
-  const Tensor weights = head_token_values(kOp, "token_weights", token_weights, head.hidden);
-  OptionalTensor ref;
-  if (kl_coef != 0) ref = head_token_values(kOp, "logp_ref", *logp_ref, head.hidden);
-
-  Tensor loss = at::zeros({}, head.hidden.options());
-  Tensor metrics = at::zeros({5}, head.hidden.options().dtype(at::kDouble));
-  auto [d_hidden, d_weight] = for_each_head_chunk(
-      head.hidden, head.weight, need_hidden, need_weight, [&](const Tensor& logits, int64_t begin) {
+  Tensor loss = at::zeros({}, head.in.hidden.options());
+  Tensor metrics =
+      at::zeros({math::PolicySums::kMetrics}, head.in.hidden.options().dtype(at::kDouble));
+  const Tensor grad = at::empty_like(head.logprobs);
+  const Tensor grad_entropy =
+      entropy_coef == 0 ? Tensor() : at::mul(values.token_weights, -entropy_coef);
+  const auto gradients =
+      for_each_head_chunk(head.in, needs, [&](const Tensor& logits, int64_t begin) {
         head.forward_rows(logits, begin);
         const auto part = [&](const Tensor& x) { return x.narrow(0, begin, logits.size(0)); };
-        OptionalTensor ref_part;
-        if (ref) ref_part = part(*ref);
-        auto [chunk_loss, chunk_metrics, grad] =
-            policy_op.call(part(head.logprobs), part(old), part(advantage), ref_part, part(weights),
-                           clip_low, clip_high, dual_clip, kl_coef, kl_estimator);
+        const auto optional_part = [&](const Tensor& x) {
+          return x.defined() ? OptionalTensor(part(x)) : std::nullopt;
+        };
+        const auto [chunk_loss, chunk_metrics, chunk_grad] = policy_op.call(
+            part(head.logprobs), part(values.logp_old), part(values.advantages),
+            optional_part(values.logp_ref), part(values.token_weights), std::nullopt,
+            optional_part(values.logp_behaviour), kind, clip_low, clip_high, dual_clip, kl_coef,
+            kl_estimator, tau_positive, tau_negative, behaviour, behaviour_low, behaviour_high);
         loss.add_(chunk_loss);
         const Tensor largest = metrics[4].maximum(chunk_metrics[4]);
         metrics.add_(chunk_metrics);
         metrics[4].copy_(largest);
-        if (need_hidden || need_weight) head.backward_rows(logits, begin, grad.contiguous());
+        part(grad).copy_(chunk_grad);
+        if (any(needs)) head.backward_rows(logits, begin, grad, grad_entropy);
       });
+  const Tensor entropy = weighted_sum(values.token_weights, head.entropy);
+  metrics[5].copy_(entropy);
+  if (entropy_coef != 0) loss.sub_(at::mul(entropy, entropy_coef));
   return {loss,
           metrics,
           head.logprobs,
           head.entropy,
-          rounded(d_hidden, hidden),
-          rounded(d_weight, weight)};
+          rounded(gradients.hidden, hidden),
+          rounded(gradients.weight, weight),
+          rounded(gradients.bias, weight)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> head_policy_loss_cuda(
     const Tensor& hidden, const Tensor& weight, const Tensor& targets, const Tensor& logp_old,
     const Tensor& advantages, const OptionalTensor& logp_ref, const Tensor& token_weights,
     double temperature, double clip_low, double clip_high, double dual_clip, double kl_coef,
-    c10::string_view kl_estimator) {
-  auto [loss, metrics, logprobs, entropy, d_hidden, d_weight] = head_policy_loss_grad_cuda(
+    std::string_view kl_estimator, const OptionalTensor& bias, const OptionalTensor& logp_behaviour,
+    std::string_view kind, double tau_positive, double tau_negative, std::string_view behaviour,
+    double behaviour_low, double behaviour_high, double entropy_coef) {
+  const auto all = head_policy_loss_grad_cuda(
       hidden, weight, targets, logp_old, advantages, logp_ref, token_weights, temperature, clip_low,
-      clip_high, dual_clip, kl_coef, kl_estimator, false, false);
-  return {loss, metrics, logprobs, entropy};
+      clip_high, dual_clip, kl_coef, kl_estimator, bias, logp_behaviour, kind, tau_positive,
+      tau_negative, behaviour, behaviour_low, behaviour_high, entropy_coef, kForwardOnly);
+  return {std::get<0>(all), std::get<1>(all), std::get<2>(all), std::get<3>(all)};
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <torch/library.h>
 
 #include "kernels/cuda/dispatch_tensors.h"
-#include "kernels/cuda/launchers.h"
+#include "kernels/cuda/loss_launchers.h"
 #include "kernels/loss_inputs.h"
 #include "kernels/loss_options.h"
 
@@ -17,21 +17,38 @@ namespace {
 
 using at::Tensor;
 
-std::tuple<Tensor, Tensor, Tensor> policy_loss_cuda(const Tensor& logp_new, const Tensor& logp_old,
-                                                    const Tensor& advantages,
-                                                    const OptionalTensor& logp_ref,
-                                                    const Tensor& token_weights, double clip_low,
-                                                    double clip_high, double dual_clip,
-                                                    double kl_coef, std::string_view kl_estimator) {
-  const auto params = policy_params("policy_loss", clip_low, clip_high, dual_clip, kl_coef,
-                                    kl_estimator, logp_ref.has_value());
-  const PolicyInputs in =
-      check_policy_loss(logp_new, logp_old, advantages, logp_ref, token_weights);
+/// Undefined unless `needed`: scratch like x.
+Tensor scratch(bool needed, const Tensor& x) { return needed ? at::empty_like(x) : Tensor(); }
+
+template <typename T>
+T* scratch_or_null(const Tensor& x) {
+  return x.defined() ? x.mutable_data_ptr<T>() : nullptr;
+}
+
+std::tuple<Tensor, Tensor, Tensor> policy_loss_cuda(
+    const Tensor& logp_new, const Tensor& logp_old, const Tensor& advantages,
+    const OptionalTensor& logp_ref, const Tensor& token_weights, const OptionalTensor& cu_seqlens,
+    const OptionalTensor& logp_behaviour, std::string_view kind, double clip_low, double clip_high,
+    double dual_clip, double kl_coef, std::string_view kl_estimator, double tau_positive,
+    double tau_negative, std::string_view behaviour, double behaviour_low, double behaviour_high) {
+  using math::RatioLevel;
+  const auto params =
+      policy_params("policy_loss",
+                    {kind, clip_low, clip_high, dual_clip, kl_coef, kl_estimator, tau_positive,
+                     tau_negative, behaviour, behaviour_low, behaviour_high},
+                    {logp_ref.has_value(), cu_seqlens.has_value(), logp_behaviour.has_value()});
+  const PolicyInputs in = check_policy_loss(logp_new, logp_old, advantages, logp_ref, token_weights,
+                                            cu_seqlens, logp_behaviour);
   const c10::cuda::CUDAGuard guard(in.logp_new.device());
   const Tensor loss = at::empty({}, in.logp_new.options());
-  const Tensor metrics = doubles_on(in.logp_new, 5);
+  const Tensor metrics = doubles_on(in.logp_new, math::PolicySums::kMetrics);
   const Tensor grad = at::empty_like(in.logp_new);
   const Tensor workspace = workspace_on(in.logp_new, sum_workspace_bytes());
+  const bool spreads =
+      params.level == RatioLevel::kSequenceMean || params.level == RatioLevel::kSequenceSum;
+  const Tensor log_ratio = scratch(params.level != RatioLevel::kToken, in.logp_new);
+  const Tensor log_behaviour = scratch(params.behaviour_of_sequence, in.logp_new);
+  const Tensor surrogate = scratch(spreads, in.logp_new);
   AT_DISPATCH_FLOATING_TYPES(in.logp_new.scalar_type(), "policy_loss", [&] {
     const PolicyLossArgs<scalar_t> args{in.logp_new.const_data_ptr<scalar_t>(),
                                         in.logp_old.const_data_ptr<scalar_t>(),
@@ -43,7 +60,13 @@ std::tuple<Tensor, Tensor, Tensor> policy_loss_cuda(const Tensor& logp_new, cons
                                         grad.mutable_data_ptr<scalar_t>(),
                                         in.logp_new.numel(),
                                         cast<scalar_t>(params),
-                                        workspace.mutable_data_ptr()};
+                                        workspace.mutable_data_ptr(),
+                                        data_or_null<int64_t>(in.cu_seqlens),
+                                        in.cu_seqlens.defined() ? in.cu_seqlens.numel() - 1 : 0,
+                                        data_or_null<scalar_t>(in.logp_behaviour),
+                                        scratch_or_null<scalar_t>(log_ratio),
+                                        scratch_or_null<scalar_t>(log_behaviour),
+                                        scratch_or_null<scalar_t>(surrogate)};
     C10_CUDA_CHECK(launch_policy_loss(args, c10::cuda::getCurrentCUDAStream()));
   });
   return {loss, metrics, grad};
@@ -94,9 +117,102 @@ std::tuple<Tensor, Tensor> preference_loss_cuda(const Tensor& delta, const Tenso
   return {loss, grad};
 }
 
+std::tuple<Tensor, Tensor> ranking_loss_cuda(const Tensor& scores, const Tensor& cu_seqlens,
+                                             const OptionalTensor& ranks, const Tensor& weights,
+                                             std::string_view model, double tie, double lapse) {
+  const RankingParams params = ranking_params(model, tie, lapse);
+  const RankingInputs in = check_ranking_loss(scores, cu_seqlens, ranks, weights);
+  const c10::cuda::CUDAGuard guard(in.scores.device());
+  const Tensor loss = at::empty({}, in.scores.options());
+  const Tensor grad = at::empty_like(in.scores);
+  const Tensor workspace = workspace_on(in.scores, sum_workspace_bytes());
+  const Tensor log_sums = doubles_on(in.scores, params.plackett_luce ? in.scores.numel() : 0);
+  AT_DISPATCH_FLOATING_TYPES(in.scores.scalar_type(), "ranking_loss", [&] {
+    const RankingLossArgs<scalar_t> args{in.scores.const_data_ptr<scalar_t>(),
+                                         in.cu_seqlens.const_data_ptr<int64_t>(),
+                                         data_or_null<int64_t>(in.ranks),
+                                         in.weights.const_data_ptr<scalar_t>(),
+                                         loss.mutable_data_ptr<scalar_t>(),
+                                         grad.mutable_data_ptr<scalar_t>(),
+                                         in.groups,
+                                         params.plackett_luce,
+                                         params.pair,
+                                         log_sums.mutable_data_ptr<double>(),
+                                         workspace.mutable_data_ptr()};
+    C10_CUDA_CHECK(launch_ranking_loss(args, c10::cuda::getCurrentCUDAStream()));
+  });
+  return {loss, grad};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> direct_loss_cuda(
+    const Tensor& logp_chosen, const Tensor& logp_rejected, const OptionalTensor& ref_chosen,
+    const OptionalTensor& ref_rejected, const Tensor& weights, const OptionalTensor& length_chosen,
+    const OptionalTensor& length_rejected, std::string_view kind, double beta,
+    double label_smoothing, double margin, std::optional<double> nll_coef) {
+  const auto params = direct_params(kind, beta, label_smoothing, margin, nll_coef);
+  const DirectInputs in =
+      check_direct_loss(logp_chosen, logp_rejected, ref_chosen, ref_rejected, weights,
+                        length_chosen, length_rejected, kind, direct_needs(kind, params));
+  const c10::cuda::CUDAGuard guard(in.logp_chosen.device());
+  const Tensor loss = at::empty({}, in.logp_chosen.options());
+  const Tensor metrics = doubles_on(in.logp_chosen, math::DirectSums::kMetrics);
+  const Tensor d_chosen = at::empty_like(in.logp_chosen), d_rejected = at::empty_like(d_chosen);
+  const Tensor workspace = workspace_on(in.logp_chosen, sum_workspace_bytes());
+  AT_DISPATCH_FLOATING_TYPES(in.logp_chosen.scalar_type(), "direct_loss", [&] {
+    const DirectLossArgs<scalar_t> args{in.logp_chosen.const_data_ptr<scalar_t>(),
+                                        in.logp_rejected.const_data_ptr<scalar_t>(),
+                                        data_or_null<scalar_t>(in.ref_chosen),
+                                        data_or_null<scalar_t>(in.ref_rejected),
+                                        in.weights.const_data_ptr<scalar_t>(),
+                                        data_or_null<scalar_t>(in.length_chosen),
+                                        data_or_null<scalar_t>(in.length_rejected),
+                                        loss.mutable_data_ptr<scalar_t>(),
+                                        metrics.mutable_data_ptr<double>(),
+                                        d_chosen.mutable_data_ptr<scalar_t>(),
+                                        d_rejected.mutable_data_ptr<scalar_t>(),
+                                        in.logp_chosen.numel(),
+                                        cast<scalar_t>(params),
+                                        workspace.mutable_data_ptr()};
+    C10_CUDA_CHECK(launch_direct_loss(args, c10::cuda::getCurrentCUDAStream()));
+  });
+  return {loss, metrics, d_chosen, d_rejected};
+}
+
+std::tuple<Tensor, Tensor, Tensor> kto_loss_cuda(const Tensor& logp, const Tensor& logp_ref,
+                                                 const Tensor& desirable, const Tensor& weights,
+                                                 const Tensor& kl, double beta,
+                                                 double desirable_weight,
+                                                 double undesirable_weight) {
+  const auto params = kto_params(beta, desirable_weight, undesirable_weight);
+  const KtoInputs in = check_kto_loss(logp, logp_ref, desirable, weights, kl);
+  const c10::cuda::CUDAGuard guard(in.logp.device());
+  const Tensor loss = at::empty({}, in.logp.options());
+  const Tensor metrics = doubles_on(in.logp, math::KtoSums::kMetrics);
+  const Tensor grad = at::empty_like(in.logp);
+  const Tensor workspace = workspace_on(in.logp, sum_workspace_bytes());
+  AT_DISPATCH_FLOATING_TYPES(in.logp.scalar_type(), "kto_loss", [&] {
+    const KtoLossArgs<scalar_t> args{in.logp.const_data_ptr<scalar_t>(),
+                                     in.logp_ref.const_data_ptr<scalar_t>(),
+                                     in.desirable.const_data_ptr<uint8_t>(),
+                                     in.weights.const_data_ptr<scalar_t>(),
+                                     in.kl.const_data_ptr<scalar_t>(),
+                                     loss.mutable_data_ptr<scalar_t>(),
+                                     metrics.mutable_data_ptr<double>(),
+                                     grad.mutable_data_ptr<scalar_t>(),
+                                     in.logp.numel(),
+                                     cast<scalar_t>(params),
+                                     workspace.mutable_data_ptr()};
+    C10_CUDA_CHECK(launch_kto_loss(args, c10::cuda::getCurrentCUDAStream()));
+  });
+  return {loss, metrics, grad};
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(hone, CUDA, m) {
+  m.impl("ranking_loss_with_grad", &ranking_loss_cuda);
+  m.impl("direct_loss_with_grad", &direct_loss_cuda);
+  m.impl("kto_loss_with_grad", &kto_loss_cuda);
   m.impl("policy_loss_with_grad", &policy_loss_cuda);
   m.impl("value_loss_with_grad", &value_loss_cuda);
   m.impl("preference_loss_with_grad", &preference_loss_cuda);

@@ -27,10 +27,11 @@ struct HeadRowArgs {
 template <typename T>
 cudaError_t launch_head_rows_forward(const HeadRowArgs<T>& args, cudaStream_t stream);
 
-/// Reads logprobs and grad [rows] = d loss / d logprob; logits become d loss / d logits.
+/// Reads logprobs, grad [rows] = d loss / d logprob and grad_entropy [rows] = d loss / d entropy
+/// (either may be null; with grad_entropy also entropy); logits become d loss / d logits.
 template <typename T>
 cudaError_t launch_head_rows_backward(const HeadRowArgs<T>& args, const T* grad,
-                                      cudaStream_t stream);
+                                      const T* grad_entropy, cudaStream_t stream);
 
 template <typename T>
 struct AdamWArgs {

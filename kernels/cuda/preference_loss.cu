@@ -1,7 +1,7 @@
 // Negative log-likelihood of comparisons: loss and gradient in one pass.
 
 #include "kernels/cuda/fixed_order_sum.cuh"
-#include "kernels/cuda/launchers.h"
+#include "kernels/cuda/loss_launchers.h"
 #include "kernels/math/preference.h"
 
 namespace hone::kernels::cuda {

@@ -56,17 +56,22 @@ head_rows_forward_kernel(HeadRowArgs<T> a) {
 
 template <typename T>
 HONE_KERNEL(kThreads)
-head_rows_backward_kernel(HeadRowArgs<T> a, const T* grad) {
-  T* row = a.logits + device::block_index() * a.vocabulary;
-  const int64_t target = a.targets[device::block_index()];
+head_rows_backward_kernel(HeadRowArgs<T> a, const T* grad, const T* grad_entropy) {
+  const int64_t i = device::block_index();
+  T* row = a.logits + i * a.vocabulary;
+  const int64_t target = a.targets[i];
   const T inverse = static_cast<T>(1.0 / a.temperature);
-  const T g = grad[device::block_index()] * inverse, logprob = a.logprobs[device::block_index()],
-          chosen = row[target];
+  const T g = grad == nullptr ? T(0) : grad[i] * inverse;
+  const T h = grad_entropy == nullptr ? T(0) : grad_entropy[i] * inverse;
+  const T entropy = h == T(0) ? T(0) : a.entropy[i], logprob = a.logprobs[i], chosen = row[target];
   device::barrier();  // every thread has read the target's logit before one overwrites it
   for (int64_t j = device::thread_index(); j < a.vocabulary; j += kThreads) {
-    const T p = std::exp((row[j] - chosen) * inverse + logprob);
+    const T log_p = (row[j] - chosen) * inverse + logprob;
+    const T p = std::exp(log_p);
     // A token that is masked out may have p = inf or NaN; 0 times that must stay 0.
-    row[j] = g == T(0) ? T(0) : g * ((j == target ? T(1) : T(0)) - p);
+    T d = g == T(0) ? T(0) : g * ((j == target ? T(1) : T(0)) - p);
+    if (h != T(0) && p > T(0)) d -= h * p * (log_p + entropy);  // p log p is 0 at p = 0
+    row[j] = d;
   }
 }
 
@@ -79,15 +84,16 @@ cudaError_t launch_head_rows_forward(const HeadRowArgs<T>& args, cudaStream_t st
 
 template <typename T>
 cudaError_t launch_head_rows_backward(const HeadRowArgs<T>& args, const T* grad,
-                                      cudaStream_t stream) {
-  return device::launch(head_rows_backward_kernel<T>, args.rows, kThreads, 0, stream, args, grad);
+                                      const T* grad_entropy, cudaStream_t stream) {
+  return device::launch(head_rows_backward_kernel<T>, args.rows, kThreads, 0, stream, args, grad,
+                        grad_entropy);
 }
 
 template cudaError_t launch_head_rows_forward(const HeadRowArgs<float>&, cudaStream_t);
 template cudaError_t launch_head_rows_forward(const HeadRowArgs<double>&, cudaStream_t);
 template cudaError_t launch_head_rows_backward(const HeadRowArgs<float>&, const float*,
-                                               cudaStream_t);
+                                               const float*, cudaStream_t);
 template cudaError_t launch_head_rows_backward(const HeadRowArgs<double>&, const double*,
-                                               cudaStream_t);
+                                               const double*, cudaStream_t);
 
 }  // namespace hone::kernels::cuda

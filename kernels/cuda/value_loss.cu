@@ -1,7 +1,7 @@
 // The clipped value loss over a flat token stream: loss, metrics and gradient in one pass.
 
 #include "kernels/cuda/fixed_order_sum.cuh"
-#include "kernels/cuda/launchers.h"
+#include "kernels/cuda/loss_launchers.h"
 #include "kernels/math/policy.h"
 #include "kernels/math/value.h"
 

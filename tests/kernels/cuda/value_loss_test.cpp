@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "kernels/cuda/launchers.h"
+#include "kernels/cuda/loss_launchers.h"
 #include "kernels/ops.h"
 #include "tests/kernels/cuda/device_run.h"
 #include "tests/support/expect_close.h"
