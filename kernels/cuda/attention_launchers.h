@@ -25,6 +25,29 @@ struct AttentionSizes {
   }
 };
 
+/// Packed causal attention of bfloat16 rows on tensor cores.
+struct AttentionArgs {
+  const math::Bfloat16* qkv;  // [tokens, width], aligned to 16 bytes
+  const int64_t* cu_seqlens;  // [sequences+1]
+  const float* cos;           // [P, head_dim/2], P no less than the longest sequence
+  const float* sin;           // likewise
+  math::Bfloat16* out;        // [tokens, heads*head_dim]
+  float* lse;                 // [heads, tokens] log of the sum of e^(scale * score)
+  void* workspace;            // attention_workspace_bytes, aligned to 16 bytes
+  int64_t tokens;
+  int64_t sequences;
+  AttentionSizes sizes;
+};
+
+/// Whether the kernel takes this call: head_dim 16, 32, 64 or 128, qkv aligned.
+bool attention_takes(const AttentionArgs& args);
+
+size_t attention_workspace_bytes(const AttentionArgs& args);
+
+/// Queries, keys, values and probabilities are rounded to bfloat16 for the products; sums, softmax
+/// and lse are float32. cudaErrorInvalidValue where attention_takes is false.
+cudaError_t launch_attention(const AttentionArgs& args, cudaStream_t stream);
+
 template <typename T>
 struct DecodeArgs {
   const T* qkv;                 // [rows, width]

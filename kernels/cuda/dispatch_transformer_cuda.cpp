@@ -112,6 +112,29 @@ std::tuple<Tensor, Tensor> attention_forward_cuda(const Tensor& qkv, const Tenso
                                                   double scale, int64_t window) {
   const AttentionShape shape =
       check_attention(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
+  if (qkv.scalar_type() == at::kBFloat16) {
+    const Tensor in = qkv.contiguous(), cu = cu_seqlens.contiguous();
+    const Tensor c = computed(cos), s = computed(sin);
+    const c10::cuda::CUDAGuard guard(in.device());
+    const Tensor out = at::empty({in.size(0), heads * head_dim}, in.options());
+    const Tensor lse = at::empty({heads, in.size(0)}, c.options());
+    AttentionArgs args{input<math::Bfloat16>(in),
+                       cu.const_data_ptr<int64_t>(),
+                       c.const_data_ptr<float>(),
+                       s.const_data_ptr<float>(),
+                       output<math::Bfloat16>(out),
+                       output<float>(lse),
+                       nullptr,
+                       in.size(0),
+                       cu.size(0) - 1,
+                       {heads, kv_heads, head_dim, window, shape.scale}};
+    if (attention_takes(args)) {
+      const Tensor workspace = workspace_on(in, attention_workspace_bytes(args));
+      args.workspace = workspace.mutable_data_ptr();
+      C10_CUDA_CHECK(launch_attention(args, c10::cuda::getCurrentCUDAStream()));
+      return {out, lse};
+    }
+  }
   const auto [out, lse] =
       composite::attention_forward(shape, computed(qkv), cu_seqlens, computed(cos), computed(sin));
   return {rounded(out, qkv), lse};

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/device/matrix.h"
 #include "kernels/device/vector.h"
 
 #define HONE_KERNEL(threads) __global__ void __launch_bounds__(threads)
@@ -82,6 +83,15 @@ HONE_DEVICE T shuffle_down(const T& v, int n) {
 template <typename T>
 HONE_DEVICE T shuffle_xor(const T& v, int n) {
   return shuffle_words(v, [&](unsigned w) { return __shfl_xor_sync(kAllLanes, w, n); });
+}
+
+HONE_DEVICE void multiply_add(MatrixD& d, const MatrixA& a, const MatrixB& b) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d.value[0]), "+f"(d.value[1]), "+f"(d.value[2]), "+f"(d.value[3])
+      : "r"(a.word[0]), "r"(a.word[1]), "r"(a.word[2]), "r"(a.word[3]), "r"(b.word[0]),
+        "r"(b.word[1]));
 }
 
 template <int N, typename T>

@@ -21,6 +21,7 @@ HOT = {
     "rms_norm_kernel": 64,
     "swiglu_kernel": 64,
     "attend_kernel": 128,
+    "attend_tiles_kernel": 240,
 }
 
 

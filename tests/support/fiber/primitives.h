@@ -10,6 +10,7 @@
 #include <tuple>
 #include <type_traits>
 
+#include "kernels/device/matrix.h"
 #include "kernels/device/runtime.h"
 #include "kernels/device/vector.h"
 #include "tests/support/fiber/grid.h"
@@ -121,6 +122,33 @@ inline unsigned ballot(bool p, const Place& place = Place::current()) {
   unsigned out = 0;
   for (int i = 0; i < kWarp; ++i) out |= static_cast<unsigned>(shown[i].bytes[0]) << i;
   return out;
+}
+
+/// The lanes show their parts; each sums its four elements of D in order of k, in float32.
+inline void multiply_add(MatrixD& d, const MatrixA& a, const MatrixB& b,
+                         const Place& place = Place::current()) {
+  struct Operands {
+    MatrixA a;
+    MatrixB b;
+  };
+  const Operands mine{a, b};
+  const fiber::Shown* shown = fiber::exchange("multiply_add", &mine, sizeof mine, place);
+  const auto half = [](uint32_t word, int k) {
+    return math::widen(math::Bfloat16{static_cast<uint16_t>(k % 2 == 0 ? word : word >> 16)});
+  };
+  const auto of = [&](int from) {
+    Operands out;
+    std::memcpy(&out, shown[from].bytes, sizeof out);
+    return out;
+  };
+  for (int i = 0; i < 4; ++i) {
+    const int row = lane() / 4 + i / 2 * 8, column = lane() % 4 * 2 + i % 2;
+    for (int k = 0; k < 16; ++k) {
+      const int pair = k % 8 / 2;
+      d.value[i] += half(of(row % 8 * 4 + pair).a.word[row / 8 + k / 8 * 2], k) *
+                    half(of(column * 4 + pair).b.word[k / 8], k);
+    }
+  }
 }
 
 inline void check_aligned(uintptr_t address, size_t bytes, const char* what) {
