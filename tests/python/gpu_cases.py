@@ -11,18 +11,21 @@ F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
 class Case:
     op: str
     make: Callable[[torch.dtype], tuple]  # dtype -> positional arguments
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Any = field(default_factory=dict)  # keyword arguments, or a function of the dtype
     dtypes: tuple = (F32, F64)
     gradients: tuple = ()  # indices of the arguments that have one
 
+    def keywords(self, dtype):
+        return self.options(dtype) if callable(self.options) else self.options
+
     @property
     def name(self):
-        said = ",".join(f"{key}={value}" for key, value in self.options.items() if not isinstance(value, torch.Tensor))
+        said = ",".join(f"{key}={value}" for key, value in self.keywords(F32).items() if not isinstance(value, torch.Tensor))
         return f"{self.op}({said})"
 
 
 def draw(*shape):
-    return lambda dtype: torch.randn(*shape, dtype=F64).to(dtype)
+    return lambda dtype: torch.randn(shape, dtype=F64).to(dtype)
 
 
 def call(*makers):
@@ -47,7 +50,7 @@ def weights(n):
 
 
 def stream(op, *arguments, options=({},), **more):
-    return [Case(op, call(*arguments), dict(option), **more) for option in options]
+    return [Case(op, call(*arguments), option, **more) for option in options]
 
 
 RL = [
@@ -68,6 +71,18 @@ RL = [
 ]
 
 POLICY = (near(lambda dtype: torch.zeros(TOKENS, dtype=dtype)), lambda dtype: torch.zeros(TOKENS, dtype=dtype), draw(TOKENS))
+ROWS_OF = torch.tensor([0, 1, 1, 700, 2500, TOKENS])
+BEHAVIOUR = 0.1 * torch.randn(TOKENS, dtype=F64, generator=torch.Generator().manual_seed(1))
+
+
+def with_behaviour(option):
+    """logp_behaviour in the dtype of the call."""
+    return lambda dtype: dict(option, logp_behaviour=BEHAVIOUR.to(dtype))
+
+
+PAIRS = 517
+LENGTH = 1.0 + torch.arange(PAIRS, dtype=F64) % 9
+GROUPS = torch.tensor([0, 4, 4, 5, 20, 29])
 LOSSES = [
     Case(op, call(*POLICY, ref, weights(TOKENS)), option, gradients=gradients)
     for op, gradients in (("policy_loss_with_grad", ()), ("policy_loss", (0,)))
@@ -75,33 +90,74 @@ LOSSES = [
         (None, dict()),
         (None, dict(clip_low=0.1, clip_high=0.3, dual_clip=3.0)),
         (draw(TOKENS), dict(kl_coef=0.1, kl_estimator="k3")),
+        *((None, dict(kind=kind, cu_seqlens=ROWS_OF)) for kind in ("gspo", "gspo_token", "rloo")),
+        *((None, dict(kind=kind)) for kind in ("cispo", "sapo", "reinforce")),
+        (None, with_behaviour(dict(behaviour="token_mask", behaviour_low=0.9, behaviour_high=1.1))),
+        (None, with_behaviour(dict(behaviour="sequence_truncate", cu_seqlens=ROWS_OF))),
     )
 ] + [
     Case(op, call(draw(TOKENS), draw(TOKENS), draw(TOKENS), weights(TOKENS)), option, gradients=gradients)
     for op, gradients in (("value_loss_with_grad", ()), ("value_loss", (0,)))
     for option in (dict(clip=0.0), dict(clip=0.2))
 ] + [
-    Case(op, call(draw(517), lambda dtype: (torch.arange(517) % 3 / 2).to(dtype), weights(517), margin), option, gradients=gradients)
+    Case(op, call(draw(PAIRS), lambda dtype: (torch.arange(PAIRS) % 3 / 2).to(dtype), weights(PAIRS), margin), option, gradients=gradients)
     for op, gradients in (("preference_loss_with_grad", ()), ("preference_loss", (0,)))
     for margin, option in (
         (None, dict()),
-        (draw(517), dict(lapse=0.05)),
+        (draw(PAIRS), dict(lapse=0.05)),
         (None, dict(model="davidson", tie=0.7)),
         (None, dict(model="rao_kupper", tie=1.5, lapse=0.02)),
     )
+] + [
+    Case(op, call(draw(PAIRS), draw(PAIRS), *references, weights(PAIRS)), option, gradients=gradients)
+    for op, gradients in (("direct_loss_with_grad", ()), ("direct_loss", (0, 1)))
+    for references, option in (
+        *(((draw(PAIRS), draw(PAIRS)), dict(kind=kind)) for kind in ("dpo", "ipo", "hinge")),
+        ((draw(PAIRS), draw(PAIRS)), dict(kind="robust_dpo", label_smoothing=0.1)),
+        *(((None, None), lambda dtype, kind=kind: dict(kind=kind, length_chosen=LENGTH.to(dtype), length_rejected=LENGTH.to(dtype)))
+          for kind in ("simpo", "cpo")),
+        ((draw(PAIRS), draw(PAIRS)),
+         lambda dtype: dict(kind="ipo_mean", length_chosen=LENGTH.to(dtype), length_rejected=LENGTH.to(dtype))),
+    )
+] + [
+    Case(op, call(lambda dtype: -torch.rand(PAIRS, dtype=F64).add(0.1).to(dtype), lambda dtype: -torch.rand(PAIRS, dtype=F64).add(0.1).to(dtype),
+                  None, None, weights(PAIRS)),
+         lambda dtype: dict(kind="orpo", length_chosen=LENGTH.to(dtype), length_rejected=LENGTH.to(dtype)), gradients=gradients)
+    for op, gradients in (("direct_loss_with_grad", ()), ("direct_loss", (0, 1)))
+] + [
+    Case(op, call(draw(PAIRS), draw(PAIRS), (torch.arange(PAIRS) % 2).to(torch.uint8), weights(PAIRS), draw()),
+         dict(desirable_weight=1.3, undesirable_weight=0.8), gradients=gradients)
+    for op, gradients in (("kto_loss_with_grad", ()), ("kto_loss", (0,)))
+] + [
+    Case(op, call(draw(29), GROUPS, ranks, weights(5)), option, gradients=gradients)
+    for op, gradients in (("ranking_loss_with_grad", ()), ("ranking_loss", (0,)))
+    for ranks in (None, torch.arange(29) % 4 - 1)
+    for option in (dict(), dict(model="davidson", tie=0.7), dict(model="bradley_terry", lapse=0.05))
 ]
 
 ROWS, HIDDEN, VOCABULARY = 37, 24, 1003
 TARGETS = torch.arange(ROWS) * 27 % VOCABULARY
 HEAD = (draw(ROWS, HIDDEN), draw(VOCABULARY, HIDDEN), TARGETS)
-HEAD_POLICY = (lambda dtype: torch.full((ROWS,), -7.0, dtype=dtype), draw(ROWS), None, weights(ROWS), 0.9, 0.2, 0.3, 0.0, 0.0, "k3")
+OLD = torch.full((ROWS,), -7.0, dtype=F64)
+HEAD_POLICY = (lambda dtype: OLD.to(dtype), draw(ROWS), None, weights(ROWS), 0.9, 0.2, 0.3, 0.0, 0.0, "k3")
+ALL_NEEDED = [True, True, True]
+
+
+def bias(dtype):
+    return dict(bias=torch.linspace(-1, 1, VOCABULARY, dtype=F64).to(dtype))
+
+
 HEADS = [
     Case("token_logprobs", call(*HEAD, 0.7), gradients=(0, 1)),
-    Case("_token_logprobs_backward", call(draw(ROWS), *HEAD, lambda dtype: torch.full((ROWS,), -7.0, dtype=dtype), 0.7, True, True)),
+    Case("token_logprobs", call(*HEAD, 1.0), bias, gradients=(0, 1)),
+    Case("_token_logprobs_backward", call(draw(ROWS), draw(ROWS), *HEAD, None, lambda dtype: OLD.to(dtype), lambda dtype: -OLD.to(dtype), 0.7,
+                                          ALL_NEEDED)),
     Case("head_nll", call(*HEAD, weights(ROWS), 1.3), gradients=(0, 1)),
-    Case("_head_nll_grad", call(*HEAD, weights(ROWS), 1.3, True, True)),
+    Case("head_nll", call(*HEAD, weights(ROWS), 1.0), bias, gradients=(0, 1)),
+    Case("_head_nll_grad", call(*HEAD, weights(ROWS), 1.3, None, ALL_NEEDED)),
     Case("head_policy_loss", call(*HEAD, *HEAD_POLICY), gradients=(0, 1)),
-    Case("_head_policy_loss_grad", call(*HEAD, *HEAD_POLICY, True, True)),
+    Case("head_policy_loss", call(*HEAD, *HEAD_POLICY), dict(kind="cispo", entropy_coef=0.01), gradients=(0, 1)),
+    Case("_head_policy_loss_grad", call(*HEAD, *HEAD_POLICY)),
 ]
 
 KEYS = torch.stack([torch.arange(16), torch.arange(16) % 3, torch.arange(16) * 5], dim=1)

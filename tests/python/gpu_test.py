@@ -48,9 +48,9 @@ def on(device, arguments):
     return [x.to(device, copy=True) if isinstance(x, torch.Tensor) else x for x in arguments]
 
 
-def run(hone, case, arguments, device="cpu"):
+def run(hone, case, arguments, dtype, device="cpu"):
     """The results and, for ops that write into their arguments, the tensor arguments after the call."""
-    options = {key: x.to(device) if isinstance(x, torch.Tensor) else x for key, x in case.options.items()}
+    options = {key: x.to(device) if isinstance(x, torch.Tensor) else x for key, x in case.keywords(dtype).items()}
     out = getattr(hone, case.op)(*arguments, **options)
     out = () if out is None else (out if isinstance(out, tuple) else (out,))
     return [*out, *(x for x in arguments if isinstance(x, torch.Tensor) and x.is_floating_point())]
@@ -67,16 +67,16 @@ def assert_near(got, want, dtype):
         torch.testing.assert_close(g.detach().cpu(), w.detach().cpu(), rtol=tolerance, atol=tolerance)
 
 
-def gradients(hone, case, arguments, device):
+def gradients(hone, case, arguments, dtype, device):
     inputs = [arguments[i].requires_grad_(True) for i in case.gradients]
-    out = run(hone, case, arguments, device)[0]
+    out = run(hone, case, arguments, dtype, device)[0]
     torch.manual_seed(5)
     return torch.autograd.grad(out, inputs, torch.randn(out.shape, dtype=F64).to(out))
 
 
 @pytest.mark.parametrize("case, dtype", CALLS)
 def test_the_call_is_valid(hone, case, dtype):
-    for x in run(hone, case, arguments_of(case, dtype)):
+    for x in run(hone, case, arguments_of(case, dtype), dtype):
         assert not x.isnan().any()
 
 
@@ -90,25 +90,25 @@ def test_every_op_with_a_cuda_half_is_called(cuda_library):
 @pytest.mark.parametrize("case, dtype", CALLS)
 def test_cuda_gives_what_the_cpu_gives(hone, gpu, case, dtype):
     arguments = arguments_of(case, dtype)
-    want = run(hone, case, on("cpu", arguments))
-    assert_near(run(hone, case, on(gpu, arguments), gpu), want, dtype)
+    want = run(hone, case, on("cpu", arguments), dtype)
+    assert_near(run(hone, case, on(gpu, arguments), dtype, gpu), want, dtype)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("case, dtype", [call for call in CALLS if call.values[0].gradients])
 def test_gradients_are_those_of_the_cpu(hone, gpu, case, dtype):
     arguments = arguments_of(case, dtype)
-    want = gradients(hone, case, on("cpu", arguments), "cpu")
-    assert_near(gradients(hone, case, on(gpu, arguments), gpu), want, dtype)
+    want = gradients(hone, case, on("cpu", arguments), dtype, "cpu")
+    assert_near(gradients(hone, case, on(gpu, arguments), dtype, gpu), want, dtype)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("case, dtype", CALLS)
 def test_cuda_repeats_bit_for_bit(hone, gpu, case, dtype):
     arguments = arguments_of(case, dtype)
-    first = run(hone, case, on(gpu, arguments), gpu)
+    first = run(hone, case, on(gpu, arguments), dtype, gpu)
     for _ in range(3):
-        for x, y in zip(run(hone, case, on(gpu, arguments), gpu), first, strict=True):
+        for x, y in zip(run(hone, case, on(gpu, arguments), dtype, gpu), first, strict=True):
             assert torch.equal(x, y)
 
 
@@ -116,12 +116,12 @@ def test_cuda_repeats_bit_for_bit(hone, gpu, case, dtype):
 @pytest.mark.parametrize("case, dtype", [call for call in CALLS if call.values[0].op in ("rms_norm", "swiglu", "whiten", "moments")])
 def test_views_that_are_not_aligned(hone, gpu, case, dtype):
     arguments = arguments_of(case, dtype)
-    want = run(hone, case, on(gpu, arguments), gpu)
+    want = run(hone, case, on(gpu, arguments), dtype, gpu)
     x = arguments[0].to(gpu)
     shifted = torch.empty(x.numel() + 1, dtype=dtype, device=gpu)[1:].view(x.shape).copy_(x)
     strided = torch.empty((*x.shape, 2), dtype=dtype, device=gpu)[..., 0].copy_(x)
     for view in (shifted, strided):
-        assert_near(run(hone, case, [view, *on(gpu, arguments[1:])], gpu), want, dtype)
+        assert_near(run(hone, case, [view, *on(gpu, arguments[1:])], dtype, gpu), want, dtype)
 
 
 @pytest.mark.gpu
@@ -130,13 +130,13 @@ def test_a_cuda_graph_replays_on_new_input(hone, gpu, case, dtype):
     arguments = on(gpu, arguments_of(case, dtype))
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
-        run(hone, case, arguments, gpu)
+        run(hone, case, arguments, dtype, gpu)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        out = run(hone, case, arguments, gpu)
+        out = run(hone, case, arguments, dtype, gpu)
     first = next(x for x in arguments if isinstance(x, torch.Tensor) and x.is_floating_point())
     first.mul_(0.5)
     graph.replay()
     torch.cuda.synchronize()
-    assert_near(out, run(hone, case, arguments, gpu), dtype)
+    assert_near(out, run(hone, case, arguments, dtype, gpu), dtype)
