@@ -152,7 +152,7 @@ cudaError_t launch(void (*kernel)(Parameters...), int64_t blocks, int threads, s
                    cudaStream_t stream, const Args&... args) {
   if (blocks == 0) return cudaSuccess;
   if (blocks < 0 || blocks > 0x7FFFFFFF) return cudaErrorInvalidValue;
-  if (shared_bytes > 48 * 1024) {  // above what every kernel may have unasked
+  if (shared_bytes > 0) {  // static and dynamic together may be more than a kernel has unasked
     const cudaError_t error =
         cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                              cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
