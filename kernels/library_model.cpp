@@ -115,6 +115,7 @@ Sampled sample(In logits, In keys, int64_t seed, const SampleOptions& options) {
 }
 
 Tensor dropout(In x, double p, int64_t seed) {
+  if (p == 0.0) return x;  // the op's result is never its argument
   static const auto op = find_op<Tensor(In, double, int64_t)>("hone::dropout");
   return op.call(x, p, seed);
 }

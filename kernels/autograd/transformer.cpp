@@ -80,9 +80,7 @@ struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
   }
 };
 
-Tensor dropout_autograd(In x, double p, int64_t seed) {
-  return p == 0.0 ? x : DropoutFunction::apply(x, p, seed);
-}
+Tensor dropout_autograd(In x, double p, int64_t seed) { return DropoutFunction::apply(x, p, seed); }
 
 struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static Tensor forward(AutogradContext* ctx, In qkv, In cu_seqlens, In cos, In sin, int64_t heads,
