@@ -267,7 +267,10 @@ double Checkpointer::seconds_before() const { return impl_ ? impl_->before : 0.0
 
 void Checkpointer::clear(const fs::path& path, const CheckpointOptions& options) {
   std::error_code ignored;
-  if (!fs::exists(path, ignored)) return;
+  if (!fs::exists(path, ignored)) {
+    fs::remove(path.parent_path(), ignored);  // a kill came between the two
+    return;
+  }
   const CheckpointFolder folder(path);
   folder.prepare();
   CheckpointOptions last = options;
@@ -278,7 +281,7 @@ void Checkpointer::clear(const fs::path& path, const CheckpointOptions& options)
   }
   if (!folder.checkpoints().empty()) return;
   fs::remove_all(path, ignored);
-  fs::remove(path.parent_path(), ignored);  // fails, as it should, while another stage has some
+  fs::remove(path.parent_path(), ignored);  // fails, as it should, while there is more in it
 }
 
 }  // namespace hone::engine

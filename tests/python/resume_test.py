@@ -21,6 +21,7 @@ from conftest import ROOT
 
 SOURCE = "vaderSentiment-3.3.2.tar.gz"
 TRAINED = ("pretrain", "sft", "reward", "policy")
+STAGES = ["import", "pretrain", "sft", "reward", "train", "evaluate", "report"]
 
 RECIPE = """
 name = "kill test"
@@ -154,18 +155,23 @@ def start(hone, recipe, out, *more):
 def where_it_stood(out):
     """The stage at work when the run was killed, and whether a checkpoint was half-written."""
     done = {path.stem for path in (out / "stages").glob("*.json")} if (out / "stages").exists() else set()
-    stage = next((s for s in ("import", "pretrain", "sft", "reward", "train", "evaluate", "report") if s not in done), "none")
+    stage = next((s for s in STAGES if s not in done), STAGES[-1])
     return stage, any((out / "checkpoints").glob("*/.partial-*"))
 
 
 def kill_and_resume(hone, recipe, through, out, rng, kills, seen):
-    """One run killed `kills` times, each time somewhere in what is left of it; then run to its end. Saving at every
-    safe point takes longer than `seconds`, the run without it."""
+    """One run killed `kills` times, each time in a random one of the stages left (train, the longest, twice as
+    often) and at a random moment of it; then run to its end."""
     expected, seconds = through
     for n in range(kills):
+        left = STAGES[STAGES.index(where_it_stood(out)[0]):]
+        target = rng.choice(left + ["train"] * ("train" in left))
+        before = out / "stages" / f"{STAGES[STAGES.index(target) - 1]}.json"
         process = start(hone, recipe, out)
+        while target != STAGES[0] and not before.exists() and process.poll() is None:
+            time.sleep(0.002)
         try:
-            process.wait(timeout=rng.uniform(0.1, 0.4 + 5 * seconds / kills))
+            process.wait(timeout=rng.uniform(0.0, 0.5 * seconds) + 0.25 * (left[0] == target))
         except subprocess.TimeoutExpired:
             process.kill()
         _, errors = process.communicate()
@@ -185,7 +191,7 @@ def kill_and_resume(hone, recipe, through, out, rng, kills, seen):
 
 def kill_many(hone, recipe, through, tmp_path, total, chain):
     seed = int(os.environ.get("HONE_KILL_SEED", time.time()))
-    print(f"HONE_KILL_SEED={seed}")
+    print(f"HONE_KILL_SEED={seed}")  # shown when the test fails
     rng, seen, run = random.Random(seed), collections.Counter(), 0
     while sum(seen.values()) < total:
         out = tmp_path / f"run{run}"

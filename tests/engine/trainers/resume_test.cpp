@@ -71,9 +71,9 @@ void expect_same(const Outcome& got, const Outcome& expected, const std::string&
   EXPECT_EQ(got.metrics, expected.metrics) << where;
 }
 
-/// Goes through once with a save at every safe point, then on from each of them. Saves inside a step
-/// are put off while one is being written, so what is there varies; at least `least` are. In memory,
-/// where a write takes less than an optimizer step.
+/// Goes through once with a save at every safe point, then on from each of them. Saves inside a
+/// step are put off while one is being written, so what is there varies; at least `least` are. In
+/// memory, where a write takes less than an optimizer step.
 void check_every_point(const Training& training, size_t least) {
   if (fs::is_directory("/dev/shm")) setenv("TMPDIR", "/dev/shm", 0);
   data::TemporaryDirectory directory;
