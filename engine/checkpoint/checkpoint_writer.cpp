@@ -55,8 +55,18 @@ CheckpointWriter::~CheckpointWriter() { wait(); }
 
 void CheckpointWriter::start(const SafePoint& point) {
   wait();
-  copied_ = done_ = false;
-  thread_ = std::thread([this, point] { run(point); });
+  ShardData data = share_of(point.state, communicator_->rank(), communicator_->world());
+  const auto copy = std::make_shared<HostCopy>(data.values);
+  {
+    const std::lock_guard lock(lock_);
+    copy_ = copy;
+    done_ = false;
+  }
+  SafePoint rest = {point.position, point.identity, {}, point.metrics, point.seconds};
+  rest.state.scalars = point.state.scalars;
+  thread_ = std::thread([this, rest = std::move(rest), data = std::move(data), copy]() mutable {
+    run(std::move(rest), std::move(data), copy);
+  });
 }
 
 bool CheckpointWriter::busy() const {
@@ -65,8 +75,12 @@ bool CheckpointWriter::busy() const {
 }
 
 void CheckpointWriter::await_copy() {
-  std::unique_lock lock(lock_);
-  changed_.wait(lock, [&] { return copied_; });
+  std::shared_ptr<HostCopy> copy;
+  {
+    const std::lock_guard lock(lock_);
+    copy = copy_;
+  }
+  if (copy) copy->help();
 }
 
 void CheckpointWriter::wait() {
@@ -78,25 +92,18 @@ std::string CheckpointWriter::take_error() {
   return done_ ? std::exchange(error_, {}) : std::string();
 }
 
-void CheckpointWriter::run(SafePoint point) {
-  step_back();
-  ShardData data;
-  std::string error = failure_of(
-      [&] { data = copy_to_host(point.state, communicator_->rank(), communicator_->world()); });
-  const json scalars = std::move(point.state.scalars);
-  point.state = {};
-  point.state.scalars = scalars;
+void CheckpointWriter::run(SafePoint point, ShardData data, const std::shared_ptr<HostCopy>& copy) {
+  copy->help();
+  data.values = copy->take();
   {
     const std::lock_guard lock(lock_);
-    copied_ = true;
+    copy_.reset();
   }
-  changed_.notify_all();
-  if (error.empty()) {
-    const std::string failed = failure_of([&] { error = write(point, data); });
-    if (!failed.empty()) error = failed;
-  }
+  step_back();
+  std::string error;
+  const std::string failed = failure_of([&] { error = write(point, data); });
   const std::lock_guard lock(lock_);
-  error_ = error;
+  error_ = failed.empty() ? error : failed;
   done_ = true;
 }
 

@@ -2,7 +2,6 @@
 
 // The thread that copies and writes one checkpoint while training goes on.
 
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -10,6 +9,7 @@
 #include <thread>
 
 #include "engine/checkpoint/checkpoint_folder.h"
+#include "engine/checkpoint/host_copy.h"
 #include "engine/checkpoint/training_state.h"
 #include "engine/distributed/communicator.h"
 #include "engine/metrics/metrics.h"
@@ -37,14 +37,14 @@ class CheckpointWriter {
   /// Waits for the save before, then begins this one.
   void start(const SafePoint& point);
   bool busy() const;
-  /// Returns when no tensor of the point is needed any more.
+  /// Returns when no tensor of the point is needed any more; helps to get there.
   void await_copy();
   void wait();
   /// Why the last save failed, once; empty when it did not or is under way.
   std::string take_error();
 
  private:
-  void run(SafePoint point);
+  void run(SafePoint point, ShardData data, const std::shared_ptr<HostCopy>& copy);
   std::string write(const SafePoint& point, const ShardData& data);
 
   const CheckpointFolder& folder_;
@@ -53,8 +53,8 @@ class CheckpointWriter {
   std::unique_ptr<Communicator> communicator_;
   std::thread thread_;
   mutable std::mutex lock_;
-  std::condition_variable changed_;
-  bool copied_ = true, done_ = true;
+  std::shared_ptr<HostCopy> copy_;  // of the save under way
+  bool done_ = true;
   std::string error_;
 };
 

@@ -78,6 +78,7 @@ struct Checkpointer::Impl {
         folder(this->settings.folder),
         writer(folder, this->settings.options, metrics, communicator) {
     identity.recipe = this->settings.recipe;
+    if (communicator.world() > 1) one_stop.emplace();
   }
 
   CheckpointSettings settings;
@@ -88,9 +89,10 @@ struct Checkpointer::Impl {
   TrainingIdentity identity;
   double before = 0;
   Clock::time_point last_save = Clock::now();
-  std::optional<SafePoint> last;          // of the last boundary, while its state is the truth
-  std::mutex last_lock;                   // await_copy comes from any thread
-  std::optional<TrainingPosition> saved;  // or loaded
+  std::optional<SafePoint> last;            // of the last boundary, while its state is the truth
+  std::optional<DeferInterrupts> one_stop;  // of all ranks, at a boundary
+  std::mutex last_lock;                     // await_copy comes from any thread
+  std::optional<TrainingPosition> saved;    // or loaded
 
   void say(const std::string& text) const { metrics.say("[" + settings.stage + "] " + text); }
   void enter();

@@ -72,6 +72,13 @@ void SavedState::read(const std::string& name, const at::Tensor& destination, in
   }
 }
 
+at::Tensor SavedState::whole(const std::string& name) const {
+  const Piece& piece = places(name).front().piece;
+  at::Tensor values = at::empty({piece.size}, type_of_stored(piece.type));
+  read(name, values);
+  return values;
+}
+
 std::vector<at::Tensor> SavedState::parts(const std::string& name) const {
   std::vector<at::Tensor> found;
   for (const auto& place : places(name)) {

@@ -35,6 +35,8 @@ class SavedState {
   void read(const std::string& name, const at::Tensor& destination) const {
     read(name, destination, destination.numel());
   }
+  /// All elements, flat, on the CPU.
+  at::Tensor whole(const std::string& name) const;
   bool has(const std::string& name) const { return places_.count(name) > 0; }
   /// Flat copies of the parts that each saving rank wrote, by rank. Throws like read.
   std::vector<at::Tensor> parts(const std::string& name) const;

@@ -1,11 +1,7 @@
 #include "engine/checkpoint/shard.h"
 
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty_like.h>
-
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "data/sha256.h"
@@ -15,16 +11,6 @@ namespace hone::engine {
 namespace {
 
 constexpr int64_t kChunkBytes = 4 << 20;  // hashed while still in the cache
-
-/// A copy in host memory. Not at::copy_: its threads would stand in the way of the training's.
-at::Tensor host_copy(const at::Tensor& values) {
-  const at::NoGradGuard no_grad;
-  const at::Tensor source = values.detach();
-  if (!source.is_cpu()) return source.to(at::kCPU);
-  at::Tensor copy = at::empty_like(source);
-  std::memcpy(copy.mutable_data_ptr(), source.const_data_ptr(), source.nbytes());
-  return copy;
-}
 
 }  // namespace
 
@@ -62,7 +48,7 @@ ShardRecord shard_from_json(const nlohmann::json& object) {
   return shard;
 }
 
-ShardData copy_to_host(const TrainingState& state, int64_t rank, int64_t world) {
+ShardData share_of(const TrainingState& state, int64_t rank, int64_t world) {
   ShardData data;
   for (const auto& tensor : state.tensors) {
     int64_t begin = tensor.begin;
@@ -74,13 +60,13 @@ ShardData copy_to_host(const TrainingState& state, int64_t rank, int64_t world) 
     if (values.numel() == 0) continue;
     data.pieces.push_back({tensor.name, stored_type_name(values.scalar_type()), tensor.size, begin,
                            values.numel(), false});
-    data.values.push_back(host_copy(values));
+    data.values.push_back(values.detach());
   }
   for (const auto& part : state.parts) {
     const at::Tensor values = part.values.reshape({-1});
     data.pieces.push_back({part.name, stored_type_name(values.scalar_type()), values.numel(), 0,
                            values.numel(), true});
-    data.values.push_back(host_copy(values));
+    data.values.push_back(values.detach());
   }
   return data;
 }

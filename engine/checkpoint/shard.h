@@ -34,13 +34,13 @@ nlohmann::json to_json(const ShardRecord& shard);
 /// Throws nlohmann::json::exception for another shape.
 ShardRecord shard_from_json(const nlohmann::json& object);
 
-/// Host copies of what rank `rank` of `world` writes: a share of what every rank holds, all of what
-/// it holds alone.
+/// What rank `rank` of `world` writes: a share of what every rank holds, all of what it holds
+/// alone. `values` refer to the state until HostCopy has copied them.
 struct ShardData {
   std::vector<Piece> pieces;
-  std::vector<at::Tensor> values;  // on the CPU
+  std::vector<at::Tensor> values;  // flat
 };
-ShardData copy_to_host(const TrainingState& state, int64_t rank, int64_t world);
+ShardData share_of(const TrainingState& state, int64_t rank, int64_t world);
 
 /// "shard-00001-of-00004.safetensors"
 std::string shard_name(int64_t rank, int64_t world);

@@ -20,7 +20,7 @@ struct StateTensor {
   int64_t size = 0, begin = 0;
 };
 
-/// What this rank alone has (its share of a rollout in flight); it comes back by saving rank.
+/// What this rank alone has; it comes back by saving rank.
 struct StatePart {
   std::string name;
   at::Tensor values;  // contiguous, any shape

@@ -52,7 +52,7 @@ int wait_for(pid_t child) {
     const pid_t done = waitpid(child, &status, WNOHANG);
     if (done == child) return status;
     if (done < 0 && errno != EINTR) throw data::IoError(std::string("waitpid: ") + strerror(errno));
-    if (stop_signal() != 0) {
+    if (interrupt_is_due()) {
       kill(child, SIGTERM);
       waitpid(child, &status, 0);
       check_interrupted();

@@ -10,6 +10,7 @@ namespace hone::engine {
 namespace {
 
 std::atomic<int> asked{0};
+std::atomic<int> deferring{0};
 std::atomic<bool> tell{false};
 static_assert(std::atomic<int>::is_always_lock_free,
               "the handler may only touch lock-free atomics");
@@ -43,8 +44,13 @@ void install_signal_handlers() {
 
 int stop_signal() { return asked; }
 
+bool interrupt_is_due() { return asked != 0 && deferring == 0; }
+
 void check_interrupted() {
-  if (const int signal = asked; signal != 0) throw Interrupted{signal};
+  if (interrupt_is_due()) throw Interrupted{asked};
 }
+
+DeferInterrupts::DeferInterrupts() { ++deferring; }
+DeferInterrupts::~DeferInterrupts() { --deferring; }
 
 }  // namespace hone::engine

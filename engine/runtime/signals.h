@@ -11,7 +11,19 @@ int stop_signal();
 struct Interrupted {
   int signal;
 };
-/// Throws Interrupted when a stop was asked for.
+/// Throws Interrupted when a stop was asked for and nobody defers it.
 void check_interrupted();
+/// Whether check_interrupted() would throw.
+bool interrupt_is_due();
+
+/// While one lives, check_interrupted() does not throw: the ranks of a run have to stop at a point
+/// that they agree on (stop_signal() tells them), or some would wait for others for ever.
+class DeferInterrupts {
+ public:
+  DeferInterrupts();
+  ~DeferInterrupts();
+  DeferInterrupts(const DeferInterrupts&) = delete;
+  DeferInterrupts& operator=(const DeferInterrupts&) = delete;
+};
 
 }  // namespace hone::engine

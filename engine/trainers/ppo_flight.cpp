@@ -58,9 +58,9 @@ void add_flight(TrainingState& state, const PpoFlight& flight) {
   state.scalars["flight"] = std::move(object);
 }
 
-PpoFlight saved_flight(const SavedState& saved, int64_t rank, at::Device device) {
+PpoFlight saved_flight(const SavedState& saved, at::Device device) {
   PpoFlight flight;
-  flight.rollout = saved_rollout(saved, rank, device);
+  flight.rollout = saved_rollout(saved, device);
   const auto& object = saved.scalars().at("flight");
   flight.means.steps = object.at("steps").get<int64_t>();
   each_number(flight,

@@ -44,8 +44,7 @@ struct PpoFlight {
 };
 
 void add_flight(TrainingState& state, const PpoFlight& flight);
-/// The flight of saving rank `rank`, its tensors on `device`.
-PpoFlight saved_flight(const SavedState& saved, int64_t rank, at::Device device);
+PpoFlight saved_flight(const SavedState& saved, at::Device device);
 
 nlohmann::json to_json(const PpoResult& result);
 PpoResult ppo_result_from_json(const nlohmann::json& object);

@@ -271,8 +271,7 @@ std::optional<PpoFlight> PpoTrainer::resume() {
   controller_.set_coefficient(saved->scalars().at("kl_coef").get<double>());
   result_ = ppo_result_from_json(saved->scalars().at("result"));
   if (saved->position().part == 0) return std::nullopt;
-  return saved_flight(*saved, context_.communicator.rank(),
-                      problem_.actor->parameters().data().device());
+  return saved_flight(*saved, problem_.actor->parameters().data().device());
 }
 
 double mean(const std::vector<double>& values) {

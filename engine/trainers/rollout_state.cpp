@@ -54,21 +54,19 @@ void add_rollout(TrainingState& state, const Rollout& rollout) {
     lengths.push_back(static_cast<int64_t>(text.tokens.size()));
     prompts.push_back(text.prompt_tokens);
   }
-  state.add_part("rollout/tokens", tensor_of(tokens));
-  state.add_part("rollout/lengths", tensor_of(lengths));
-  state.add_part("rollout/prompt_tokens", tensor_of(prompts));
+  state.add("rollout/tokens", tensor_of(tokens));
+  state.add("rollout/lengths", tensor_of(lengths));
+  state.add("rollout/prompt_tokens", tensor_of(prompts));
   each_list(rollout, [&](const char* name, const auto& values) {
-    state.add_part(std::string("rollout/") + name, tensor_of(values));
+    state.add(std::string("rollout/") + name, tensor_of(values));
   });
   each_tensor(rollout, [&](const char* name, const at::Tensor& values) {
-    if (values.defined()) state.add_part(std::string("rollout/") + name, values.detach());
+    if (values.defined()) state.add(std::string("rollout/") + name, values.detach());
   });
 }
 
-Rollout saved_rollout(const SavedState& saved, int64_t rank, at::Device device) {
-  const auto part = [&](const std::string& name) {
-    return saved.parts("rollout/" + name).at(static_cast<size_t>(rank));
-  };
+Rollout saved_rollout(const SavedState& saved, at::Device device) {
+  const auto part = [&](const std::string& name) { return saved.whole("rollout/" + name); };
   Rollout rollout;
   const auto tokens = vector_of<int32_t>(part("tokens"));
   const auto lengths = vector_of<int64_t>(part("lengths"));

@@ -6,9 +6,9 @@
 
 namespace hone::engine {
 
-/// A rollout in flight, as parts "rollout/...": texts, scores and every tensor that is defined.
+/// A rollout in flight, the same on every rank, as "rollout/...": texts, scores and every tensor
+/// that is defined.
 void add_rollout(TrainingState& state, const Rollout& rollout);
-/// The rollout that saving rank `rank` had, its tensors on `device`.
-Rollout saved_rollout(const SavedState& saved, int64_t rank, at::Device device);
+Rollout saved_rollout(const SavedState& saved, at::Device device);
 
 }  // namespace hone::engine

@@ -57,6 +57,33 @@ uint64_t bytes_in(const fs::path& folder) {
   return bytes;
 }
 
+/// What a safe point costs when nothing is due, with metrics on the disk: the price of default
+/// settings at each optimizer step.
+double boundary_seconds(const fs::path& folder) {
+  constexpr int kBoundaries = 2000;
+  ModelConfig config = hundred_million();
+  config.hidden_size = 64, config.heads = config.kv_heads = 1, config.layers = 1;
+  CausalLM model(config, HeadKind::kLanguageModel);
+  Optimizer optimizer(model.parameters(), {}, 1000);
+  Metrics metrics(folder / "run", true);
+  CheckpointSettings settings;
+  settings.folder = folder / "small";
+  settings.stage = "bench";
+  settings.recipe = "bench";
+  Checkpointer checkpointer(settings, metrics, world_of_one());
+  checkpointer.resume("bench", "bench");
+  return seconds_of([&] {
+           for (int64_t step = 1; step <= kBoundaries; ++step) {
+             TrainingState state;
+             add_training(state, "model", model.parameters(), optimizer);
+             state.scalars["last_losses"] = std::vector<double>(50, 1.0 / 3.0);
+             checkpointer.boundary({step}, std::move(state));
+             checkpointer.await_copy();
+           }
+         }) /
+         kBoundaries;
+}
+
 nlohmann::json measure(const fs::path& folder) {
   constexpr int kSteps = 9, kTextTokens = 129, kTexts = 2;
   CausalLM model(hundred_million(), HeadKind::kLanguageModel);
@@ -104,6 +131,7 @@ nlohmann::json measure(const fs::path& folder) {
     const SavedState saved(newest, manifest);
     restore_training(saved, "model", model.parameters(), optimizer);
   });
+  const double boundary = boundary_seconds(folder);
   double load = 0;
   getloadavg(&load, 1);
   return {{"commit", commit()},
@@ -120,7 +148,8 @@ nlohmann::json measure(const fs::path& folder) {
           {"stall_seconds", stalls},
           {"write_seconds", writes},
           {"stall_over_write", median(stalls) / median(writes)},
-          {"load_and_verify_seconds", alone}};
+          {"load_and_verify_seconds", alone},
+          {"boundary_microseconds", boundary * 1e6}};
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ using data::message_of;
 /// A rank of a world that never speaks: shards are written one after another here.
 ShardRecord write_as(const fs::path& folder, const TrainingState& state, int64_t rank,
                      int64_t world) {
-  return write_shard(folder, copy_to_host(state, rank, world), rank, world);
+  return write_shard(folder, share_of(state, rank, world), rank, world);
 }
 
 Manifest manifest_of(std::vector<ShardRecord> shards) {
