@@ -157,7 +157,7 @@ std::string CheckpointWriter::write(const SafePoint& point, const ShardData& dat
     std::error_code ignored;
     fs::remove_all(partial, ignored);
   }
-  return error;
+  return broadcast_bytes(*communicator_, error, 0, "whether a checkpoint is whole");
 }
 
 }  // namespace hone::engine

@@ -164,11 +164,12 @@ bool Checkpointer::Impl::is_due_by_time() const {
 void Checkpointer::Impl::report() {
   const std::string error = writer.take_error();
   if (error.empty()) return;
+  saved.reset();
+  if (!communicator.leads()) return;
   const auto whole = folder.checkpoints();
   metrics.warn("[" + settings.stage + "] checkpoint not written, training goes on" +
                (whole.empty() ? "" : " and " + whole.back().filename().string() + " stays") + ": " +
                error);
-  saved.reset();
 }
 
 void Checkpointer::Impl::save_last() {
