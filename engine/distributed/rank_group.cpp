@@ -1,0 +1,317 @@
+#include "engine/distributed/rank_group.h"
+
+// The torch wheel carries c10d's header of Gloo but not Gloo's own; Debian's libgloo-dev does, and
+// its library is not linked: libtorch_cpu holds Gloo. Only this file includes it.
+#ifndef USE_C10D_GLOO
+#define USE_C10D_GLOO
+#endif
+#include <cstdlib>
+#include <thread>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <utility>
+#include <vector>
+
+#include "data/error.h"
+#include "data/sha256.h"
+#include "engine/distributed/watch.h"
+
+namespace hone::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using StorePtr = c10::intrusive_ptr<c10d::Store>;
+
+// c10d's own limits, above all of ours: a limit of ours says which rank and which collective.
+constexpr auto kNever = milliseconds(24LL * 3600 * 1000);
+constexpr auto kSlice = milliseconds(100);
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+std::string rank_list(const std::vector<int64_t>& ranks) {
+  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
+  for (size_t i = 0; i < ranks.size(); ++i) text += (i ? ", " : "") + std::to_string(ranks[i]);
+  return text;
+}
+
+/// What the communicators of one rank share.
+struct Shared {
+  int64_t rank = 0, world = 1;
+  RankLimits limits;
+  std::unique_ptr<Watch> watch;
+  std::atomic<bool> broken{false};
+
+  [[noreturn]] void stop(const Watch::Failure& failure, const std::string& what) {
+    broken = true;
+    throw RankFailure(failure.exit_code,
+                      failure.message + (failure.lost ? "; rank " + std::to_string(rank) +
+                                                            " noticed in collective '" + what + "'"
+                                                      : ""));
+  }
+};
+
+class C10dWork : public Pending::Work {
+ public:
+  C10dWork(std::shared_ptr<Shared> shared, c10::intrusive_ptr<c10d::Work> work, std::string what,
+           bool patient)
+      : shared_(std::move(shared)),
+        work_(std::move(work)),
+        what_(std::move(what)),
+        patient_(patient) {}
+
+  void wait() override {
+    const auto begin = Clock::now();
+    for (;;) {
+      if (shared_->broken) shared_->stop(*shared_->watch->failure(), what_);
+      try {
+        work_->wait(kSlice);
+        return;
+      } catch (const std::exception& error) {
+        if (work_->isCompleted()) connection_lost(error.what());
+      }
+      if (const auto failure = shared_->watch->failure()) shared_->stop(*failure, what_);
+      const auto limit = shared_->limits.collective;
+      if (!patient_ && Clock::now() - begin > limit) {
+        shared_->stop(
+            shared_->watch->fail(
+                {1,
+                 "rank " + std::to_string(shared_->rank) + " waited for the others longer than " +
+                     std::to_string(limit.count() / 1000) + " s in collective '" + what_ + "'",
+                 false}),
+            what_);
+      }
+    }
+  }
+
+ private:
+  /// The library says which connection broke, not which rank is gone: that shows by who is silent.
+  [[noreturn]] void connection_lost(const std::string& error) {
+    for (int look = 0; look < 5; ++look) {
+      if (const auto failure = shared_->watch->failure()) shared_->stop(*failure, what_);
+      const auto lost = shared_->watch->lost_ranks();
+      if (!lost.empty()) {
+        shared_->stop(shared_->watch->fail({1, rank_list(lost) + " has died", true}), what_);
+      }
+    }
+    shared_->stop(shared_->watch->fail({1,
+                                        "rank " + std::to_string(shared_->rank) +
+                                            " lost a connection in collective '" + what_ +
+                                            "': " + first_line(error),
+                                        false}),
+                  what_);
+  }
+
+  std::shared_ptr<Shared> shared_;
+  c10::intrusive_ptr<c10d::Work> work_;
+  std::string what_;
+  bool patient_;
+};
+
+c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo(const StorePtr& store, const Shared& shared,
+                                                const std::string& address) {
+  const auto options = c10d::ProcessGroupGloo::Options::create(kNever);
+  const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
+  if (interface && *interface) {
+    options->devices = {c10d::ProcessGroupGloo::createDeviceForInterface(interface)};
+  } else if (address == "127.0.0.1" || address == "localhost") {
+    options->devices = {c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")};
+  } else {
+    options->devices = {c10d::ProcessGroupGloo::createDefaultDevice()};
+  }
+  return c10::make_intrusive<c10d::ProcessGroupGloo>(store, static_cast<int>(shared.rank),
+                                                     static_cast<int>(shared.world), options);
+}
+
+class C10dCommunicator : public Communicator {
+ public:
+  C10dCommunicator(std::shared_ptr<Shared> shared, StorePtr store, std::string address)
+      : shared_(std::move(shared)),
+        store_(std::move(store)),
+        address_(std::move(address)),
+        group_(gloo(store_, *shared_, address_)) {}
+  ~C10dCommunicator() override {
+    // Its threads wait for ranks that will not answer: they end with the process.
+    if (shared_->broken) group_.release();
+  }
+
+  int64_t rank() const override { return shared_->rank; }
+  int64_t world() const override { return shared_->world; }
+
+  Pending all_reduce(const at::Tensor& values, Reduction reduction, const char* what) override {
+    std::vector<at::Tensor> tensors = {values};
+    c10d::AllreduceOptions options;
+    options.reduceOp = reduction == Reduction::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
+    return pending(group_->allreduce(tensors, options), what);
+  }
+  Pending reduce_scatter(const at::Tensor& output, const at::Tensor& input,
+                         const char* what) override {
+    at::Tensor to = output, from = input;
+    return pending(group_->_reduce_scatter_base(to, from), what);
+  }
+  Pending all_gather(const at::Tensor& output, const at::Tensor& input, const char* what) override {
+    at::Tensor to = output, from = input;
+    return pending(group_->_allgather_base(to, from), what);
+  }
+  Pending broadcast(const at::Tensor& values, int64_t root, const char* what) override {
+    std::vector<at::Tensor> tensors = {values};
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    return pending(group_->broadcast(tensors, options), what);
+  }
+  Pending all_to_all(const at::Tensor& output, const at::Tensor& input, const char* what) override {
+    at::Tensor to = output, from = input;
+    std::vector<int64_t> even;
+    return pending(group_->alltoall_base(to, from, even, even), what);
+  }
+  void barrier(const char* what, bool patient) override {
+    pending(group_->barrier(), what, patient).wait();
+  }
+  std::unique_ptr<Communicator> duplicate(const std::string& name) override {
+    return std::make_unique<C10dCommunicator>(
+        shared_, c10::make_intrusive<c10d::PrefixStore>(name, store_), address_);
+  }
+
+ private:
+  Pending pending(c10::intrusive_ptr<c10d::Work> work, const char* what, bool patient = false) {
+    return Pending(std::make_unique<C10dWork>(shared_, std::move(work), what, patient));
+  }
+
+  std::shared_ptr<Shared> shared_;
+  StorePtr store_;
+  std::string address_;
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
+};
+
+StorePtr open_store(const RankEnvironment& environment, const RankLimits& limits) {
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<std::uint16_t>(environment.port);
+  options.isServer = environment.rank == 0 && !environment.agent_store;
+  options.waitWorkers = false;
+  options.timeout = limits.meeting;
+  const std::string place = environment.address + ":" + std::to_string(environment.port);
+  try {
+    return c10::make_intrusive<c10d::TCPStore>(environment.address, options);
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    if (options.isServer && text.find("EADDRINUSE") != std::string::npos) {
+      throw data::InputError("ranks", "port " + std::to_string(environment.port),
+                             "a free one (MASTER_PORT)", "one in use");
+    }
+    throw data::InputError(
+        "ranks", "the ranks' meeting place " + place,
+        options.isServer ? "an address of this machine (MASTER_ADDR)" : "rank 0 to answer there",
+        first_line(text));
+  }
+}
+
+/// Every rank comes with its identity; whoever stays away or is another is named.
+void meet(const StorePtr& store, const RankEnvironment& environment, const std::string& identity,
+          const RankLimits& limits) {
+  const auto key = [](int64_t rank) { return "here/" + std::to_string(rank); };
+  store->set(key(environment.rank), std::to_string(environment.world) + " " + identity);
+  const auto deadline = Clock::now() + limits.meeting;
+  for (int64_t r = 0; r < environment.world; ++r) {
+    while (!store->check({key(r)})) {
+      if (Clock::now() > deadline) {
+        std::vector<int64_t> away;
+        for (int64_t s = 0; s < environment.world; ++s) {
+          if (!store->check({key(s)})) away.push_back(s);
+        }
+        throw data::InputError("ranks", "world",
+                               std::to_string(environment.world) + " ranks (" +
+                                   environment.launcher + "'s environment)",
+                               rank_list(away) + " did not come within " +
+                                   std::to_string(limits.meeting.count() / 1000) + " s");
+      }
+      std::this_thread::sleep_for(milliseconds(20));
+    }
+    const auto theirs = store->get_to_str(key(r));
+    const auto first = store->get_to_str(key(0));
+    if (theirs == first) continue;
+    const auto world = [](const std::string& text) { return text.substr(0, text.find(' ')); };
+    const bool sizes = world(theirs) != world(first);
+    throw data::InputError(
+        "ranks",
+        sizes ? "WORLD_SIZE of rank " + std::to_string(r) : "build of rank " + std::to_string(r),
+        "rank 0's, " + (sizes ? world(first) : first.substr(first.find(' ') + 1)),
+        sizes ? world(theirs) : theirs.substr(theirs.find(' ') + 1));
+  }
+}
+
+}  // namespace
+
+struct RankGroup::Impl {
+  StorePtr store;
+  std::shared_ptr<Shared> shared;
+  std::unique_ptr<Communicator> communicator;
+};
+
+RankGroup::RankGroup(const RankEnvironment& environment, const std::string& identity,
+                     const RankLimits& limits)
+    : impl_(new Impl) {
+  if (environment.alone()) return;
+  const auto tcp = open_store(environment, limits);
+  impl_->store = c10::make_intrusive<c10d::PrefixStore>("hone." + environment.attempt, tcp);
+  meet(impl_->store, environment, identity, limits);
+  impl_->shared = std::make_shared<Shared>();
+  impl_->shared->rank = environment.rank;
+  impl_->shared->world = environment.world;
+  impl_->shared->limits = limits;
+  impl_->shared->watch = std::make_unique<Watch>(impl_->store->clone(), environment.rank,
+                                                 environment.world, limits.silence);
+  impl_->communicator = std::make_unique<C10dCommunicator>(
+      impl_->shared, c10::make_intrusive<c10d::PrefixStore>("main", impl_->store),
+      environment.address);
+}
+
+RankGroup::~RankGroup() {
+  if (!impl_->shared) return;
+  auto& shared = *impl_->shared;
+  impl_->communicator.reset();
+  try {
+    const int64_t gone = impl_->store->add("bye", 1);
+    // Rank 0 may hold the store: it leaves last, but does not wait for the dead.
+    if (shared.rank == 0 && gone < shared.world) {
+      const auto deadline = Clock::now() + milliseconds(shared.broken ? 3000 : 10000);
+      while (impl_->store->add("bye", 0) < shared.world && Clock::now() < deadline) {
+        std::this_thread::sleep_for(milliseconds(10));
+      }
+    }
+  } catch (const std::exception&) {  // the store is gone already
+  }
+}
+
+Communicator& RankGroup::communicator() {
+  return impl_->communicator ? *impl_->communicator : world_of_one();
+}
+
+void RankGroup::set_limits(const RankLimits& limits) {
+  if (!impl_->shared) return;
+  impl_->shared->limits = limits;
+  impl_->shared->watch->set_silence(limits.silence);
+}
+
+RankFailure RankGroup::fail(int exit_code, const std::string& message) {
+  if (!impl_->shared) return {exit_code, message};
+  auto& shared = *impl_->shared;
+  const auto first = shared.watch->fail({exit_code, message, false});
+  shared.broken = true;
+  return {first.exit_code, first.message};
+}
+
+void agree(Communicator& communicator, const char* what, const std::string& text) {
+  if (communicator.world() == 1) return;
+  const auto hashes = all_gather_bytes(communicator, data::sha256_hex(text), what);
+  std::vector<int64_t> others;
+  for (size_t r = 1; r < hashes.size(); ++r) {
+    if (hashes[r] != hashes[0]) others.push_back(static_cast<int64_t>(r));
+  }
+  if (others.empty()) return;
+  throw data::InputError(
+      "ranks", what, "the same on every rank",
+      rank_list(others) + (others.size() == 1 ? " has" : " have") + " another than rank 0");
+}
+
+}  // namespace hone::engine
