@@ -31,7 +31,7 @@ ENGINE = {
     "checkpoint": {"distributed", "io", "metrics", "runtime"},
     "optim": {"distributed", "models"},
     "generation": {"models", "runtime", "tokenizer"},
-    "rollout": {"generation", "models", "packing", "runtime"},
+    "rollout": {"distributed", "generation", "models", "packing", "runtime"},
     "trainers": {"checkpoint", "distributed", "generation", "metrics", "models", "optim", "packing", "rollout", "runtime"},
     "config": {"checkpoint", "trainers", "distributed", "generation", "optim", "metrics", "models", "packing"},
     "report": {"io", "runtime", "metrics"},

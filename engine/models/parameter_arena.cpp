@@ -4,7 +4,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/ScalarType.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <cstring>
 #include <utility>
 
 #include "data/error.h"
@@ -60,7 +63,8 @@ void ParameterArena::allocate(at::ScalarType dtype, at::Device device) {
 void ParameterArena::enable_grad() {
   if (grad_.defined()) return;
   const at::NoGradGuard no_grad;
-  grad_ = at::zeros({size_}, data_.options());
+  grad_ = at::empty({size_}, data_.options());
+  release_grad(0, size_);
   for (size_t i = 0; i < leaves_.size(); ++i) {
     const ParameterLeaf& leaf = leaves_[i];
     leaves_tensors_[i].requires_grad_(true);
@@ -71,6 +75,27 @@ void ParameterArena::enable_grad() {
 
 void ParameterArena::zero_grad() {
   if (grad_.defined()) grad_.zero_();
+}
+
+void ParameterArena::release_grad(int64_t begin, int64_t end) {
+  const at::NoGradGuard no_grad;
+  at::Tensor part = grad_.narrow(0, begin, end - begin);
+  if (!part.is_cpu()) {
+    part.zero_();
+    return;
+  }
+  // Private anonymous memory that is given back reads as zeros: nothing to write, nothing to hold.
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  auto* bytes = static_cast<char*>(part.mutable_data_ptr());
+  const auto first = reinterpret_cast<uintptr_t>(bytes), last = first + part.nbytes();
+  const uintptr_t first_page = (first + page - 1) / page * page, last_page = last / page * page;
+  if (first_page >= last_page ||
+      madvise(reinterpret_cast<void*>(first_page), last_page - first_page, MADV_DONTNEED) != 0) {
+    std::memset(bytes, 0, part.nbytes());
+    return;
+  }
+  std::memset(bytes, 0, first_page - first);
+  std::memset(reinterpret_cast<void*>(last_page), 0, last - last_page);
 }
 
 at::Tensor ParameterArena::slice(const std::string& name) const {

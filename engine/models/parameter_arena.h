@@ -47,6 +47,9 @@ class ParameterArena {
   const at::Tensor& grad() const { return grad_; }  // [P], allocated on first use of gradients
   void enable_grad();  // leaves require gradients, accumulated into grad()
   void zero_grad();
+  /// Zeroes elements [begin, end) of the gradients; on the CPU their whole pages go back to the
+  /// system until they are written again.
+  void release_grad(int64_t begin, int64_t end);
   bool grad_enabled() const { return grad_.defined(); }
 
   at::Tensor leaf(int64_t index) const { return leaves_tensors_[static_cast<size_t>(index)]; }

@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
@@ -39,15 +40,30 @@ void validate(const OptimizerOptions& o) {
 
 }  // namespace
 
-Optimizer::Optimizer(ParameterArena& parameters, OptimizerOptions options, int64_t total_steps)
-    : parameters_(parameters), options_(std::move(options)), total_steps_(total_steps) {
+Optimizer::Optimizer(ParameterArena& parameters, OptimizerOptions options, int64_t total_steps,
+                     const RankPlan& plan)
+    : parameters_(parameters),
+      options_(std::move(options)),
+      total_steps_(total_steps),
+      plan_(plan) {
   validate(options_);
   if (!parameters_.grad_enabled()) parameters_.enable_grad();
   const at::NoGradGuard no_grad;
-  shard_ = {{0, parameters_.data().numel()}};
-  state_.m = at::zeros_like(parameters_.data());
-  state_.v = at::zeros_like(parameters_.data());
   const bool muon = options_.kind == "muon";
+  const bool apart = plan_.zero > 0 && plan_.communicator->world() > 1;
+  if (apart && muon) {
+    throw data::InputError("optimizer", "kind",
+                           "adamw with ranks.zero > 0 (Muon needs whole matrices)", options_.kind);
+  }
+  if (plan_.shards > 1 || plan_.communicator->world() > 1) {
+    exchange_ = std::make_unique<GradientExchange>(parameters_, plan_);
+  }
+  shard_ = {{0, parameters_.data().numel()}};
+  if (apart) shard_ = exchange_->owned();
+  int64_t elements = 0;
+  for (const auto& interval : shard_) elements += interval.size();
+  state_.m = at::zeros({elements}, parameters_.data().options());
+  state_.v = at::zeros({elements}, parameters_.data().options());
   if (muon) {
     muon_.emplace(parameters_);
     state_.momentum = at::zeros_like(parameters_.data());
@@ -77,10 +93,45 @@ double Optimizer::lr() const {
   return options_.lr * schedule_factor(options_, state_.step, total_steps_);
 }
 
-double Optimizer::step() {
+void Optimizer::expect_last_backward() {
+  if (exchange_) exchange_->expect_last_backward();
+}
+
+void Optimizer::end_shard() {
+  if (exchange_) exchange_->end_shard();
+}
+
+double Optimizer::waited() { return exchange_ ? exchange_->waited() : 0.0; }
+
+/// The norm over all ranks; one message carries what it takes and the report.
+double Optimizer::summed_norm(std::vector<double>* report) {
+  exchange_->finish();
+  auto message = exchange_->grain_squares();
+  const size_t squares = message.size();
+  message.push_back(exchange_->finite() ? 1.0 : 0.0);
+  if (report) message.insert(message.end(), report->begin(), report->end());
+  const auto all = gather_shards(*plan_.communicator, message, "gradient norm and figures");
+  if (report) report->clear();
+  std::vector<std::vector<double>> by_rank;
+  for (auto rank = all.begin(); rank != all.end(); rank += static_cast<int64_t>(message.size())) {
+    const auto finite = rank + static_cast<int64_t>(squares);
+    if (*finite == 0.0) {
+      throw data::Error("optimizer",
+                        "gradient of rank " + std::to_string(by_rank.size()) + " in step " +
+                            std::to_string(state_.step + 1),
+                        "finite numbers", "an overflow or NaN");
+    }
+    by_rank.emplace_back(rank, finite);
+    if (report)
+      report->insert(report->end(), finite + 1, rank + static_cast<int64_t>(message.size()));
+  }
+  return std::sqrt(exchange_->total_square(by_rank));
+}
+
+double Optimizer::step(std::vector<double>* report) {
   const at::NoGradGuard no_grad;
   const auto& grad = parameters_.grad();
-  const double norm = kernels::grad_norm(grad).item<double>();
+  const double norm = exchange_ ? summed_norm(report) : kernels::grad_norm(grad).item<double>();
   if (!std::isfinite(norm)) {
     throw data::Error("optimizer", "gradient norm of step " + std::to_string(state_.step + 1),
                       "a finite number", std::to_string(norm));
@@ -89,32 +140,50 @@ double Optimizer::step() {
       options_.clip_norm > 0 ? std::min(1.0, options_.clip_norm / (norm + 1e-6)) : 1.0;
   const double rate = lr();
   ++state_.step;
+  const bool apart = plan_.zero > 0;
+  if (exchange_ && !apart) exchange_->gather(grad, "summed gradients");
   adamw(rate, scale);
+  if (exchange_ && apart) exchange_->gather(parameters_.data(), "parameters");
   if (muon_) {
     muon_->step(parameters_.data(), grad, state_.momentum, scale,
                 {.lr = rate * options_.muon_lr_scale,
                  .decay = rate * options_.weight_decay,
                  .momentum = options_.muon_momentum});
   }
-  parameters_.zero_grad();
+  // From ZeRO's second stage on, a gradient that has left is zero already.
+  if (!exchange_ || plan_.zero < 2 || plan_.communicator->world() == 1) parameters_.zero_grad();
   return norm;
 }
 
 void Optimizer::adamw(double rate, double scale) {
   const kernels::AdamWOptions adam{options_.beta1, options_.beta2, options_.eps, "torch"};
   const auto grad_scale = at::full({}, scale, parameters_.grad().options());
-  for (const auto& range : ranges_) {
-    const int64_t begin = range.offsets.front(), size = range.offsets.back() - begin;
-    const auto part = [&](const at::Tensor& arena) { return arena.narrow(0, begin, size); };
-    std::vector<int64_t> offsets;
-    for (const int64_t offset : range.offsets) offsets.push_back(offset - begin);
-    std::vector<double> rates, decays;
-    for (const bool decay : range.decays) {
-      rates.push_back(rate);
-      decays.push_back(decay ? options_.weight_decay : 0.0);
+  const bool apart = plan_.zero > 0 && exchange_;
+  int64_t stored = 0;  // where the interval's state lies
+  for (size_t i = 0; i < shard_.size(); stored += shard_[i++].size()) {
+    const auto& interval = shard_[i];
+    const auto grad = apart ? exchange_->sum_of(i) : parameters_.grad();
+    for (const auto& range : ranges_) {
+      const int64_t begin = std::max(interval.begin, range.offsets.front());
+      const int64_t size = std::min(interval.end, range.offsets.back()) - begin;
+      if (size <= 0) continue;
+      const auto part = [&](const at::Tensor& state) {
+        return state.narrow(0, stored + begin - interval.begin, size);
+      };
+      std::vector<int64_t> offsets;
+      for (const int64_t offset : range.offsets) {
+        offsets.push_back(std::clamp<int64_t>(offset - begin, 0, size));
+      }
+      std::vector<double> rates, decays;
+      for (const bool decay : range.decays) {
+        rates.push_back(rate);
+        decays.push_back(decay ? options_.weight_decay : 0.0);
+      }
+      kernels::adamw_step(parameters_.data().narrow(0, begin, size),
+                          grad.narrow(0, begin - (apart ? interval.begin : 0), size),
+                          part(state_.m), part(state_.v), offsets, rates, decays, grad_scale,
+                          state_.step, adam);
     }
-    kernels::adamw_step(part(parameters_.data()), part(parameters_.grad()), part(state_.m),
-                        part(state_.v), offsets, rates, decays, grad_scale, state_.step, adam);
   }
 }
 

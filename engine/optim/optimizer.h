@@ -6,12 +6,15 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/models/parameter_arena.h"
+#include "engine/optim/gradient_exchange.h"
 #include "engine/optim/muon.h"
+#include "engine/optim/rank_plan.h"
 
 namespace hone::engine {
 
@@ -56,26 +59,31 @@ double schedule_factor(const OptimizerOptions& options, int64_t step, int64_t to
 class Optimizer {
  public:
   /// Enables the arena's gradients. `parameters` must outlive the optimizer. Throws
-  /// data::InputError for options that cannot be.
-  Optimizer(ParameterArena& parameters, OptimizerOptions options, int64_t total_steps);
-  /// Clips, updates, zeroes the gradients. Returns the gradient norm before clipping. Throws
-  /// data::Error when the norm is not finite; parameters and state are then as before.
-  double step();
+  /// data::InputError for options that cannot be, or not with `plan`.
+  Optimizer(ParameterArena& parameters, OptimizerOptions options, int64_t total_steps,
+            const RankPlan& plan = {});
+  /// With several logical shards: this rank's, before and after each one's gradient is in the
+  /// arena (see GradientExchange).
+  void expect_last_backward();
+  void end_shard();
+  /// Sums over shards, clips, updates, zeroes the gradients. Returns the norm of the sum before
+  /// clipping. `report`: this rank's numbers, as many on every rank; afterwards those of all, in
+  /// the order of ranks (they travel with the norm). Throws data::Error, on every rank, when a
+  /// gradient is not finite, and names the rank; parameters and state are then as before.
+  double step(std::vector<double>* report = nullptr);
+  /// Seconds of waiting for other ranks since the last call.
+  double waited();
   int64_t steps_done() const { return state_.step; }
   double lr() const;  // of the next step
   /// Everything a resume needs besides the parameters.
   struct State {
-    at::Tensor m, v, momentum;  // [P]; momentum only with Muon
+    at::Tensor m, v, momentum;  // [elements of shard()]; momentum only with Muon
     int64_t step = 0;
   };
   State& state() { return state_; }
-  /// Elements of the arena, [begin, end).
-  struct Interval {
-    int64_t begin = 0, end = 0;
-  };
   /// Which elements state() is of, rising: everything, or this rank's part of it. The tensors of
   /// state() hold these intervals one after another.
-  const std::vector<Interval>& shard() const { return shard_; }
+  const std::vector<ArenaInterval>& shard() const { return shard_; }
 
  private:
   /// Adjacent parameters that AdamW updates in one launch; slice s is [offsets[s], offsets[s+1]).
@@ -83,15 +91,18 @@ class Optimizer {
     std::vector<int64_t> offsets;
     std::vector<bool> decays;
   };
+  double summed_norm(std::vector<double>* report);
   void adamw(double rate, double scale);
 
   ParameterArena& parameters_;
   OptimizerOptions options_;
   int64_t total_steps_;
   State state_;
-  std::vector<Interval> shard_;
+  std::vector<ArenaInterval> shard_;
   std::vector<Range> ranges_;
   std::optional<Muon> muon_;
+  RankPlan plan_;
+  std::unique_ptr<GradientExchange> exchange_;  // none for one shard on one rank
 };
 
 }  // namespace hone::engine

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -15,6 +17,66 @@
 
 namespace hone::engine {
 namespace {
+
+/// This rank's shards of texts 0, 1, ... with these numbers of tokens: lists of indices. The shards
+/// of all ranks, one after another, are the natural order.
+std::vector<std::vector<int64_t>> shards_of(const std::vector<int64_t>& tokens,
+                                            const ShardSpan& span) {
+  std::vector<int64_t> order(tokens.size());
+  std::iota(order.begin(), order.end(), int64_t{0});
+  const auto shards = balanced_parts(order, tokens, span.shards);
+  const auto size = static_cast<int64_t>(shards.size());
+  return {shards.begin() + std::min(size, span.begin), shards.begin() + std::min(size, span.end)};
+}
+
+template <class T>
+std::string bytes_of(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+template <class T>
+void append_values(const std::string& bytes, std::vector<T>& values) {
+  const size_t before = values.size();
+  values.resize(before + bytes.size() / sizeof(T));
+  std::memcpy(values.data() + before, bytes.data(), bytes.size());
+}
+
+/// Every rank's samples, in the order of the ranks.
+std::vector<Sample> gather_samples(Communicator& communicator, std::vector<Sample> mine) {
+  if (communicator.world() == 1) return mine;
+  std::vector<int64_t> heads;
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;
+  for (const auto& sample : mine) {
+    heads.insert(heads.end(), {sample.prompt, static_cast<int64_t>(sample.tokens.size())});
+    tokens.insert(tokens.end(), sample.tokens.begin(), sample.tokens.end());
+    logprobs.insert(logprobs.end(), sample.logprobs.begin(), sample.logprobs.end());
+  }
+  std::vector<int64_t> all_heads;
+  std::vector<int32_t> all_tokens;
+  std::vector<float> all_logprobs;
+  const auto gather = [&](const auto& values, auto& all) {
+    for (const auto& bytes : all_gather_bytes(communicator, bytes_of(values), "sampled texts")) {
+      append_values(bytes, all);
+    }
+  };
+  gather(heads, all_heads);
+  gather(tokens, all_tokens);
+  gather(logprobs, all_logprobs);
+  std::vector<Sample> samples;
+  auto token = all_tokens.begin();
+  auto logprob = all_logprobs.begin();
+  for (size_t i = 0; i < all_heads.size(); i += 2) {
+    Sample sample;
+    sample.prompt = all_heads[i];
+    sample.tokens.assign(token, token + all_heads[i + 1]);
+    sample.logprobs.assign(logprob, logprob + all_heads[i + 1]);
+    token += all_heads[i + 1];
+    logprob += all_heads[i + 1];
+    samples.push_back(std::move(sample));
+  }
+  return samples;
+}
 
 /// Offsets and cu_entries from the texts and has_final.
 void index_entries(Rollout& rollout, at::Device device) {
@@ -45,7 +107,8 @@ std::vector<int64_t> draw_prompts(int64_t prompts, int64_t count, uint64_t seed,
 }
 
 Rollout sample_texts(CausalLM& policy, const std::vector<TokenIds>& prompts,
-                     const RolloutOptions& options) {
+                     const RolloutOptions& options, Communicator& communicator,
+                     const ShardSpan& span) {
   GenerationOptions generation;
   generation.max_new_tokens = options.max_new_tokens;
   generation.temperature = options.temperature;
@@ -55,7 +118,20 @@ Rollout sample_texts(CausalLM& policy, const std::vector<TokenIds>& prompts,
     check_interrupted();
     return true;
   };
-  const auto samples = generate(policy, prompts, options.samples_per_prompt, generation);
+  std::vector<int64_t> longest;
+  for (const auto& prompt : prompts) {
+    longest.push_back(static_cast<int64_t>(prompt.size()) + options.max_new_tokens);
+  }
+  std::vector<Sample> mine;
+  for (const auto& shard : shards_of(longest, span)) {
+    std::vector<TokenIds> dealt;
+    for (const int64_t i : shard) dealt.push_back(prompts[static_cast<size_t>(i)]);
+    for (auto& sample : generate(policy, dealt, options.samples_per_prompt, generation, shard)) {
+      sample.prompt = shard[static_cast<size_t>(sample.prompt)];
+      mine.push_back(std::move(sample));
+    }
+  }
+  const auto samples = gather_samples(communicator, std::move(mine));
 
   Rollout rollout;
   bool any_final = false;
@@ -108,14 +184,27 @@ Rollout given_texts(const std::vector<TokenIds>& prompts, const std::vector<Toke
 
 void score_texts(Rollout& rollout,
                  const std::function<std::vector<float>(const std::vector<TokenIds>&)>& score,
-                 const ScoringOptions& options) {
-  std::vector<TokenIds> texts;
-  texts.reserve(rollout.texts.size());
-  for (const auto& text : rollout.texts) texts.push_back(text.tokens);
-  const auto scores = score(texts);
-  if (scores.size() != texts.size()) {
+                 const ScoringOptions& options, Communicator& communicator, const ShardSpan& span) {
+  const auto score_some = [&](const std::vector<int64_t>& texts) {
+    std::vector<TokenIds> tokens;
+    for (const int64_t i : texts) tokens.push_back(rollout.texts[static_cast<size_t>(i)].tokens);
+    const auto some = score(tokens);
+    if (some.size() == texts.size()) return bytes_of(some);
     throw data::Error("ppo", "scores", std::to_string(texts.size()) + ", one a text",
-                      std::to_string(scores.size()));
+                      std::to_string(some.size()));
+  };
+  std::vector<int64_t> lengths;
+  for (const auto& text : rollout.texts)
+    lengths.push_back(static_cast<int64_t>(text.tokens.size()));
+  std::string mine;
+  if (!options.alone) {
+    for (const auto& shard : shards_of(lengths, span)) mine += score_some(shard);
+  } else if (communicator.leads()) {
+    mine = score_some(shards_of(lengths, {}).front());
+  }
+  std::vector<float> scores;
+  for (const auto& bytes : all_gather_bytes(communicator, mine, "scores")) {
+    append_values(bytes, scores);
   }
   auto rewards = at::empty({rollout.size()}, at::TensorOptions().dtype(at::kDouble));
   auto* reward = rewards.mutable_data_ptr<double>();

@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "engine/distributed/shard_tree.h"
 #include "engine/generation/generator.h"
 #include "engine/models/causal_lm.h"
 #include "engine/rollout/response.h"
@@ -30,9 +31,11 @@ std::vector<int64_t> draw_prompts(int64_t prompts, int64_t count, uint64_t seed,
 
 /// Samples `samples_per_prompt` responses to each prompt, in order (prompt, sample); fills the
 /// fields of a Rollout down to behaviour_logprobs. Random numbers are keyed by the place of a
-/// prompt in `prompts`.
+/// prompt in `prompts`. With ranks, each samples the shards of `span` (prompts dealt by tokens, in
+/// order), and every rank gets the whole rollout.
 Rollout sample_texts(CausalLM& policy, const std::vector<TokenIds>& prompts,
-                     const RolloutOptions& options);
+                     const RolloutOptions& options, Communicator& communicator = world_of_one(),
+                     const ShardSpan& span = {});
 
 /// A rollout of given responses, without behaviour log-probabilities.
 Rollout given_texts(const std::vector<TokenIds>& prompts, const std::vector<TokenIds>& responses,
@@ -43,12 +46,16 @@ struct ScoringOptions {
   MissingEos missing_eos = MissingEos::kKeep;
   double eos_penalty = 0.0;
   bool eos_exists = true;
+  /// `score` is called once, on rank 0, with all texts (an external program), and not with each
+  /// shard's where that is dealt to.
+  bool alone = false;
 };
 
-/// Fills the score fields. Throws data::Error when `score` returns another number of scores, or one
-/// that is not finite.
+/// Fills the score fields, on every rank. Throws data::Error when `score` returns another number of
+/// scores, or one that is not finite.
 void score_texts(Rollout& rollout,
                  const std::function<std::vector<float>(const std::vector<TokenIds>&)>& score,
-                 const ScoringOptions& options);
+                 const ScoringOptions& options, Communicator& communicator = world_of_one(),
+                 const ShardSpan& span = {});
 
 }  // namespace hone::engine

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 
+#include <algorithm>
 #include <span>
 
 #include "data/error.h"
@@ -111,8 +112,14 @@ std::vector<Minibatch> make_minibatches(const Rollout& rollout, const std::vecto
   for (const auto& part : balanced_parts(order, lengths, options.minibatches)) {
     const auto weights = minibatch_weights(rollout, part, options);
     Minibatch packs;
-    for (const auto& texts : fill_batches(part, lengths, options.micro_tokens)) {
-      packs.push_back(make_pack(rollout, texts, weights));
+    const auto shards = balanced_parts(part, lengths, options.shards);
+    const auto end = std::min(options.end_shard, static_cast<int64_t>(shards.size()));
+    for (int64_t shard = options.first_shard; shard < end; ++shard) {
+      const auto& mine = shards[static_cast<size_t>(shard)];
+      for (const auto& texts : fill_batches(mine, lengths, options.micro_tokens)) {
+        packs.push_back(make_pack(rollout, texts, weights));
+        packs.back().shard = shard;
+      }
     }
     minibatches.push_back(std::move(packs));
   }

@@ -26,6 +26,7 @@ struct Pack {
   at::Tensor state_entries;   // [S] int64
   at::Tensor policy_weights;  // [M] sum to 1 over the minibatch (aggregation)
   at::Tensor value_weights;   // [S] 1 / states of the minibatch
+  int64_t shard = 0;          // the logical shard that it is of
 };
 
 /// One optimizer step: gradients of its packs add up.
@@ -38,6 +39,9 @@ struct MinibatchOptions {
   /// "seq_mean_token_mean" 1 / (B |y_i|); "constant" 1 / (B max_new_tokens) (Dr. GRPO).
   std::string aggregation = "token_mean";
   int64_t max_new_tokens = 1;
+  /// Each minibatch is cut into this many shards of nearly equal tokens; packs are made of those in
+  /// [first_shard, end_shard) only, weights and cuts are of the whole.
+  int64_t shards = 1, first_shard = 0, end_shard = 1;
 };
 
 /// Cuts `order` (indices of texts) into minibatches of nearly equal tokens and those into packs.

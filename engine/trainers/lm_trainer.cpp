@@ -31,6 +31,12 @@ int64_t predicted_tokens(const TrainingText& text) {
   return std::max<int64_t>(0, size - std::max<int64_t>(1, text.prompt_tokens));
 }
 
+int64_t predicted_tokens(const std::vector<const TrainingText*>& texts) {
+  int64_t predicted = 0;
+  for (const auto* text : texts) predicted += predicted_tokens(*text);
+  return predicted;
+}
+
 /// The texts that a loss can be taken of.
 std::vector<const TrainingText*> usable_texts(const CausalLM& model,
                                               const std::vector<TrainingText>& texts) {
@@ -105,23 +111,54 @@ std::string hash_of(const std::vector<const TrainingText*>& texts) {
 }  // namespace
 
 double accumulate_lm_gradients(CausalLM& model, const std::vector<const TrainingText*>& texts,
-                               int64_t micro_tokens) {
-  int64_t predicted = 0;
-  for (const auto* text : texts) predicted += predicted_tokens(*text);
+                               int64_t micro_tokens, int64_t predicted,
+                               const std::function<void()>& before_last) {
+  if (predicted == 0) predicted = predicted_tokens(texts);
   double loss = 0.0;
-  for (const auto& part :
-       fill_batches(natural_order(texts.size()), read_lengths(texts), micro_tokens)) {
+  const auto parts = fill_batches(natural_order(texts.size()), read_lengths(texts), micro_tokens);
+  for (const auto& part : parts) {
     const auto batch = next_token_batch(select(texts, part), model.parameters().data().device());
     const auto hidden = model.hidden(batch.input.tokens, batch.input.cu_seqlens);
     const auto weights = at::full(batch.targets.sizes(), 1.0 / static_cast<double>(predicted),
                                   hidden.options().requires_grad(false));
     const auto result = kernels::head_nll(hidden.index_select(0, batch.predict), model.lm_head(),
                                           batch.targets, weights, /*temperature=*/1.0);
+    if (before_last && &part == &parts.back()) before_last();
     result.loss.backward();
     loss += result.loss.item<double>();
   }
   return loss;
 }
+
+namespace {
+
+/// Gradients of this rank's shards of one step's texts; returns the losses, whose sum over all
+/// shards is the mean over the step's tokens.
+std::vector<double> accumulate_shards(CausalLM& model, Optimizer& optimizer,
+                                      const std::vector<const TrainingText*>& texts,
+                                      const LmTrainingOptions& options, const ShardSpan& span,
+                                      uint64_t dropout_seed) {
+  if (span.shards == 1) return {accumulate_lm_gradients(model, texts, options.micro_tokens)};
+  const auto step = static_cast<uint64_t>(optimizer.steps_done());
+  const auto shards = balanced_parts(natural_order(texts.size()), read_lengths(texts), span.shards);
+  const int64_t predicted = predicted_tokens(texts);
+  std::vector<double> losses;
+  for (int64_t s = span.begin; s < span.end; ++s) {
+    std::vector<const TrainingText*> mine;
+    if (s < static_cast<int64_t>(shards.size()))
+      mine = select(texts, shards[static_cast<size_t>(s)]);
+    // Masks depend on step and shard, not on what this rank has drawn before.
+    const auto place = step * static_cast<uint64_t>(span.shards) + static_cast<uint64_t>(s);
+    if (options.dropout > 0) model.set_dropout(options.dropout, mix_seed(dropout_seed, place));
+    losses.push_back(accumulate_lm_gradients(
+        model, mine, options.micro_tokens, predicted,
+        s + 1 == span.end ? [&] { optimizer.expect_last_backward(); } : std::function<void()>()));
+    optimizer.end_shard();
+  }
+  return losses;
+}
+
+}  // namespace
 
 LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_texts,
                           const LmTrainingOptions& options, uint64_t seed, const std::string& area,
@@ -136,7 +173,9 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
           ? options.steps
           : std::max<int64_t>(1,
                               std::llround(options.epochs * static_cast<double>(batches.size())));
-  Optimizer optimizer(model.parameters(), options.optimizer, steps);
+  const auto span = context.span();
+  Optimizer optimizer(model.parameters(), options.optimizer, steps,
+                      context.plan(context.communicator));
   const DropoutScope dropout(model, options.dropout, mix_seed(seed, 1));
 
   LmTrainingResult result;
@@ -186,10 +225,11 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
     const auto chosen = select(texts, batches[next_batch++]);
     int64_t tokens = 0;
     for (const auto* text : chosen) tokens += read_tokens(*text);
-    const double loss = accumulate_lm_gradients(model, chosen, options.micro_tokens);
+    auto losses = accumulate_shards(model, optimizer, chosen, options, span, mix_seed(seed, 1));
     const double lr = optimizer.lr();
     checkpoints.await_copy();
-    const double norm = optimizer.step();
+    const double norm = optimizer.step(&losses);
+    const double loss = std::accumulate(losses.begin(), losses.end(), 0.0);
     ++result.steps;
     result.tokens += tokens;
     last_losses.push_back(loss);

@@ -3,6 +3,7 @@
 // Next-token training: pretraining (no prompt) and SFT (prompt masked).
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -40,9 +41,12 @@ struct LmTrainingResult {
 
 /// Adds the gradient of the mean negative log-likelihood over every predicted token of `texts` to
 /// the model's arena and returns that mean (nats per token). Forward passes take at most
-/// `micro_tokens` tokens (0 = all): the gradient is the same whatever their number.
+/// `micro_tokens` tokens (0 = all): the gradient is the same whatever their number. `predicted`:
+/// the mean is over so many tokens (of which these texts are a part); 0 = over these texts' own.
+/// `before_last` is called before the last backward pass.
 double accumulate_lm_gradients(CausalLM& model, const std::vector<const TrainingText*>& texts,
-                               int64_t micro_tokens);
+                               int64_t micro_tokens, int64_t predicted = 0,
+                               const std::function<void()>& before_last = {});
 
 /// Trains in place; `area` names stage and metrics ("pretrain", "sft"). Texts without a token to
 /// predict are left out. Throws Interrupted at a step boundary when asked to stop, data::InputError

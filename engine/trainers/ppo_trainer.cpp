@@ -83,11 +83,16 @@ class PpoTrainer {
         texts_(options.prompts_per_iteration * options.samples_per_prompt),
         micro_tokens_(options.micro_tokens > 0 ? options.micro_tokens : fitting(*problem.actor)),
         precision_(problem, options.precision == "bf16"),
-        actor_optimizer_(problem.actor->parameters(), options.actor, steps()),
+        span_(context.span()),
+        actor_ranks_(context.communicator.duplicate("actor")),
+        critic_ranks_(context.communicator.duplicate("critic")),
+        actor_optimizer_(problem.actor->parameters(), options.actor, steps(),
+                         context.plan(*actor_ranks_)),
         lanes_(has_critic() && problem.actor->parameters().data().is_cpu()),
         checkpoints_(context.checkpointer) {
     if (has_critic()) {
-      critic_optimizer_.emplace(problem.critic->parameters(), options.critic, steps());
+      critic_optimizer_.emplace(problem.critic->parameters(), options.critic, steps(),
+                                context.plan(*critic_ranks_));
     }
   }
 
@@ -112,6 +117,9 @@ class PpoTrainer {
   TrainingState state(const PpoFlight* flight);
   std::optional<PpoFlight> resume();
   void step(const Rollout& rollout, const Minibatch& minibatch, UpdateMeans& means);
+  template <class Accumulate>
+  void for_each_shard(Optimizer& optimizer, const Minibatch& minibatch,
+                      const Accumulate& accumulate) const;
 
   PpoProblem& problem_;
   const TrainingContext& context_;
@@ -119,6 +127,9 @@ class PpoTrainer {
   KlController controller_;
   int64_t texts_, micro_tokens_;
   Precision precision_;
+  ShardSpan span_;
+  // Actor and critic are updated side by side, so each speaks for itself.
+  std::unique_ptr<Communicator> actor_ranks_, critic_ranks_;
   Optimizer actor_optimizer_;
   std::optional<Optimizer> critic_optimizer_;
   Lanes lanes_;
@@ -140,7 +151,7 @@ Rollout PpoTrainer::sample(int64_t iteration) {
   options.seed =
       static_cast<int64_t>(mix_seed(seed(kSampling), static_cast<uint64_t>(iteration)) >> 1);
   options.final_states = has_critic() && options_.placement == "after_last";
-  return sample_texts(*problem_.actor, prompts, options);
+  return sample_texts(*problem_.actor, prompts, options, context_.communicator, span_);
 }
 
 std::vector<Minibatch> PpoTrainer::split(const Rollout& rollout, int64_t iteration,
@@ -151,7 +162,10 @@ std::vector<Minibatch> PpoTrainer::split(const Rollout& rollout, int64_t iterati
                           {.minibatches = options_.minibatches,
                            .micro_tokens = micro_tokens_,
                            .aggregation = options_.aggregation,
-                           .max_new_tokens = options_.max_new_tokens});
+                           .max_new_tokens = options_.max_new_tokens,
+                           .shards = span_.shards,
+                           .first_shard = span_.begin,
+                           .end_shard = span_.end});
 }
 
 void PpoTrainer::score(Rollout& rollout, const std::vector<Minibatch>& minibatches) {
@@ -182,6 +196,25 @@ void PpoTrainer::score(Rollout& rollout, const std::vector<Minibatch>& minibatch
     }
   }
   lanes_.run(tasks);
+  for (const auto* scored :
+       {&rollout.old_logprobs, &rollout.ref_logprobs, &rollout.values, &rollout.entropy}) {
+    const bool whole = scored == &rollout.old_logprobs && !recompute;
+    if (scored->defined() && !whole) {
+      share_disjoint(context_.communicator, *scored, "log-probabilities and values");
+    }
+  }
+}
+
+/// accumulate(packs, before the last backward pass) for each of this rank's logical shards.
+template <class Accumulate>
+void PpoTrainer::for_each_shard(Optimizer& optimizer, const Minibatch& minibatch,
+                                const Accumulate& accumulate) const {
+  const std::function<void()> nothing, last = [&] { optimizer.expect_last_backward(); };
+  for (int64_t shard = span_.begin; shard < span_.end; ++shard) {
+    accumulate(span_.shards == 1 ? minibatch : packs_of_shard(minibatch, shard),
+               shard + 1 == span_.end ? last : nothing);
+    optimizer.end_shard();
+  }
 }
 
 void PpoTrainer::step(const Rollout& rollout, const Minibatch& minibatch, UpdateMeans& means) {
@@ -197,16 +230,25 @@ void PpoTrainer::step(const Rollout& rollout, const Minibatch& minibatch, Update
   double value = 0, actor_norm = 0, critic_norm = 0;
   std::vector<std::function<void()>> tasks;
   tasks.emplace_back([&] {
-    policy = accumulate_policy_gradients(*problem_.actor, rollout, minibatch, objective);
+    std::vector<double> figures;
+    for_each_shard(actor_optimizer_, minibatch, [&](const Minibatch& packs, const auto& last) {
+      accumulate_policy_gradients(*problem_.actor, rollout, packs, objective, last)
+          .append_to(figures);
+    });
     checkpoints_.await_copy();
-    actor_norm = actor_optimizer_.step();
+    actor_norm = actor_optimizer_.step(&figures);
+    policy = PolicyUpdate::combined(figures);
   });
   if (critic_optimizer_) {
     tasks.emplace_back([&] {
-      value = accumulate_value_gradients(*problem_.critic, problem_.value_offset, rollout,
-                                         minibatch, options_.value_clip);
+      std::vector<double> losses;
+      for_each_shard(*critic_optimizer_, minibatch, [&](const Minibatch& packs, const auto& last) {
+        losses.push_back(accumulate_value_gradients(*problem_.critic, problem_.value_offset,
+                                                    rollout, packs, options_.value_clip, last));
+      });
       checkpoints_.await_copy();
-      critic_norm = critic_optimizer_->step();
+      critic_norm = critic_optimizer_->step(&losses);
+      value = std::accumulate(losses.begin(), losses.end(), 0.0);
     });
   }
   lanes_.run(tasks);
@@ -220,7 +262,7 @@ PpoFlight PpoTrainer::take_off(int64_t iteration, const ScoringOptions& scoring)
   Lap lap;
   flight.rollout = sample(iteration);
   flight.seconds_rollout = lap();
-  score_texts(flight.rollout, problem_.score, scoring);
+  score_texts(flight.rollout, problem_.score, scoring, context_.communicator, span_);
   score(flight.rollout, split(flight.rollout, iteration, 0));
   flight.kl_coef = controller_.coefficient();
   flight.summary = estimate_advantages(flight.rollout, options_, flight.kl_coef);
@@ -285,6 +327,7 @@ PpoResult PpoTrainer::run() {
   scoring.missing_eos = parse_missing_eos(options_.missing_eos, options_.eos_penalty);
   scoring.eos_penalty = options_.eos_penalty;
   scoring.eos_exists = problem_.eos_id >= 0;
+  scoring.alone = problem_.score_alone;
   auto& result = result_;
   auto resumed = resume();
   metrics.begin_stage("ppo", options_.iterations);

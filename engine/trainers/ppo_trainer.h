@@ -104,6 +104,8 @@ struct PpoProblem {
   CausalLM* critic = nullptr;     // trained in place; null for rloo, grpo, dr_grpo
   /// Raw scores of whole texts (prompt + response tokens); a reward model or an external program.
   std::function<std::vector<float>(const std::vector<TokenIds>&)> score;
+  /// `score` may be called on rank 0 only, with all texts at once (an external program).
+  bool score_alone = false;
   reward::Normalization normalization;
   std::vector<TokenIds> prompts;
   int64_t eos_id = -1;  // -1: texts have no end, and none misses it

@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <vector>
 
 #include "engine/models/causal_lm.h"
@@ -32,16 +33,27 @@ struct PolicyUpdate {
   double ratio_error = 0;  // largest |ratio - 1|
   double entropy = 0;      // mean over tokens
   double mismatch = 0;     // mean |log-probability - behaviour log-probability| over tokens
+  int64_t tokens = 0;      // response tokens
+
+  /// As numbers that travel to other ranks, after the others in `numbers`; and one update of all
+  /// the shards in there.
+  void append_to(std::vector<double>& numbers) const;
+  static PolicyUpdate combined(const std::vector<double>& numbers);
 };
 
 /// Adds the gradient of a minibatch's policy loss to the actor's arena. The language-model head is
-/// applied at response tokens only.
+/// applied at response tokens only. `before_last` is called before the last backward pass.
 PolicyUpdate accumulate_policy_gradients(CausalLM& actor, const Rollout& rollout,
                                          const Minibatch& minibatch,
-                                         const PolicyObjective& objective);
+                                         const PolicyObjective& objective,
+                                         const std::function<void()>& before_last = {});
 
 /// Adds the gradient of a minibatch's value loss to the critic's arena. Returns the loss.
 double accumulate_value_gradients(CausalLM& critic, double offset, const Rollout& rollout,
-                                  const Minibatch& minibatch, double clip);
+                                  const Minibatch& minibatch, double clip,
+                                  const std::function<void()>& before_last = {});
+
+/// The packs of one logical shard.
+Minibatch packs_of_shard(const Minibatch& minibatch, int64_t shard);
 
 }  // namespace hone::engine

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
@@ -126,12 +127,10 @@ struct StepResult {
   double loss = 0, accuracy = 0, score_mean = 0, score_std = 0;
 };
 
-StepResult forward_backward(CausalLM& model, const reward::PairBatch& batch,
-                            const std::vector<TokenIds>& tokens,
-                            const RewardTrainingOptions& options) {
-  const PackedTokens packed = pack_items(model, batch.items, tokens);
-  const PairTensors pairs = pair_tensors(batch.pairs, model.parameters().data().options());
-  const at::Tensor scores = reward::sequence_scores(model, packed.tokens, packed.cu_seqlens);
+/// The loss of a batch's scores; its gradient goes back to them.
+StepResult loss_backward(const at::Tensor& scores, const reward::PairBatch& batch,
+                         const RewardTrainingOptions& options) {
+  const PairTensors pairs = pair_tensors(batch.pairs, scores.options());
   const at::Tensor delta =
       scores.index_select(0, pairs.first) - scores.index_select(0, pairs.second);
   kernels::PreferenceLossOptions loss_options;
@@ -148,6 +147,57 @@ StepResult forward_backward(CausalLM& model, const reward::PairBatch& batch,
   result.accuracy = batch_accuracy(delta, batch.pairs);
   result.score_mean = mean.item<double>();
   result.score_std = scores.numel() > 1 ? scores.detach().std().item<double>() : 0.0;
+  return result;
+}
+
+StepResult forward_backward(CausalLM& model, const reward::PairBatch& batch,
+                            const std::vector<TokenIds>& tokens,
+                            const RewardTrainingOptions& options) {
+  const PackedTokens packed = pack_items(model, batch.items, tokens);
+  return loss_backward(reward::sequence_scores(model, packed.tokens, packed.cu_seqlens), batch,
+                       options);
+}
+
+/// The same with the batch's texts dealt to logical shards: every rank scores its own, all see all
+/// scores and so the same loss, and each takes the gradient of its own back.
+StepResult forward_backward_shards(CausalLM& model, Optimizer& optimizer,
+                                   const reward::PairBatch& batch,
+                                   const std::vector<TokenIds>& tokens,
+                                   const RewardTrainingOptions& options,
+                                   const TrainingContext& context, uint64_t dropout_seed) {
+  const auto span = context.span();
+  std::vector<int64_t> order(batch.items.size()), lengths;
+  std::iota(order.begin(), order.end(), int64_t{0});
+  for (const int64_t item : batch.items) {
+    lengths.push_back(static_cast<int64_t>(tokens[static_cast<size_t>(item)].size()));
+  }
+  const auto shards = balanced_parts(order, lengths, span.shards);
+  const auto options_of_scores = model.parameters().data().options();
+  const at::Tensor all = at::zeros({static_cast<int64_t>(order.size())}, options_of_scores);
+  std::vector<at::Tensor> mine;
+  const auto end = std::min(span.end, static_cast<int64_t>(shards.size()));
+  const auto step = static_cast<uint64_t>(optimizer.steps_done());
+  for (int64_t s = span.begin; s < end; ++s) {
+    const auto& places = shards[static_cast<size_t>(s)];
+    std::vector<int64_t> items;
+    for (const int64_t place : places) items.push_back(batch.items[static_cast<size_t>(place)]);
+    const auto place = step * static_cast<uint64_t>(span.shards) + static_cast<uint64_t>(s);
+    if (options.dropout > 0) model.set_dropout(options.dropout, mix_seed(dropout_seed, place));
+    const PackedTokens packed = pack_items(model, items, tokens);
+    mine.push_back(reward::sequence_scores(model, packed.tokens, packed.cu_seqlens));
+    all.narrow(0, places.front(), mine.back().numel()).copy_(mine.back().detach());
+  }
+  share_disjoint(context.communicator, all, "scores of a batch");
+  const at::Tensor scores = all.detach().requires_grad_(true);
+  const StepResult result = loss_backward(scores, batch, options);
+  for (int64_t s = span.begin; s < span.end; ++s) {
+    if (s + 1 == span.end) optimizer.expect_last_backward();
+    if (s < end) {
+      const auto& own = mine[static_cast<size_t>(s - span.begin)];
+      own.backward(scores.grad().narrow(0, shards[static_cast<size_t>(s)].front(), own.numel()));
+    }
+    optimizer.end_shard();
+  }
   return result;
 }
 
@@ -207,7 +257,8 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
   const int64_t batches = data.batches_per_epoch();
   const auto total = std::max<int64_t>(
       1, std::llround(options.epochs * static_cast<double>(std::max<int64_t>(batches, 1))));
-  Optimizer optimizer(model.parameters(), options.optimizer, total);
+  Optimizer optimizer(model.parameters(), options.optimizer, total,
+                      context.plan(context.communicator));
   model.parameters().zero_grad();
   const TrainingDropout dropout(model, options.dropout, mix_seed(seed, 1));
   WeightAverage average(options.average_decay);
@@ -255,7 +306,10 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
       checkpoints.boundary({result.steps}, state);
       const auto& batch = epoch_batches[next_batch++];
       const double lr = optimizer.lr();
-      const StepResult step = forward_backward(model, batch, tokens, options);
+      const StepResult step = context.shards == 1
+                                  ? forward_backward(model, batch, tokens, options)
+                                  : forward_backward_shards(model, optimizer, batch, tokens,
+                                                            options, context, mix_seed(seed, 1));
       checkpoints.await_copy();
       const double grad_norm = optimizer.step();
       average.add(model);

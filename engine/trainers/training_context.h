@@ -6,7 +6,9 @@
 
 #include "engine/checkpoint/checkpointer.h"
 #include "engine/distributed/communicator.h"
+#include "engine/distributed/shard_tree.h"
 #include "engine/metrics/metrics.h"
+#include "engine/optim/rank_plan.h"
 
 namespace hone::engine {
 
@@ -22,6 +24,12 @@ struct TrainingContext {
   int64_t shards = 1;
   /// Saves and resumes; null: nothing is saved.
   Checkpointer* checkpointer = nullptr;
+  int64_t zero = 0;                 // RankPlan::zero
+  int64_t bucket_bytes = 16 << 20;  // RankPlan::bucket_bytes
+
+  ShardSpan span() const { return shard_span(communicator, shards); }
+  /// The plan of an optimizer whose collectives go through `ranks`.
+  RankPlan plan(Communicator& ranks) const { return {&ranks, shards, zero, bucket_bytes}; }
 };
 
 }  // namespace hone::engine
