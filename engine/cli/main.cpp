@@ -7,6 +7,8 @@
 
 #include "data/error.h"
 #include "engine/cli/command.h"
+#include "engine/distributed/rank_environment.h"
+#include "engine/distributed/rank_failure.h"
 #include "engine/runtime/build_info.h"
 #include "engine/runtime/signals.h"
 
@@ -60,6 +62,10 @@ int main(int argc, char** argv) {
   } catch (const hone::engine::Interrupted& interrupted) {
     std::cerr << "hone: stopped by signal " << interrupted.signal << "\n";
     return 128 + interrupted.signal;
+  } catch (const hone::engine::RankFailure& failure) {
+    // One line for all ranks, and one exit code.
+    if (hone::engine::rank_environment().rank == 0) std::cerr << "hone: " << failure.what() << "\n";
+    return failure.exit_code();
   } catch (const hone::data::InputError& error) {
     std::cerr << "hone: " << error.what() << "\n";
     return kBadInput;

@@ -8,6 +8,7 @@
 #include "data/error.h"
 #include "engine/cli/command.h"
 #include "engine/config/toml_printer.h"
+#include "engine/distributed/rank_environment.h"
 #include "engine/run/stages.h"
 
 namespace hone::engine {
@@ -74,7 +75,8 @@ void execute(const RunArguments& arguments) {
   }
   if (options.out.empty()) options.out = default_out(options.recipe);
   run_recipe(options);
-  if (options.only.empty() && !options.quiet) print_result(options.out);
+  if (options.only.empty() && !options.quiet && rank_environment().rank == 0)
+    print_result(options.out);
 }
 
 void add_verb(CLI::App& app, const std::string& verb, const std::string& what,
@@ -96,7 +98,8 @@ void add_verb(CLI::App& app, const std::string& verb, const std::string& what,
   command->add_flag("--print-recipe", arguments->print_recipe,
                     "Print the resolved recipe with a sentence an option, and stop");
   command->callback([arguments] { execute(*arguments); });
-  command->footer("Examples:\n  hone " + verb +
+  command->footer("Several ranks: torchrun --no-python --nproc-per-node 2 hone " + verb +
+                  " RECIPE (or srun, mpirun); options under [ranks].\nExamples:\n  hone " + verb +
                   " experiments/recipes/quickstart.toml --out runs/quickstart\n  hone " + verb +
                   " experiments/recipes/quickstart.toml --set seed=1 --set train.ppo.kl_coef=0\n"
                   "  hone " +

@@ -6,6 +6,7 @@
 // {python} ($HONE_PYTHON, else the checkout's .venv, else python3) and {cache} ($HONE_CACHE, else
 // .cache beside the checkout's recipes).
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -133,6 +134,36 @@ struct EvaluateOptions {
   }
 };
 
+struct RanksOptions {
+  int64_t shards = 0;
+  bool deterministic = false;
+  int64_t zero = 0;
+  double bucket_megabytes = 16;
+  double silence_seconds = 60;
+  double collective_seconds = 1800;
+
+  /// Logical shards of a step on `world` ranks.
+  int64_t shards_of(int64_t world) const {
+    if (shards > 0) return shards;
+    return deterministic ? std::max<int64_t>(4, world) : world;
+  }
+
+  template <class V>
+  void visit(V&& v) {
+    v("shards", shards,
+      "parts of an optimizer step that results depend on, however many ranks share them; 0 = one a "
+      "rank");
+    v("deterministic", deterministic,
+      "the same bits on 1, 2 and 4 ranks: 4 shards where shards = 0");
+    v("zero", zero,
+      "what each rank keeps a part of: 0 nothing | 1 optimizer state | 2 gradients too | 3 "
+      "parameters too");
+    v("bucket_megabytes", bucket_megabytes, "gradients leave in buckets of this size");
+    v("silence_seconds", silence_seconds, "a rank not heard from for so long is lost");
+    v("collective_seconds", collective_seconds, "limit of one collective while all ranks live");
+  }
+};
+
 struct Recipe {
   std::string name = "run";
   int64_t seed = 0;
@@ -147,6 +178,7 @@ struct Recipe {
   TrainStageOptions train;
   EvaluateOptions evaluate;
   CheckpointOptions checkpoint;
+  RanksOptions ranks;
 
   template <class V>
   void visit(V&& v) {
@@ -163,6 +195,7 @@ struct Recipe {
     v("train", train, "");
     v("evaluate", evaluate, "");
     v("checkpoint", checkpoint, "when a stage that trains is saved");
+    v("ranks", ranks, "when a launcher (torchrun, srun, mpirun) starts several");
   }
 };
 

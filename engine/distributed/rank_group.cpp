@@ -6,15 +6,14 @@
 #define USE_C10D_GLOO
 #endif
 #include <cstdlib>
-#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <utility>
 #include <vector>
 
 #include "data/error.h"
 #include "data/sha256.h"
+#include "engine/distributed/meeting.h"
 #include "engine/distributed/watch.h"
 
 namespace hone::engine {
@@ -30,18 +29,13 @@ constexpr auto kSlice = milliseconds(100);
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-std::string rank_list(const std::vector<int64_t>& ranks) {
-  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-  for (size_t i = 0; i < ranks.size(); ++i) text += (i ? ", " : "") + std::to_string(ranks[i]);
-  return text;
-}
-
 /// What the communicators of one rank share.
 struct Shared {
   int64_t rank = 0, world = 1;
   RankLimits limits;
   std::unique_ptr<Watch> watch;
   std::atomic<bool> broken{false};
+  std::atomic<int64_t> duplicates{0};
 
   [[noreturn]] void stop(const Watch::Failure& failure, const std::string& what) {
     broken = true;
@@ -170,7 +164,11 @@ class C10dCommunicator : public Communicator {
   }
   std::unique_ptr<Communicator> duplicate(const std::string& name) override {
     return std::make_unique<C10dCommunicator>(
-        shared_, c10::make_intrusive<c10d::PrefixStore>(name, store_), address_);
+        shared_,
+        // A name may be used again, its keys may not.
+        c10::make_intrusive<c10d::PrefixStore>(name + "." + std::to_string(shared_->duplicates++),
+                                               store_),
+        address_);
   }
 
  private:
@@ -184,62 +182,6 @@ class C10dCommunicator : public Communicator {
   c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
 };
 
-StorePtr open_store(const RankEnvironment& environment, const RankLimits& limits) {
-  c10d::TCPStoreOptions options;
-  options.port = static_cast<std::uint16_t>(environment.port);
-  options.isServer = environment.rank == 0 && !environment.agent_store;
-  options.waitWorkers = false;
-  options.timeout = limits.meeting;
-  const std::string place = environment.address + ":" + std::to_string(environment.port);
-  try {
-    return c10::make_intrusive<c10d::TCPStore>(environment.address, options);
-  } catch (const std::exception& error) {
-    const std::string text = error.what();
-    if (options.isServer && text.find("EADDRINUSE") != std::string::npos) {
-      throw data::InputError("ranks", "port " + std::to_string(environment.port),
-                             "a free one (MASTER_PORT)", "one in use");
-    }
-    throw data::InputError(
-        "ranks", "the ranks' meeting place " + place,
-        options.isServer ? "an address of this machine (MASTER_ADDR)" : "rank 0 to answer there",
-        first_line(text));
-  }
-}
-
-/// Every rank comes with its identity; whoever stays away or is another is named.
-void meet(const StorePtr& store, const RankEnvironment& environment, const std::string& identity,
-          const RankLimits& limits) {
-  const auto key = [](int64_t rank) { return "here/" + std::to_string(rank); };
-  store->set(key(environment.rank), std::to_string(environment.world) + " " + identity);
-  const auto deadline = Clock::now() + limits.meeting;
-  for (int64_t r = 0; r < environment.world; ++r) {
-    while (!store->check({key(r)})) {
-      if (Clock::now() > deadline) {
-        std::vector<int64_t> away;
-        for (int64_t s = 0; s < environment.world; ++s) {
-          if (!store->check({key(s)})) away.push_back(s);
-        }
-        throw data::InputError("ranks", "world",
-                               std::to_string(environment.world) + " ranks (" +
-                                   environment.launcher + "'s environment)",
-                               rank_list(away) + " did not come within " +
-                                   std::to_string(limits.meeting.count() / 1000) + " s");
-      }
-      std::this_thread::sleep_for(milliseconds(20));
-    }
-    const auto theirs = store->get_to_str(key(r));
-    const auto first = store->get_to_str(key(0));
-    if (theirs == first) continue;
-    const auto world = [](const std::string& text) { return text.substr(0, text.find(' ')); };
-    const bool sizes = world(theirs) != world(first);
-    throw data::InputError(
-        "ranks",
-        sizes ? "WORLD_SIZE of rank " + std::to_string(r) : "build of rank " + std::to_string(r),
-        "rank 0's, " + (sizes ? world(first) : first.substr(first.find(' ') + 1)),
-        sizes ? world(theirs) : theirs.substr(theirs.find(' ') + 1));
-  }
-}
-
 }  // namespace
 
 struct RankGroup::Impl {
@@ -252,9 +194,7 @@ RankGroup::RankGroup(const RankEnvironment& environment, const std::string& iden
                      const RankLimits& limits)
     : impl_(new Impl) {
   if (environment.alone()) return;
-  const auto tcp = open_store(environment, limits);
-  impl_->store = c10::make_intrusive<c10d::PrefixStore>("hone." + environment.attempt, tcp);
-  meet(impl_->store, environment, identity, limits);
+  impl_->store = meet(environment, identity, limits.meeting);
   impl_->shared = std::make_shared<Shared>();
   impl_->shared->rank = environment.rank;
   impl_->shared->world = environment.world;
@@ -271,14 +211,8 @@ RankGroup::~RankGroup() {
   auto& shared = *impl_->shared;
   impl_->communicator.reset();
   try {
-    const int64_t gone = impl_->store->add("bye", 1);
-    // Rank 0 may hold the store: it leaves last, but does not wait for the dead.
-    if (shared.rank == 0 && gone < shared.world) {
-      const auto deadline = Clock::now() + milliseconds(shared.broken ? 3000 : 10000);
-      while (impl_->store->add("bye", 0) < shared.world && Clock::now() < deadline) {
-        std::this_thread::sleep_for(milliseconds(10));
-      }
-    }
+    say_goodbye(*impl_->store, shared.rank, shared.world,
+                milliseconds(shared.broken ? 3000 : 10000));
   } catch (const std::exception&) {  // the store is gone already
   }
 }

@@ -67,17 +67,7 @@ void judge_people(Workspace& workspace, PolicyJudge& judge, nlohmann::json& summ
   summary["judge.stderr_people"] = figure.standard_error;
 }
 
-}  // namespace
-
-std::string evaluate_inputs(Workspace& workspace) {
-  std::string text = to_toml(workspace.recipe().evaluate);
-  for (const auto& argument : workspace.expand(workspace.recipe().evaluate.judge)) {
-    if (std::filesystem::is_regular_file(argument)) text += data::sha256_file(argument);
-  }
-  return text;
-}
-
-StageOutcome evaluate_stage(Workspace& workspace) {
+StageOutcome evaluate_all(Workspace& workspace) {
   const auto& run = workspace.run();
   std::filesystem::create_directories(run.evaluation());
   const auto base = load_model(run.pretrain(), HeadKind::kLanguageModel);
@@ -105,6 +95,22 @@ StageOutcome evaluate_stage(Workspace& workspace) {
     judge_people(workspace, judge, summary);
   }
   write_samples(workspace, judge, before, after);
+  return outcome;
+}
+
+}  // namespace
+
+std::string evaluate_inputs(Workspace& workspace) {
+  std::string text = to_toml(workspace.recipe().evaluate);
+  for (const auto& argument : workspace.expand(workspace.recipe().evaluate.judge)) {
+    if (std::filesystem::is_regular_file(argument)) text += data::sha256_file(argument);
+  }
+  return text;
+}
+
+StageOutcome evaluate_stage(Workspace& workspace) {
+  StageOutcome outcome;
+  workspace.lead([&] { outcome = evaluate_all(workspace); });
   return outcome;
 }
 

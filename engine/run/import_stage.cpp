@@ -41,7 +41,9 @@ std::string import_inputs(Workspace& workspace) {
   return text;
 }
 
-StageOutcome import_stage(Workspace& workspace) {
+namespace {
+
+StageOutcome import_all(Workspace& workspace) {
   const auto& options = workspace.recipe().data;
   const auto& run = workspace.run();
   if (options.imports.empty()) {
@@ -83,6 +85,15 @@ StageOutcome import_stage(Workspace& workspace) {
                      {"data.raters", raters.size()},
                      {"data.rejected_lines", rejected},
                      {"data.store_hash", store.hash()}};
+  return outcome;
+}
+
+}  // namespace
+
+StageOutcome import_stage(Workspace& workspace) {
+  StageOutcome outcome;
+  workspace.lead([&] { outcome = import_all(workspace); });
+  workspace.drop_records();
   return outcome;
 }
 

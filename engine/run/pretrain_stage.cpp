@@ -56,6 +56,24 @@ std::vector<TrainingText> whole_texts(Workspace& workspace, data::Split split) {
   return texts;
 }
 
+std::string train_tokenizer(Workspace& workspace) {
+  const auto& recipe = workspace.recipe();
+  std::vector<std::string> corpus;
+  const auto plain = ChatFormat::named("plain");  // a model from scratch has no template
+  for (const int64_t item : workspace.items_of(data::Split::kTrain)) {
+    const auto [prompt, answer] = prompt_and_answer(
+        workspace.records().items[static_cast<size_t>(item)], recipe.data.prompt_words, plain);
+    corpus.push_back(prompt + answer);
+  }
+  if (corpus.empty()) {
+    throw data::InputError(workspace.run().feedback().string(), "corpus",
+                           "texts of the training split to pretrain on (or model.path)", "none");
+  }
+  BpeTrainerOptions bpe;
+  bpe.vocab_size = recipe.tokenizer.vocab_size;
+  return train_byte_level_bpe(corpus, bpe);
+}
+
 /// Held-out bits per UTF-8 byte, the end of the text counted as one byte.
 double bits_per_byte(Workspace& workspace, const std::vector<TrainingText>& texts, double nats) {
   size_t bytes = 0;
@@ -89,23 +107,12 @@ StageOutcome pretrain_stage(Workspace& workspace) {
   if (!recipe.model.path.empty()) {
     const fs::path source = workspace.expand(recipe.model.path);
     model = load_model(source, HeadKind::kLanguageModel);
-    copy_tokenizer(source, directory);
-    save_model(*model, directory);
+    workspace.lead([&] {
+      copy_tokenizer(source, directory);
+      save_model(*model, directory);
+    });
   } else {
-    std::vector<std::string> corpus;
-    const auto plain = ChatFormat::named("plain");  // a model from scratch has no template
-    for (const int64_t item : workspace.items_of(data::Split::kTrain)) {
-      const auto [prompt, answer] = prompt_and_answer(
-          workspace.records().items[static_cast<size_t>(item)], recipe.data.prompt_words, plain);
-      corpus.push_back(prompt + answer);
-    }
-    if (corpus.empty()) {
-      throw data::InputError(workspace.run().feedback().string(), "corpus",
-                             "texts of the training split to pretrain on (or model.path)", "none");
-    }
-    BpeTrainerOptions bpe;
-    bpe.vocab_size = recipe.tokenizer.vocab_size;
-    const std::string json = train_byte_level_bpe(corpus, bpe);
+    const std::string json = workspace.led([&] { return train_tokenizer(workspace); });
     Tokenizer tokenizer = Tokenizer::parse(json, "trained");
     const auto config = config_of(recipe.model, tokenizer.vocab_size());
     model = std::make_unique<CausalLM>(config, HeadKind::kLanguageModel);
@@ -115,20 +122,23 @@ StageOutcome pretrain_stage(Workspace& workspace) {
     const auto result =
         train_lm(*model, whole_texts(workspace, data::Split::kTrain), recipe.pretrain,
                  workspace.seed(), "pretrain", workspace.training());
-    write_tokenizer(directory, json);
-    save_model(*model, directory);
+    workspace.lead([&] {
+      write_tokenizer(directory, json);
+      save_model(*model, directory);
+    });
     outcome.figures = {{"steps", result.steps},
                        {"tokens", result.tokens},
                        {"final_loss", result.final_loss},
                        {"training_seconds", result.seconds}};
   }
-  const auto held_out = whole_texts(workspace, data::Split::kTest);
-  if (!held_out.empty()) {
+  workspace.lead([&] {
+    const auto held_out = whole_texts(workspace, data::Split::kTest);
+    if (held_out.empty()) return;
     const auto evaluation = evaluate_lm(*model, held_out);
     outcome.summary["pretrain.bits_per_byte"] =
         bits_per_byte(workspace, held_out, evaluation.total_nats);
     outcome.summary["pretrain.perplexity"] = evaluation.perplexity;
-  }
+  });
   outcome.summary["policy.parameters"] = model->config().parameter_count();
   outcome.summary["policy.vocabulary"] = model->config().vocab_size;
   return outcome;

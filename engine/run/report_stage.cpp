@@ -16,7 +16,9 @@ std::string report_inputs(Workspace& workspace) {
   return text;
 }
 
-StageOutcome report_stage(Workspace& workspace) {
+namespace {
+
+void make_report(Workspace& workspace) {
   const auto& recipe = workspace.recipe();
   nlohmann::json provenance = {{"recipe", recipe.name},   {"seed", recipe.seed},
                                {"hone", version()},       {"commit", commit()},
@@ -34,6 +36,12 @@ StageOutcome report_stage(Workspace& workspace) {
   data::write_file_atomically(workspace.run().root / "provenance.json", provenance.dump(1) + "\n");
   write_summary(workspace.run());
   write_report(workspace.run().root);
+}
+
+}  // namespace
+
+StageOutcome report_stage(Workspace& workspace) {
+  workspace.lead([&] { make_report(workspace); });
   return {};
 }
 

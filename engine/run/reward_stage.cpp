@@ -183,15 +183,17 @@ StageOutcome reward_stage(Workspace& workspace) {
                      {"training_seconds", result.seconds}};
   outcome.summary["reward.raters"] = training.raters();
   outcome.summary["reward.judgements"] = training.judgements();
-  RewardFile file;
-  file.normalization.mean = mean_score_of_demonstrations(workspace, *model);
-  outcome.summary["reward.demonstrations_mean"] = file.normalization.mean;
-  const auto baseline = train_baseline(workspace, other_fold(fold));
-  measure(workspace, *model, baseline, file, outcome);
-  copy_tokenizer(run.pretrain(), run.reward());
-  save_model(*model, run.reward());
-  write_reward_file(run.reward(), file);
-  data::write_file_atomically(run.reward() / "bag_of_words.json", baseline.to_json() + "\n");
+  workspace.lead([&] {
+    RewardFile file;
+    file.normalization.mean = mean_score_of_demonstrations(workspace, *model);
+    outcome.summary["reward.demonstrations_mean"] = file.normalization.mean;
+    const auto baseline = train_baseline(workspace, other_fold(fold));
+    measure(workspace, *model, baseline, file, outcome);
+    copy_tokenizer(run.pretrain(), run.reward());
+    save_model(*model, run.reward());
+    write_reward_file(run.reward(), file);
+    data::write_file_atomically(run.reward() / "bag_of_words.json", baseline.to_json() + "\n");
+  });
   return outcome;
 }
 

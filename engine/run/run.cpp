@@ -8,11 +8,14 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 
 #include "data/atomic_file.h"
 #include "data/error.h"
 #include "data/sha256.h"
 #include "engine/config/toml_printer.h"
+#include "engine/distributed/rank_group.h"
+#include "engine/distributed/shard_tree.h"
 #include "engine/metrics/metrics.h"
 #include "engine/run/stages.h"
 #include "engine/runtime/build_info.h"
@@ -72,14 +75,19 @@ std::string stage_hash(const Stage& stage, Workspace& workspace) {
 
 void run_stage(const Stage& stage, Workspace& workspace, const RunOptions& options) {
   const auto& run = workspace.run();
+  const bool leads = workspace.communicator().leads();
   const std::string hash = stage_hash(stage, workspace);
+  // What every rank sees of the inputs: recipe, files, data, models of earlier stages.
+  const std::string inputs = "inputs of stage " + std::string(stage.name);
+  agree(workspace.communicator(), inputs.c_str(), hash);
   const auto done = read_stage_record(run, stage.name);
-  if (!options.force && done && done->hash == hash) {
+  if (any_rank(workspace.communicator(), leads && !options.force && done && done->hash == hash,
+               "whether a stage is done")) {
     workspace.end_stage(stage.name);  // where a kill came between its record and this
     workspace.metrics().say("[" + std::string(stage.name) + "] already done, skipped");
     return;
   }
-  fs::remove(run.stage(stage.name));  // what it wrote before is no longer this stage's
+  if (leads) fs::remove(run.stage(stage.name));  // what it wrote before is no longer this stage's
   check_interrupted();
   StageRecord record{.stage = stage.name, .hash = hash, .started = iso_time()};
   const bool strict = options.resume && options.overrides.empty();
@@ -88,12 +96,18 @@ void run_stage(const Stage& stage, Workspace& workspace, const RunOptions& optio
   record.seconds = workspace.stage_seconds();
   record.figures = std::move(outcome.figures);
   record.summary = std::move(outcome.summary);
-  write_stage_record(run, record);
-  write_summary(run);
+  workspace.lead([&] {
+    write_stage_record(run, record);
+    write_summary(run);
+  });
   workspace.end_stage(stage.name);
   char seconds[32];
   std::snprintf(seconds, sizeof(seconds), "%.1f s", record.seconds);
   workspace.metrics().say("[" + std::string(stage.name) + "] done in " + seconds);
+}
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
 }
 
 /// Barriers of two busy programs on the same cores cost ten times the work itself.
@@ -116,6 +130,7 @@ void check_same_recipe(const Recipe& recipe, const RunOptions& options) {
   const auto text = [](Recipe of) {
     of.threads = 0;
     of.checkpoint = {};
+    of.ranks = {};
     return to_toml(of);
   };
   if (text(recipe) != text(read_recipe(saved, {}))) {
@@ -151,7 +166,10 @@ const std::vector<Stage>& all_stages() {
   return stages;
 }
 
-void run_recipe(const RunOptions& options) {
+namespace {
+
+void run_on_rank(const RunOptions& options, RankGroup& ranks) {
+  auto& communicator = ranks.communicator();
   const bool from_run = options.recipe.empty();
   const fs::path recipe_path = from_run ? options.out / "config.toml" : options.recipe;
   Recipe recipe = read_recipe(recipe_path, options.overrides);
@@ -168,16 +186,45 @@ void run_recipe(const RunOptions& options) {
     throw data::InputError("--out", options.out.string(), "a folder that can be made",
                            error.message());
   }
-  const RunLock lock(options.out);
+  std::optional<RunLock> lock;
+  if (communicator.leads()) lock.emplace(options.out);
+  agree(communicator, "recipe", to_toml(recipe));
+  ranks.set_limits({.silence = milliseconds(recipe.ranks.silence_seconds),
+                    .collective = milliseconds(recipe.ranks.collective_seconds)});
+  shard_span(communicator, recipe.ranks.shards_of(communicator.world()));  // throws when it cannot
   if (options.resume && !from_run && options.overrides.empty()) check_same_recipe(recipe, options);
   if (recipe.threads > 0) at::set_num_threads(static_cast<int>(recipe.threads));
-  data::write_file_atomically(options.out / "config.toml", to_toml(recipe, true));
-  data::write_file_atomically(options.out / "recipe_dir", recipe_dir.string() + "\n");
-  Metrics metrics(options.out, options.quiet);
+  if (communicator.leads()) {
+    data::write_file_atomically(options.out / "config.toml", to_toml(recipe, true));
+    data::write_file_atomically(options.out / "recipe_dir", recipe_dir.string() + "\n");
+  }
+  Metrics metrics(communicator.leads() ? options.out : fs::path(),
+                  options.quiet || !communicator.leads());
   warn_when_loaded(metrics);
-  Workspace workspace(recipe, recipe_dir, RunDirectory{options.out}, metrics);
+  Workspace workspace(recipe, recipe_dir, RunDirectory{options.out}, metrics, communicator);
   const auto stages = options.only.empty() ? recipe.stages : std::vector<std::string>{options.only};
   for (const auto& name : stages) run_stage(stage_named(name), workspace, options);
+}
+
+}  // namespace
+
+void run_recipe(const RunOptions& options) {
+  const auto environment = rank_environment();
+  RankGroup ranks(environment, version() + " " + commit());
+  if (environment.alone()) return run_on_rank(options, ranks);
+  // Whatever ends one rank ends all, with one exit code.
+  const std::string rank = "rank " + std::to_string(environment.rank);
+  try {
+    run_on_rank(options, ranks);
+  } catch (const RankFailure& failure) {
+    throw ranks.fail(failure.exit_code(), failure.what());
+  } catch (const Interrupted& stop) {
+    throw ranks.fail(128 + stop.signal, "stopped by signal " + std::to_string(stop.signal));
+  } catch (const data::InputError& error) {
+    throw ranks.fail(2, rank + ": " + error.what());
+  } catch (const std::exception& error) {
+    throw ranks.fail(1, rank + ": " + error.what());
+  }
 }
 
 }  // namespace hone::engine

@@ -40,11 +40,12 @@ StageOutcome sft_stage(Workspace& workspace) {
                        {"final_loss", result.final_loss},
                        {"training_seconds", result.seconds}};
   }
-  copy_tokenizer(workspace.run().pretrain(), directory);
-  save_model(*model, directory);
-  if (!held_out.empty()) {
+  workspace.lead([&] {
+    copy_tokenizer(workspace.run().pretrain(), directory);
+    save_model(*model, directory);
+    if (held_out.empty()) return;
     outcome.summary["sft.perplexity"] = evaluate_lm(*model, held_out).perplexity;
-  }
+  });
   return outcome;
 }
 

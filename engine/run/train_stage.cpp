@@ -1,6 +1,8 @@
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/tensor.h>
 
 #include <filesystem>
+#include <optional>
 
 #include "data/atomic_file.h"
 #include "data/sha256.h"
@@ -66,7 +68,11 @@ StageOutcome train_stage(Workspace& workspace) {
   const auto actor = load_model(run.sft(), HeadKind::kLanguageModel);
   const auto reference = load_model(run.sft(), HeadKind::kLanguageModel);
   const auto reward_model = load_model(run.reward(), HeadKind::kScalar);
-  const auto normalization = training_normalization(workspace, *actor, *reward_model);
+  reward::Normalization normalization;
+  workspace.lead([&] { normalization = training_normalization(workspace, *actor, *reward_model); });
+  const auto numbers = at::tensor({normalization.mean, normalization.std}, at::kDouble);
+  workspace.communicator().broadcast(numbers, 0, "normalization of scores").wait();
+  normalization = {numbers[0].item<double>(), numbers[1].item<double>()};
   std::unique_ptr<CausalLM> critic;
   PpoProblem problem;
   problem.actor = actor.get();
@@ -77,23 +83,29 @@ StageOutcome train_stage(Workspace& workspace) {
     problem.value_offset = -normalization.mean / normalization.std;
   }
   problem.score = scorer(workspace, *reward_model);
+  problem.score_alone = !recipe.reward_command.empty();
   problem.normalization = normalization;
   for (auto& prompt : workspace.prompts(data::Split::kTrain)) {
     problem.prompts.push_back(std::move(prompt.tokens));
   }
   problem.eos_id = actor->config().eos_id;
   problem.seed = workspace.seed() + 3;
-  PolicyJudge judge(workspace, normalization);
+  std::optional<PolicyJudge> judge;
+  if (workspace.communicator().leads()) judge.emplace(workspace, normalization);
+  const auto look = [&](int64_t iteration) {
+    workspace.lead([&] { record_look(workspace, judge->judge(*actor), iteration); });
+  };
   if (recipe.evaluate_every > 0) {
     problem.before_iteration = [&](int64_t iteration) {
-      if (iteration % recipe.evaluate_every != 0) return;
-      record_look(workspace, judge.judge(*actor), iteration);
+      if (iteration % recipe.evaluate_every == 0) look(iteration);
     };
   }
   const auto result = train_ppo(problem, recipe.ppo, workspace.training());
-  if (recipe.evaluate_every > 0) record_look(workspace, judge.judge(*actor), result.iterations);
-  copy_tokenizer(run.sft(), run.policy());
-  save_model(*actor, run.policy());
+  if (recipe.evaluate_every > 0) look(result.iterations);
+  workspace.lead([&] {
+    copy_tokenizer(run.sft(), run.policy());
+    save_model(*actor, run.policy());
+  });
   StageOutcome outcome;
   outcome.figures = {{"iterations", result.iterations},
                      {"tokens", result.tokens},

@@ -10,11 +10,23 @@
 namespace hone::engine {
 
 Workspace::Workspace(Recipe recipe, std::filesystem::path recipe_dir, RunDirectory run,
-                     Metrics& metrics)
+                     Metrics& metrics, Communicator& communicator)
     : recipe_(std::move(recipe)),
       recipe_dir_(std::move(recipe_dir)),
       run_(std::move(run)),
-      metrics_(metrics) {}
+      metrics_(metrics),
+      communicator_(communicator) {}
+
+void Workspace::lead(const std::function<void()>& work) {
+  if (communicator_.leads()) work();
+  communicator_.barrier("work of rank 0", /*patient=*/true);
+}
+
+std::string Workspace::led(const std::function<std::string()>& make) {
+  std::string text;
+  lead([&] { text = make(); });
+  return broadcast_bytes(communicator_, text, 0, "what rank 0 has made");
+}
 
 void Workspace::begin_stage(const std::string& name, const std::string& hash, bool strict,
                             bool fresh) {
@@ -30,15 +42,18 @@ void Workspace::begin_stage(const std::string& name, const std::string& hash, bo
 }
 
 TrainingContext Workspace::training() {
-  checkpointer_ = std::make_unique<Checkpointer>(stage_, metrics_, world_of_one());
-  TrainingContext context(metrics_);
+  checkpointer_ = std::make_unique<Checkpointer>(stage_, metrics_, communicator_);
+  TrainingContext context(metrics_, communicator_);
+  context.shards = recipe_.ranks.shards_of(communicator_.world());
+  context.zero = recipe_.ranks.zero;
+  context.bucket_bytes = static_cast<int64_t>(recipe_.ranks.bucket_megabytes * (1 << 20));
   context.checkpointer = checkpointer_.get();
   return context;
 }
 
 void Workspace::end_stage(const std::string& name) {
   checkpointer_.reset();
-  Checkpointer::clear(run_.checkpoints(name), recipe_.checkpoint);
+  if (communicator_.leads()) Checkpointer::clear(run_.checkpoints(name), recipe_.checkpoint);
 }
 
 double Workspace::stage_seconds() const {

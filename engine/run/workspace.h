@@ -2,6 +2,7 @@
 
 // What the stages of one run share: configuration, folders, and things read once.
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,11 +20,17 @@ namespace hone::engine {
 
 class Workspace {
  public:
-  Workspace(Recipe recipe, std::filesystem::path recipe_dir, RunDirectory run, Metrics& metrics);
+  Workspace(Recipe recipe, std::filesystem::path recipe_dir, RunDirectory run, Metrics& metrics,
+            Communicator& communicator = world_of_one());
 
   const Recipe& recipe() const { return recipe_; }
   const RunDirectory& run() const { return run_; }
   Metrics& metrics() { return metrics_; }
+  Communicator& communicator() { return communicator_; }
+  /// Rank 0 does it while the others wait, as long as it takes.
+  void lead(const std::function<void()>& work);
+  /// Rank 0 makes a text, and every rank gets it.
+  std::string led(const std::function<std::string()>& make);
   /// What the stage's trainer is handed: it saves under checkpoints/<stage>, and goes on from
   /// there.
   TrainingContext training();
@@ -65,6 +72,7 @@ class Workspace {
   std::filesystem::path recipe_dir_;
   RunDirectory run_;
   Metrics& metrics_;
+  Communicator& communicator_;
   CheckpointSettings stage_;
   std::unique_ptr<Checkpointer> checkpointer_;  // of the stage, once it trains
   std::optional<data::Records> records_;
