@@ -213,6 +213,15 @@ double GradientExchange::total_square(const std::vector<std::vector<double>>& by
   return total;
 }
 
+void GradientExchange::gather_sums() {
+  if (plan_.communicator->world() == 1) return;
+  const at::NoGradGuard no_grad;
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    parameters_.grad().narrow(0, owned_[b].begin, owned_[b].size()).copy_(sum_of(b));
+  }
+  gather(parameters_.grad(), "summed gradients");
+}
+
 void GradientExchange::gather(const at::Tensor& arena, const char* what) {
   if (plan_.communicator->world() == 1) return;
   const at::NoGradGuard no_grad;

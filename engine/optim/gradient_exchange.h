@@ -52,6 +52,8 @@ class GradientExchange {
   /// Whether every gradient that this rank brought was finite.
   bool finite() const { return finite_; }
 
+  /// Brings every rank's sums to all, into the arena's gradients.
+  void gather_sums();
   /// Brings every rank's owned elements of `arena` [P] to all.
   void gather(const at::Tensor& arena, const char* what);
   /// Seconds spent waiting for other ranks since the last call.

@@ -141,7 +141,7 @@ double Optimizer::step(std::vector<double>* report) {
   const double rate = lr();
   ++state_.step;
   const bool apart = plan_.zero > 0;
-  if (exchange_ && !apart) exchange_->gather(grad, "summed gradients");
+  if (exchange_ && !apart) exchange_->gather_sums();
   adamw(rate, scale);
   if (exchange_ && apart) exchange_->gather(parameters_.data(), "parameters");
   if (muon_) {
