@@ -156,8 +156,7 @@ struct RanksOptions {
     v("deterministic", deterministic,
       "the same bits on 1, 2 and 4 ranks: 4 shards where shards = 0");
     v("zero", zero,
-      "what each rank keeps a part of: 0 nothing | 1 optimizer state | 2 gradients too | 3 "
-      "parameters too");
+      "what a rank keeps its part of only: 0 nothing | 1 optimizer state | 2 gradients too");
     v("bucket_megabytes", bucket_megabytes, "gradients leave in buckets of this size");
     v("silence_seconds", silence_seconds, "a rank not heard from for so long is lost");
     v("collective_seconds", collective_seconds, "limit of one collective while all ranks live");

@@ -5,7 +5,12 @@
 #ifndef USE_C10D_GLOO
 #define USE_C10D_GLOO
 #endif
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty_like.h>
+
+#include <algorithm>
 #include <cstdlib>
+#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <utility>
@@ -14,6 +19,7 @@
 #include "data/error.h"
 #include "data/sha256.h"
 #include "engine/distributed/meeting.h"
+#include "engine/distributed/shard_tree.h"
 #include "engine/distributed/watch.h"
 
 namespace hone::engine {
@@ -25,7 +31,9 @@ using StorePtr = c10::intrusive_ptr<c10d::Store>;
 
 // c10d's own limits, above all of ours: a limit of ours says which rank and which collective.
 constexpr auto kNever = milliseconds(24LL * 3600 * 1000);
-constexpr auto kSlice = milliseconds(100);
+// A collective is looked at again after pauses that grow: short ones cost little, long ones may.
+constexpr auto kFirstPause = std::chrono::microseconds(20),
+               kLastPause = std::chrono::microseconds(1000);
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
@@ -57,14 +65,17 @@ class C10dWork : public Pending::Work {
 
   void wait() override {
     const auto begin = Clock::now();
-    for (;;) {
+    for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLastPause)) {
       if (shared_->broken) shared_->stop(*shared_->watch->failure(), what_);
-      try {
-        work_->wait(kSlice);
-        return;
-      } catch (const std::exception& error) {
-        if (work_->isCompleted()) connection_lost(error.what());
+      if (work_->isCompleted()) {
+        try {
+          work_->wait();
+          return;
+        } catch (const std::exception& error) {
+          connection_lost(error.what());
+        }
       }
+      std::this_thread::sleep_for(pause);
       if (const auto failure = shared_->watch->failure()) shared_->stop(*failure, what_);
       const auto limit = shared_->limits.collective;
       if (!patient_ && Clock::now() - begin > limit) {
@@ -103,6 +114,28 @@ class C10dWork : public Pending::Work {
   bool patient_;
 };
 
+/// Every rank's part has come: adds them up.
+class SummedWork : public Pending::Work {
+ public:
+  SummedWork(Pending exchange, at::Tensor parts, at::Tensor output, int64_t world)
+      : exchange_(std::move(exchange)),
+        parts_(std::move(parts)),
+        output_(std::move(output)),
+        world_(world) {}
+  void wait() override {
+    exchange_.wait();
+    const at::NoGradGuard no_grad;
+    const auto parts = parts_.view({world_, -1});
+    tree_sum_(parts);
+    output_.copy_(parts[0].view(output_.sizes()));
+  }
+
+ private:
+  Pending exchange_;
+  at::Tensor parts_, output_;
+  int64_t world_;
+};
+
 c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo(const StorePtr& store, const Shared& shared,
                                                 const std::string& address) {
   const auto options = c10d::ProcessGroupGloo::Options::create(kNever);
@@ -139,10 +172,12 @@ class C10dCommunicator : public Communicator {
     options.reduceOp = reduction == Reduction::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
     return pending(group_->allreduce(tensors, options), what);
   }
+  /// An exchange and a sum here: Gloo's own would end in wait() only, and sum in another order.
   Pending reduce_scatter(const at::Tensor& output, const at::Tensor& input,
                          const char* what) override {
-    at::Tensor to = output, from = input;
-    return pending(group_->_reduce_scatter_base(to, from), what);
+    const at::Tensor parts = at::empty_like(input);
+    return Pending(
+        std::make_unique<SummedWork>(all_to_all(parts, input, what), parts, output, world()));
   }
   Pending all_gather(const at::Tensor& output, const at::Tensor& input, const char* what) override {
     at::Tensor to = output, from = input;

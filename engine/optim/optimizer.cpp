@@ -50,8 +50,8 @@ Optimizer::Optimizer(ParameterArena& parameters, OptimizerOptions options, int64
   if (!parameters_.grad_enabled()) parameters_.enable_grad();
   const at::NoGradGuard no_grad;
   const bool muon = options_.kind == "muon";
-  const bool apart = plan_.zero > 0 && plan_.communicator->world() > 1;
-  if (apart && muon) {
+  apart_ = plan_.zero > 0 && plan_.communicator->world() > 1;
+  if (apart_ && muon) {
     throw data::InputError("optimizer", "kind",
                            "adamw with ranks.zero > 0 (Muon needs whole matrices)", options_.kind);
   }
@@ -59,7 +59,7 @@ Optimizer::Optimizer(ParameterArena& parameters, OptimizerOptions options, int64
     exchange_ = std::make_unique<GradientExchange>(parameters_, plan_);
   }
   shard_ = {{0, parameters_.data().numel()}};
-  if (apart) shard_ = exchange_->owned();
+  if (apart_) shard_ = exchange_->owned();
   int64_t elements = 0;
   for (const auto& interval : shard_) elements += interval.size();
   state_.m = at::zeros({elements}, parameters_.data().options());
@@ -140,10 +140,9 @@ double Optimizer::step(std::vector<double>* report) {
       options_.clip_norm > 0 ? std::min(1.0, options_.clip_norm / (norm + 1e-6)) : 1.0;
   const double rate = lr();
   ++state_.step;
-  const bool apart = plan_.zero > 0;
-  if (exchange_ && !apart) exchange_->gather_sums();
+  if (exchange_ && !apart_) exchange_->gather_sums();
   adamw(rate, scale);
-  if (exchange_ && apart) exchange_->gather(parameters_.data(), "parameters");
+  if (apart_) exchange_->gather(parameters_.data(), "parameters");
   if (muon_) {
     muon_->step(parameters_.data(), grad, state_.momentum, scale,
                 {.lr = rate * options_.muon_lr_scale,
@@ -151,18 +150,17 @@ double Optimizer::step(std::vector<double>* report) {
                  .momentum = options_.muon_momentum});
   }
   // From ZeRO's second stage on, a gradient that has left is zero already.
-  if (!exchange_ || plan_.zero < 2 || plan_.communicator->world() == 1) parameters_.zero_grad();
+  if (!apart_ || plan_.zero < 2) parameters_.zero_grad();
   return norm;
 }
 
 void Optimizer::adamw(double rate, double scale) {
   const kernels::AdamWOptions adam{options_.beta1, options_.beta2, options_.eps, "torch"};
   const auto grad_scale = at::full({}, scale, parameters_.grad().options());
-  const bool apart = plan_.zero > 0 && exchange_;
   int64_t stored = 0;  // where the interval's state lies
   for (size_t i = 0; i < shard_.size(); stored += shard_[i++].size()) {
     const auto& interval = shard_[i];
-    const auto grad = apart ? exchange_->sum_of(i) : parameters_.grad();
+    const auto grad = apart_ ? exchange_->sum_of(i) : parameters_.grad();
     for (const auto& range : ranges_) {
       const int64_t begin = std::max(interval.begin, range.offsets.front());
       const int64_t size = std::min(interval.end, range.offsets.back()) - begin;
@@ -180,7 +178,7 @@ void Optimizer::adamw(double rate, double scale) {
         decays.push_back(decay ? options_.weight_decay : 0.0);
       }
       kernels::adamw_step(parameters_.data().narrow(0, begin, size),
-                          grad.narrow(0, begin - (apart ? interval.begin : 0), size),
+                          grad.narrow(0, begin - (apart_ ? interval.begin : 0), size),
                           part(state_.m), part(state_.v), offsets, rates, decays, grad_scale,
                           state_.step, adam);
     }

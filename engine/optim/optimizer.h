@@ -102,6 +102,7 @@ class Optimizer {
   std::vector<Range> ranges_;
   std::optional<Muon> muon_;
   RankPlan plan_;
+  bool apart_ = false;                          // state is of this rank's part only
   std::unique_ptr<GradientExchange> exchange_;  // none for one shard on one rank
 };
 

@@ -217,7 +217,8 @@ void run_recipe(const RunOptions& options) {
   try {
     run_on_rank(options, ranks);
   } catch (const RankFailure& failure) {
-    throw ranks.fail(failure.exit_code(), failure.what());
+    ranks.fail(failure.exit_code(), failure.what());
+    throw;
   } catch (const Interrupted& stop) {
     throw ranks.fail(128 + stop.signal, "stopped by signal " + std::to_string(stop.signal));
   } catch (const data::InputError& error) {

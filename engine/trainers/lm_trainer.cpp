@@ -13,6 +13,7 @@
 #include "data/error.h"
 #include "engine/packing/random_order.h"
 #include "engine/runtime/signals.h"
+#include "engine/trainers/step_figures.h"
 #include "engine/trainers/training_checkpoint.h"
 #include "kernels/ops.h"
 
@@ -215,8 +216,10 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
     batches = token_batches(lengths, options.batch_tokens, seed, epoch);
   }
   metrics.begin_stage(area, steps);
+  StepTimes times;
   while (result.steps < steps) {
     checkpoints.boundary({result.steps}, state);
+    times.lap("checkpoint");
     if (next_batch == batches.size()) {
       batches = token_batches(lengths, options.batch_tokens, seed, ++epoch);
       next_batch = 0;
@@ -226,20 +229,31 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
     int64_t tokens = 0;
     for (const auto* text : chosen) tokens += read_tokens(*text);
     auto losses = accumulate_shards(model, optimizer, chosen, options, span, mix_seed(seed, 1));
+    times.lap("forward_backward", optimizer.waited());
+    append_rank_figures(losses, times.seconds("forward_backward"));
     const double lr = optimizer.lr();
     checkpoints.await_copy();
+    times.lap("checkpoint");
     const double norm = optimizer.step(&losses);
+    times.lap("optimizer", optimizer.waited());
+    const auto ranks = take_rank_figures(losses, context.communicator.world());
     const double loss = std::accumulate(losses.begin(), losses.end(), 0.0);
     ++result.steps;
     result.tokens += tokens;
     last_losses.push_back(loss);
     if (last_losses.size() > kFinalSteps) last_losses.pop_front();
-    metrics.step(result.steps,
-                 {{area + "/loss", loss},
-                  {area + "/perplexity", std::exp(loss)},
-                  {area + "/lr", lr},
-                  {area + "/grad_norm", norm},
-                  {area + "/tokens_per_second", static_cast<double>(tokens) / since(step_begin)}},
+    const double speed = static_cast<double>(tokens) / since(step_begin);
+    MetricValues values = {
+        {area + "/loss", loss},
+        {area + "/perplexity", std::exp(loss)},
+        {area + "/lr", lr},
+        {area + "/grad_norm", norm},
+        {area + "/tokens_per_second", speed},
+        {area + "/rank_tokens_per_second", speed / static_cast<double>(span.shards / span.count())},
+        {area + "/seconds_slowest_rank", ranks.slowest_seconds},
+        {area + "/memory_mb", ranks.most_memory / 1e6}};
+    times.report(area, values);
+    metrics.step(result.steps, values,
                  {area + "/loss", area + "/perplexity", area + "/tokens_per_second"});
   }
   checkpoints.boundary({result.steps}, state);

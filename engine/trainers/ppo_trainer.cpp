@@ -20,6 +20,7 @@
 #include "engine/trainers/ppo_flight.h"
 #include "engine/trainers/ppo_update.h"
 #include "engine/trainers/ppo_validation.h"
+#include "engine/trainers/step_figures.h"
 #include "engine/trainers/training_checkpoint.h"
 
 namespace hone::engine {
@@ -134,6 +135,7 @@ class PpoTrainer {
   std::optional<Optimizer> critic_optimizer_;
   Lanes lanes_;
   TrainingCheckpoints checkpoints_;
+  double memory_ = 0, seconds_checkpoint_ = 0;  // of the last step, of an iteration
   PpoResult result_;
 };
 
@@ -236,7 +238,9 @@ void PpoTrainer::step(const Rollout& rollout, const Minibatch& minibatch, Update
           .append_to(figures);
     });
     checkpoints_.await_copy();
+    append_rank_figures(figures, 0.0);
     actor_norm = actor_optimizer_.step(&figures);
+    memory_ = take_rank_figures(figures, context_.communicator.world()).most_memory;
     policy = PolicyUpdate::combined(figures);
   });
   if (critic_optimizer_) {
@@ -280,6 +284,7 @@ void PpoTrainer::update(PpoFlight& flight, int64_t iteration) {
       if (next++ < flight.means.steps) continue;
       flight.seconds_update += lap();
       checkpoints_.boundary({iteration, 1 + flight.means.steps}, [&] { return state(&flight); });
+      seconds_checkpoint_ += lap();
       step(flight.rollout, minibatch, flight.means);
     }
   }
@@ -366,33 +371,40 @@ PpoResult PpoTrainer::run() {
     result.seconds += seconds;
     result.first_ratio_error = std::max(result.first_ratio_error, means.first.ratio_error);
     result.first_approx_kl = std::max(result.first_approx_kl, means.first.approx_kl);
-    metrics.step(iteration + 1,
-                 {{"ppo/score", mean(rollout.normalized_scores)},
-                  {"ppo/reward", summary.reward},
-                  {"ppo/kl", summary.kl},
-                  {"ppo/kl_coef", kl_coef},
-                  {"ppo/entropy", entropy},
-                  {"ppo/clip_fraction", means.clip_fraction},
-                  {"ppo/approx_kl", means.approx_kl},
-                  {"ppo/ratio_max", means.ratio_max},
-                  {"ppo/first_ratio_error", means.first.ratio_error},
-                  {"ppo/first_approx_kl", means.first.approx_kl},
-                  {"ppo/rollout_mismatch", mismatch},
-                  {"ppo/policy_loss", means.policy_loss},
-                  {"ppo/value_loss", means.value_loss},
-                  {"ppo/explained_variance", summary.explained_variance},
-                  {"ppo/advantage_mean", summary.advantage_mean},
-                  {"ppo/advantage_std", summary.advantage_std},
-                  {"ppo/response_length", all / texts},
-                  {"ppo/eos_rate", static_cast<double>(ended) / texts},
-                  {"ppo/actor_grad_norm", means.actor_norm},
-                  {"ppo/critic_grad_norm", means.critic_norm},
-                  {"ppo/lr", lr},
-                  {"ppo/seconds_rollout", rollout_seconds},
-                  {"ppo/seconds_scoring", scoring_seconds},
-                  {"ppo/seconds_update", update_seconds},
-                  {"ppo/tokens_per_second", all / seconds}},
-                 {"ppo/score", "ppo/kl", "ppo/entropy", "ppo/response_length"});
+    metrics.step(
+        iteration + 1,
+        {{"ppo/score", mean(rollout.normalized_scores)},
+         {"ppo/reward", summary.reward},
+         {"ppo/kl", summary.kl},
+         {"ppo/kl_coef", kl_coef},
+         {"ppo/entropy", entropy},
+         {"ppo/clip_fraction", means.clip_fraction},
+         {"ppo/approx_kl", means.approx_kl},
+         {"ppo/ratio_max", means.ratio_max},
+         {"ppo/first_ratio_error", means.first.ratio_error},
+         {"ppo/first_approx_kl", means.first.approx_kl},
+         {"ppo/rollout_mismatch", mismatch},
+         {"ppo/policy_loss", means.policy_loss},
+         {"ppo/value_loss", means.value_loss},
+         {"ppo/explained_variance", summary.explained_variance},
+         {"ppo/advantage_mean", summary.advantage_mean},
+         {"ppo/advantage_std", summary.advantage_std},
+         {"ppo/response_length", all / texts},
+         {"ppo/eos_rate", static_cast<double>(ended) / texts},
+         {"ppo/actor_grad_norm", means.actor_norm},
+         {"ppo/critic_grad_norm", means.critic_norm},
+         {"ppo/lr", lr},
+         {"ppo/seconds_rollout", rollout_seconds},
+         {"ppo/seconds_scoring", scoring_seconds},
+         {"ppo/seconds_update", update_seconds},
+         {"ppo/seconds_communication",
+          actor_optimizer_.waited() + (critic_optimizer_ ? critic_optimizer_->waited() : 0)},
+         {"ppo/seconds_checkpoint", std::exchange(seconds_checkpoint_, 0.0)},
+         {"ppo/memory_mb", memory_ / 1e6},
+         {"ppo/rank_tokens_per_second",
+          all / seconds / static_cast<double>(context_.communicator.world())},
+         {"ppo/tokens_per_second", all / seconds}},
+        {"ppo/score", "ppo/kl", "ppo/entropy", "ppo/response_length"});
   }
   checkpoints_.boundary({result.iterations}, [&] { return state(nullptr); });
   checkpoints_.finish();

@@ -17,6 +17,7 @@
 #include "data/error.h"
 #include "engine/packing/random_order.h"
 #include "engine/runtime/signals.h"
+#include "engine/trainers/step_figures.h"
 #include "engine/trainers/training_checkpoint.h"
 #include "kernels/ops.h"
 
@@ -297,6 +298,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
     model.set_dropout(options.dropout, mix_seed(seed, 1), scalars.at("dropout_calls"));
   }
   metrics.begin_stage("reward", total);
+  StepTimes times;
   for (; result.steps < total; ++epoch, next_batch = 0) {
     const auto epoch_batches = data.epoch(seed, epoch);
     if (epoch_batches.empty()) {
@@ -304,23 +306,32 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
     }
     while (next_batch < epoch_batches.size() && result.steps < total) {
       checkpoints.boundary({result.steps}, state);
+      times.lap("checkpoint");
       const auto& batch = epoch_batches[next_batch++];
       const double lr = optimizer.lr();
       const StepResult step = context.shards == 1
                                   ? forward_backward(model, batch, tokens, options)
                                   : forward_backward_shards(model, optimizer, batch, tokens,
                                                             options, context, mix_seed(seed, 1));
+      times.lap("forward_backward", optimizer.waited());
+      std::vector<double> report;
+      append_rank_figures(report, times.seconds("forward_backward"));
       checkpoints.await_copy();
-      const double grad_norm = optimizer.step();
+      times.lap("checkpoint");
+      const double grad_norm = optimizer.step(&report);
+      times.lap("optimizer", optimizer.waited());
+      const auto ranks = take_rank_figures(report, context.communicator.world());
       average.add(model);
-      metrics.step(++result.steps,
-                   {{"reward/loss", step.loss},
-                    {"reward/accuracy", step.accuracy},
-                    {"reward/lr", lr},
-                    {"reward/grad_norm", grad_norm},
-                    {"reward/score_mean", step.score_mean},
-                    {"reward/score_std", step.score_std}},
-                   {"reward/loss", "reward/accuracy", "reward/lr"});
+      MetricValues values = {{"reward/loss", step.loss},
+                             {"reward/accuracy", step.accuracy},
+                             {"reward/lr", lr},
+                             {"reward/grad_norm", grad_norm},
+                             {"reward/score_mean", step.score_mean},
+                             {"reward/score_std", step.score_std},
+                             {"reward/seconds_slowest_rank", ranks.slowest_seconds},
+                             {"reward/memory_mb", ranks.most_memory / 1e6}};
+      times.report("reward", values);
+      metrics.step(++result.steps, values, {"reward/loss", "reward/accuracy", "reward/lr"});
       if (result.steps > total - kFinalSteps) {
         result.final_loss += step.loss / static_cast<double>(std::min(total, kFinalSteps));
       }

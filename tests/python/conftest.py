@@ -15,6 +15,7 @@ BUILD = pathlib.Path(os.environ.get("HONE_BINARY_DIR", ROOT / "build"))
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: minutes; only with scripts/test --slow")
     config.addinivalue_line("markers", "gpu: needs a GPU")
+    config.addinivalue_line("markers", "dist: several ranks on this machine")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,251 @@
+"""Several ranks from a launcher's side: the same bytes on any number of them, and no silent hang."""
+import hashlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import BUILD, ROOT
+from run_test import make_data, write_recipe
+
+BINARY = str(BUILD / "bin" / "hone")
+DETERMINISTIC = ["--set", "ranks.deterministic=true", "--set", "reward.training.dropout=0.1", "--quiet"]
+MODELS = ("pretrain", "sft", "reward", "policy")
+pytestmark = pytest.mark.dist
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    make_data(folder)
+    write_recipe(folder, iterations=2)
+    return folder
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def rank_environment(rank, world, port):
+    return {**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank),
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+class Ranks:
+    """Ranks started by hand, as any launcher would: arguments(rank) is each one's command line."""
+
+    def __init__(self, world, arguments, port=None, worlds=None):
+        port = port or free_port()
+        self.processes = [
+            subprocess.Popen([BINARY, *map(str, arguments(rank))], cwd=ROOT, text=True, stderr=subprocess.PIPE,
+                             stdout=subprocess.PIPE, env=rank_environment(rank, (worlds or {}).get(rank, world), port))
+            for rank in range(world)]
+
+    def wait(self, timeout=120):
+        """[(exit code, stderr)] of every rank."""
+        ends = []
+        try:
+            for process in self.processes:
+                _, errors = process.communicate(timeout=timeout)
+                ends.append((process.returncode, errors))
+        finally:
+            for process in self.processes:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+        return ends
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def metrics_without_times(out):
+    kept = []
+    for line in (out / "metrics.jsonl").read_text().splitlines():
+        values = json.loads(line)
+        kept.append({name: value for name, value in values.items()
+                     if name not in ("time", "seconds") and "second" not in name and "memory" not in name})
+    return kept
+
+
+def assert_same_run(one, other):
+    for model in MODELS:
+        assert digest(one / model / "model.safetensors") == digest(other / model / "model.safetensors"), model
+    assert (one / "evaluation/samples.jsonl").read_bytes() == (other / "evaluation/samples.jsonl").read_bytes()
+    assert metrics_without_times(one) == metrics_without_times(other)
+
+
+@pytest.fixture(scope="module")
+def alone(folder):
+    out = folder / "alone"
+    subprocess.run([BINARY, "run", folder / "recipe.toml", "--out", out, *DETERMINISTIC], check=True, cwd=ROOT,
+                   env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
+    return out
+
+
+def torchrun(world, *arguments):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--no-python", "--nproc-per-node", str(world),
+                "--master-port", str(free_port())]
+    return subprocess.run([*launcher, BINARY, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True,
+                          timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_torchrun_ends_with_the_bytes_of_one_rank(folder, alone, world):
+    out = folder / f"ranks{world}"
+    done = torchrun(world, "run", folder / "recipe.toml", "--out", out, *DETERMINISTIC)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(alone, out)
+
+
+@pytest.mark.parametrize("zero", [1, 2])
+def test_every_zero_stage_ends_with_the_same_bytes(folder, alone, zero):
+    out = folder / f"zero{zero}"
+    ends = Ranks(2, lambda rank: ["run", folder / "recipe.toml", "--out", out, *DETERMINISTIC, "--set",
+                                  f"ranks.zero={zero}", "--set", "ranks.bucket_megabytes=0.02"]).wait()
+    assert [code for code, _ in ends] == [0, 0], ends
+    # Buckets cut the sum of squares elsewhere, so against a lone rank with the same buckets.
+    lone = folder / "lone"
+    if not lone.exists():
+        subprocess.run([BINARY, "run", folder / "recipe.toml", "--out", lone, *DETERMINISTIC, "--set",
+                        "ranks.bucket_megabytes=0.02"], check=True, cwd=ROOT, timeout=300,
+                       env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert_same_run(lone, out)
+
+
+def started(out, stage):
+    """Whether a stage has taken steps."""
+    metrics = out / "metrics.jsonl"
+    return metrics.exists() and f'"stage":"{stage}"' in metrics.read_text()
+
+
+def run_until(folder, out, *options):
+    """A long run of two ranks that is at work in pretraining."""
+    ranks = Ranks(2, lambda rank: ["run", folder / "recipe.toml", "--out", out, "--quiet", "--set",
+                                   "pretrain.steps=1000000", *options])
+    deadline = time.time() + 60
+    while not started(out, "pretrain"):
+        assert time.time() < deadline and all(p.poll() is None for p in ranks.processes), ranks.wait(1)
+        time.sleep(0.05)
+    return ranks
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_rank_stops_the_other_with_its_name(folder, tmp_path, victim):
+    ranks = run_until(folder, tmp_path / "out")
+    ranks.processes[victim].send_signal(signal.SIGKILL)
+    begin = time.time()
+    code, errors = ranks.wait(60)[1 - victim]
+    assert time.time() - begin < 20
+    assert code == 1, errors
+    if victim == 1:
+        assert "rank 1 has died" in errors and "collective" in errors and errors.count("\n") == 1, errors
+
+
+def test_a_hanging_rank_stops_the_other_within_the_limit(folder, tmp_path):
+    ranks = run_until(folder, tmp_path / "out", "--set", "ranks.silence_seconds=2")
+    hanging = ranks.processes[1]
+    hanging.send_signal(signal.SIGSTOP)
+    try:
+        begin = time.time()
+        _, errors = ranks.processes[0].communicate(timeout=60)
+        assert time.time() - begin < 20
+    finally:
+        hanging.kill()
+        hanging.wait()
+    assert ranks.processes[0].returncode == 1
+    assert "rank 1 has died or hangs" in errors and "collective" in errors, errors
+
+
+def test_sigterm_to_all_ends_all_with_its_code(folder, tmp_path):
+    ranks = run_until(folder, tmp_path / "out")
+    for process in ranks.processes:
+        process.terminate()
+    ends = ranks.wait(60)
+    assert [code for code, _ in ends] == [143, 143], ends
+
+
+def test_an_error_of_one_rank_is_said_once_and_ends_all(folder, tmp_path):
+    ends = Ranks(2, lambda rank: ["run", folder / "recipe.toml", "--out", tmp_path / "out", "--quiet",
+                                  "--set", f"seed={rank}"]).wait()
+    assert [code for code, _ in ends] == [2, 2], ends
+    assert "recipe" in ends[0][1] and "rank 1" in ends[0][1] and ends[0][1].count("\n") == 1
+    assert ends[1][1] == ""
+
+
+def test_ranks_with_other_data_are_named(folder, tmp_path):
+    """The same recipe, but rank 1's folder holds another text."""
+    recipe = (folder / "recipe.toml").read_text().replace(str(folder), "{recipe}")
+    for rank in range(2):
+        other = tmp_path / str(rank)
+        other.mkdir()
+        for file in ("texts.jsonl", "ratings.tsv", "demonstrations.jsonl", "judge.py"):
+            (other / file).write_text((folder / file).read_text())
+        (other / "recipe.toml").write_text(recipe)
+    with open(tmp_path / "1" / "texts.jsonl", "a") as texts:
+        texts.write(json.dumps({"id": "more", "text": "another film", "group": "b0", "split": "train"}) + "\n")
+    ends = Ranks(2, lambda rank: ["run", tmp_path / str(rank) / "recipe.toml", "--out", tmp_path / "out",
+                                  "--quiet"]).wait()
+    assert [code for code, _ in ends] == [2, 2], ends
+    assert "inputs of stage import" in ends[0][1] and "rank 1" in ends[0][1]
+
+
+def test_shards_that_ranks_do_not_divide(folder, tmp_path):
+    ends = Ranks(2, lambda rank: ["run", folder / "recipe.toml", "--out", tmp_path / "out", "--quiet", "--set",
+                                  "ranks.shards=3"]).wait()
+    assert [code for code, _ in ends] == [2, 2], ends
+    assert "a multiple of the 2 ranks" in ends[0][1] and ends[1][1] == ""
+
+
+def test_a_port_in_use(folder, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run([BINARY, "run", folder / "recipe.toml", "--out", tmp_path / "out"], cwd=ROOT, text=True,
+                              capture_output=True, env=rank_environment(0, 2, port), timeout=60)
+    assert done.returncode == 2
+    assert f"port {port}" in done.stderr and "in use" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_world_size_that_differs(folder, tmp_path):
+    ends = Ranks(2, lambda rank: ["run", folder / "recipe.toml", "--out", tmp_path / "out", "--quiet"],
+                 worlds={1: 3}).wait()
+    assert [code for code, _ in ends] == [2, 2], ends
+    assert "WORLD_SIZE of rank 1" in ends[0][1] and "got 3" in ends[0][1], ends
+
+
+def test_a_launchers_variable_that_is_missing(folder, hone):
+    environment = {**os.environ, "RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "29500"}
+    environment.pop("MASTER_ADDR", None)
+    done = hone("run", folder / "recipe.toml", code=2, env=environment)
+    assert "MASTER_ADDR" in done.stderr
+
+
+def test_the_main_job_on_two_ranks(tmp_path):
+    """The quickstart's own data, shortened: texts, metrics and models of one rank."""
+    cache = pathlib.Path(os.environ.get("HONE_CACHE", ROOT / ".cache"))
+    if not list(cache.glob("vaderSentiment*")):
+        pytest.skip(f"no film reviews in {cache}")
+    options = ["--quiet", "--set", "ranks.deterministic=true", "--set", "pretrain.steps=6", "--set", "sft.steps=3",
+               "--set", "reward.training.epochs=0.03", "--set", "reward.votes=200", "--set",
+               "reward.baseline_votes=400", "--set", "train.normalization_samples=16", "--set",
+               "train.ppo.iterations=2", "--set", "train.ppo.prompts_per_iteration=32", "--set",
+               "evaluate.prompts=16", "--set", "evaluate.judge=[]", "--set", "threads=1"]
+    recipe = ROOT / "experiments/recipes/quickstart.toml"
+    environment = {**os.environ, "HONE_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    subprocess.run([BINARY, "run", recipe, "--out", tmp_path / "one", *options], check=True, cwd=ROOT, timeout=300,
+                   env=environment)
+    os.environ["HONE_CACHE"] = str(cache)
+    done = torchrun(2, "run", recipe, "--out", tmp_path / "two", *options)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(tmp_path / "one", tmp_path / "two")
