@@ -34,6 +34,7 @@ ENGINE = {
     "rollout": {"distributed", "generation", "models", "packing", "runtime"},
     "trainers": {"checkpoint", "distributed", "generation", "metrics", "models", "optim", "packing", "rollout", "runtime"},
     "config": {"checkpoint", "trainers", "distributed", "generation", "optim", "metrics", "models", "packing"},
+    "plan": {"config", "models"},
     "report": {"io", "runtime", "metrics"},
     "run": {"checkpoint", "chat", "config", "distributed", "generation", "io", "metrics", "models", "packing", "report", "runtime", "text", "tokenizer", "trainers"},
     "collect": {"config", "generation", "metrics", "models", "packing", "run", "runtime", "text", "tokenizer", "trainers"},

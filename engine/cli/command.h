@@ -21,6 +21,7 @@ void add_collect_command(CLI::App& app);
 void add_raters_command(CLI::App& app);
 void add_report_command(CLI::App& app);
 void add_doctor_command(CLI::App& app);
+void add_plan_command(CLI::App& app);
 void add_completion_command(CLI::App& app);
 
 /// Verbs of the room above (experiments), which links itself into the binary.

@@ -43,6 +43,7 @@ int run(int argc, char** argv) {
   add_raters_command(app);
   add_experiment_commands(app);
   add_report_command(app);
+  add_plan_command(app);
   add_doctor_command(app);
   add_completion_command(app);
   try {

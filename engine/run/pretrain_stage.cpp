@@ -4,6 +4,7 @@
 #include "data/atomic_file.h"
 #include "data/error.h"
 #include "data/sha256.h"
+#include "engine/config/recipe_model.h"
 #include "engine/config/toml_printer.h"
 #include "engine/run/stages.h"
 #include "engine/trainers/lm_trainer.h"
@@ -12,28 +13,6 @@ namespace hone::engine {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int64_t kPadId = 0, kBosId = 1, kEosId = 2;  // special tokens of BpeTrainerOptions
-
-ModelConfig config_of(const ModelOptions& options, int64_t vocab_size) {
-  ModelConfig config;
-  config.vocab_size = vocab_size;
-  config.hidden_size = options.hidden_size;
-  config.intermediate_size = options.intermediate_size;
-  config.layers = options.layers;
-  config.heads = options.heads;
-  config.kv_heads = options.kv_heads;
-  config.head_dim = options.hidden_size / options.heads;
-  config.max_positions = options.max_positions;
-  config.rope_theta = options.rope_theta;
-  config.tie_embeddings = options.tie_embeddings;
-  config.pad_id = kPadId;
-  config.bos_id = kBosId;
-  config.eos_id = kEosId;
-  config.eos_ids = {kEosId};
-  config.validate("recipe");
-  return config;
-}
 
 void write_tokenizer(const fs::path& directory, const std::string& tokenizer_json) {
   fs::create_directories(directory);
@@ -114,7 +93,7 @@ StageOutcome pretrain_stage(Workspace& workspace) {
   } else {
     const std::string json = workspace.led([&] { return train_tokenizer(workspace); });
     Tokenizer tokenizer = Tokenizer::parse(json, "trained");
-    const auto config = config_of(recipe.model, tokenizer.vocab_size());
+    const auto config = recipe_model(recipe.model, tokenizer.vocab_size());
     model = std::make_unique<CausalLM>(config, HeadKind::kLanguageModel);
     model->initialize(workspace.seed());
     // Until training has ended, the folder keeps what an earlier run left there.
