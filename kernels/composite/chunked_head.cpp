@@ -23,6 +23,9 @@ namespace {
 // least 128 rows, below which that GEMM gets thin.
 constexpr int64_t kChunkLogits = 1 << 21;
 constexpr int64_t kMinChunkRows = 128;
+// On a GPU 2^27 logits (512 MB in float32, 1046 rows of 128,256): a GEMM of fewer than a thousand
+// rows waits for the weight, which every chunk reads whole.
+constexpr int64_t kGpuChunkLogits = 1 << 27;
 // A block is what one thread takes from logits to d hidden: 2^18 logits (1 MB in float32) stay in
 // its second-level cache on the way.
 constexpr int64_t kBlockLogits = 1 << 18;
@@ -59,12 +62,15 @@ void for_blocks(bool parallel, int64_t size, int64_t block, const Visit& visit) 
   });
 }
 
-/// The products of a chunk. bfloat16 hidden states on the CPU: logits and sums in float32, d logits
-/// rounded to bfloat16 for the products of the gradients.
+/// The products of a chunk. bfloat16 hidden states: logits and sums in float32, d logits rounded to
+/// bfloat16 for the products of the gradients.
 class ChunkProducts {
  public:
   ChunkProducts(const HeadInputs& in, int64_t rows, bool gradients)
-      : hidden_(in.hidden), weight_(in.weight), mixed_(hidden_.scalar_type() == at::kBFloat16) {
+      : hidden_(in.hidden),
+        weight_(in.weight),
+        mixed_(hidden_.scalar_type() == at::kBFloat16),
+        cpu_(hidden_.is_cpu()) {
     const auto options = hidden_.options().dtype(compute_type(hidden_.scalar_type()));
     workspace_ = at::empty({rows, weight_.size(0)}, options);
     if (in.bias.defined()) bias_ = computed(in.bias);
@@ -74,7 +80,9 @@ class ChunkProducts {
   at::Tensor logits(int64_t first, int64_t token, int64_t count) const {
     at::Tensor out = workspace_.narrow(0, first, count);
     const at::Tensor h = hidden_.narrow(0, token, count);
-    if (mixed_) {
+    if (mixed_ && !cpu_) {
+      at::mm_out(out, h, weight_.t(), at::kFloat);
+    } else if (mixed_) {
       gemm(Layout::kPlain, Layout::kTransposed, count, weight_.size(0), weight_.size(1),
            h.const_data_ptr<c10::BFloat16>(), weight_.const_data_ptr<c10::BFloat16>(), false,
            out.mutable_data_ptr<float>());
@@ -91,7 +99,9 @@ class ChunkProducts {
   }
 
   void d_hidden(int64_t first, int64_t count, at::Tensor out) const {
-    if (mixed_) {
+    if (mixed_ && !cpu_) {
+      at::mm_out(out, rounded_.narrow(0, first, count), weight_, at::kFloat);
+    } else if (mixed_) {
       gemm(Layout::kPlain, Layout::kPlain, count, weight_.size(1), weight_.size(0),
            rounded_.const_data_ptr<c10::BFloat16>() + first * weight_.size(0),
            weight_.const_data_ptr<c10::BFloat16>(), false, out.mutable_data_ptr<float>());
@@ -103,16 +113,21 @@ class ChunkProducts {
   /// Rows [first, first + count) of d weight, over the n tokens from `token` on.
   void d_weight(int64_t first, int64_t count, int64_t token, int64_t n, at::Tensor out) const {
     const bool accumulate = token > 0;
-    if (mixed_) {
+    if (mixed_ && cpu_) {
       gemm(Layout::kTransposed, Layout::kPlain, count, hidden_.size(1), n,
            rounded_.const_data_ptr<c10::BFloat16>() + first,
            hidden_.const_data_ptr<c10::BFloat16>() + token * hidden_.size(1), accumulate,
            out.mutable_data_ptr<float>(), weight_.size(0));
       return;
     }
-    const at::Tensor d_logits = workspace_.narrow(0, 0, n).t().narrow(0, first, count);
+    const at::Tensor d_logits =
+        (mixed_ ? rounded_ : workspace_).narrow(0, 0, n).t().narrow(0, first, count);
     const at::Tensor h = hidden_.narrow(0, token, n);
-    if (accumulate) {
+    if (mixed_ && accumulate) {
+      at::addmm_out(out, out, d_logits, h, at::kFloat);
+    } else if (mixed_) {
+      at::mm_out(out, d_logits, h, at::kFloat);
+    } else if (accumulate) {
       at::addmm_out(out, out, d_logits, h);
     } else {
       at::mm_out(out, d_logits, h);
@@ -131,14 +146,15 @@ class ChunkProducts {
 
  private:
   const at::Tensor &hidden_, &weight_;
-  bool mixed_;
+  bool mixed_, cpu_;
   at::Tensor workspace_, bias_, rounded_;
 };
 
 }  // namespace
 
-int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary) {
-  return balanced(tokens, std::max(kMinChunkRows, kChunkLogits / std::max<int64_t>(vocabulary, 1)));
+int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary, bool cpu) {
+  const int64_t logits = cpu ? kChunkLogits : kGpuChunkLogits;
+  return balanced(tokens, std::max(kMinChunkRows, logits / std::max<int64_t>(vocabulary, 1)));
 }
 
 HeadGradients for_each_head_chunk(
@@ -156,7 +172,7 @@ HeadGradients for_each_head_chunk(
   const HeadGradients gradients{result(need_hidden, in.hidden.sizes()),
                                 result(need_weight, in.weight.sizes()),
                                 result(need_bias, {vocabulary})};
-  const int64_t chunk = head_chunk_rows(tokens, vocabulary);
+  const int64_t chunk = head_chunk_rows(tokens, vocabulary, in.hidden.is_cpu());
   const ChunkProducts products(in, std::min(chunk, tokens), gradients_needed);
   for (int64_t begin = 0; begin < tokens; begin += chunk) {
     const int64_t n = std::min(chunk, tokens - begin);

@@ -33,12 +33,12 @@ struct HeadInputs {
   at::Tensor targets;  // [N] int64
 };
 
-/// Rows of logits that exist at a time. Depends on the two sizes alone (never on threads or
-/// device), so that every op that sees the same hidden states runs the same GEMMs and gets the same
-/// bits.
-int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary);
+/// Rows of logits that exist at a time. Depends on the two sizes and the kind of device alone
+/// (never on threads), so that every op that sees the same hidden states runs the same GEMMs and
+/// gets the same bits.
+int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary, bool cpu = true);
 
-/// bfloat16 hidden states and weight (CPU): logits, sums and gradients are float32.
+/// bfloat16 hidden states and weight: logits, sums and gradients are float32.
 /// `rows(logits, begin)`: raw logits [n,V] (bias added, no temperature) of tokens begin ..
 /// begin+n-1. On the CPU it is called from several threads at once, for different tokens.
 HeadGradients for_each_head_chunk(

@@ -32,7 +32,8 @@ namespace {
 using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
-/// The tensors of one call, on one device, in the type that the op computes in.
+/// The tensors of one call, on one device. bfloat16 hidden states and weight stay what they are:
+/// the GEMMs take them on tensor cores and give float32.
 struct Head {
   HeadInputs in;
   double temperature;
@@ -42,11 +43,14 @@ struct Head {
        const OptionalTensor& bias, double temperature_in)
       : in(check_head(op, hidden, weight, targets, bias, temperature_in)),
         temperature(temperature_in) {
-    in.hidden = computed(in.hidden);
-    in.weight = computed(in.weight);
-    if (in.bias.defined()) in.bias = computed(in.bias);
-    logprobs = at::empty({in.hidden.size(0)}, in.hidden.options());
-    entropy = at::empty({in.hidden.size(0)}, in.hidden.options());
+    const auto options = values_options();
+    logprobs = at::empty({in.hidden.size(0)}, options);
+    entropy = at::empty({in.hidden.size(0)}, options);
+  }
+
+  /// Of what is computed from the logits.
+  at::TensorOptions values_options() const {
+    return in.hidden.options().dtype(compute_type(in.hidden.scalar_type()));
   }
 
   template <typename T>
@@ -161,9 +165,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_l
        behaviour, behaviour_low, behaviour_high},
       entropy_coef);
   const c10::cuda::CUDAGuard guard(hidden.device());
-  Tensor loss = at::zeros({}, head.in.hidden.options());
+  Tensor loss = at::zeros({}, head.values_options());
   Tensor metrics =
-      at::zeros({math::PolicySums::kMetrics}, head.in.hidden.options().dtype(at::kDouble));
+      at::zeros({math::PolicySums::kMetrics}, head.values_options().dtype(at::kDouble));
   const Tensor grad = at::empty_like(head.logprobs);
   const Tensor grad_entropy =
       entropy_coef == 0 ? Tensor() : at::mul(values.token_weights, -entropy_coef);

@@ -5,6 +5,7 @@ from typing import Any, Callable
 import torch
 
 F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
+ALL = (F32, F64, BF16)
 
 
 @dataclass
@@ -148,15 +149,15 @@ def bias(dtype):
 
 
 HEADS = [
-    Case("token_logprobs", call(*HEAD, 0.7), gradients=(0, 1)),
-    Case("token_logprobs", call(*HEAD, 1.0), bias, gradients=(0, 1)),
+    Case("token_logprobs", call(*HEAD, 0.7), dtypes=ALL, gradients=(0, 1)),
+    Case("token_logprobs", call(*HEAD, 1.0), bias, dtypes=ALL, gradients=(0, 1)),
     Case("_token_logprobs_backward", call(draw(ROWS), draw(ROWS), *HEAD, None, lambda dtype: OLD.to(dtype), lambda dtype: -OLD.to(dtype), 0.7,
                                           ALL_NEEDED)),
-    Case("head_nll", call(*HEAD, weights(ROWS), 1.3), gradients=(0, 1)),
-    Case("head_nll", call(*HEAD, weights(ROWS), 1.0), bias, gradients=(0, 1)),
+    Case("head_nll", call(*HEAD, weights(ROWS), 1.3), dtypes=ALL, gradients=(0, 1)),
+    Case("head_nll", call(*HEAD, weights(ROWS), 1.0), bias, dtypes=ALL, gradients=(0, 1)),
     Case("_head_nll_grad", call(*HEAD, weights(ROWS), 1.3, None, ALL_NEEDED)),
-    Case("head_policy_loss", call(*HEAD, *HEAD_POLICY), gradients=(0, 1)),
-    Case("head_policy_loss", call(*HEAD, *HEAD_POLICY), dict(kind="cispo", entropy_coef=0.01), gradients=(0, 1)),
+    Case("head_policy_loss", call(*HEAD, *HEAD_POLICY), dtypes=ALL, gradients=(0, 1)),
+    Case("head_policy_loss", call(*HEAD, *HEAD_POLICY), dict(kind="cispo", entropy_coef=0.01), dtypes=ALL, gradients=(0, 1)),
     Case("_head_policy_loss_grad", call(*HEAD, *HEAD_POLICY)),
 ]
 
@@ -173,7 +174,6 @@ OPTIMIZER = [
       for option in (dict(), dict(temperature=0.0), dict(temperature=0.7, top_k=20), dict(top_p=0.9), dict(min_p=0.05))),
 ]
 
-ALL = (F32, F64, BF16)
 HEAD_DIM = 16
 QKV = (4 + 2 * 2) * HEAD_DIM
 ANGLES = torch.outer(torch.arange(128, dtype=F64), 0.1 ** (torch.arange(HEAD_DIM // 2) / 4.0))
