@@ -46,7 +46,7 @@ kernels::Advantages ppo_advantages(const MarkovTask& task, const MarkovRollout& 
                                                        : "k1";
   options.lambda = variant.lambda;
   return kernels::advantages(old, reference, values, at::zeros({kTexts}), rollout.cu_seqlens,
-                             std::nullopt, options, rewards);
+                             std::nullopt, options, {.token_rewards = rewards});
 }
 
 ExactFigures run_ppo(const MarkovTask& task, const PpoVariant& variant,
@@ -106,7 +106,7 @@ ExactFigures run_rloo(const MarkovTask& task, const ExperimentOptions& experimen
     const auto reference = reference_logprobs(task, rollout.states, rollout.actions);
     const auto sums = [](const at::Tensor& x) { return x.view({kTexts, -1}).sum(1); };
     const auto returns = sums(rollout.rewards) - kBeta * sums(old - reference);
-    const auto advantages = kernels::group_advantages(returns, kGroup, "rloo", 0.0)
+    const auto advantages = kernels::group_advantages(returns, kGroup, {.kind = "rloo", .eps = 0.0})
                                 .unsqueeze(1)
                                 .expand({kTexts, kLength})
                                 .reshape({-1});

@@ -43,7 +43,7 @@ at::Tensor estimate(const at::Tensor& d, const std::string& estimator) {
 }
 
 at::Tensor group_advantages(const at::Tensor& returns, bool group_std) {
-  return kernels::group_advantages(returns, kGroup, group_std ? "grpo" : "rloo", 1e-6);
+  return kernels::group_advantages(returns, kGroup, {.kind = group_std ? "grpo" : "rloo"});
 }
 
 at::Tensor loss_of(const Variant& variant, const MarkovRollout& rollout, const at::Tensor& logprobs,

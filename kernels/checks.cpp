@@ -54,19 +54,24 @@ void same_as(const char* op, const char* argument, const at::Tensor& x, const ch
 }
 
 void cu_seqlens(const char* op, const at::Tensor& x, int64_t tokens) {
+  offsets(op, "cu_seqlens", "[B+1]", x, tokens, "tokens");
+}
+
+void offsets(const char* op, const char* argument, const char* shape, const at::Tensor& x,
+             int64_t end, const char* ends_at) {
   HONE_CHECK(x.defined() && x.dim() == 1 && x.size(0) >= 1 && x.scalar_type() == at::kLong, op,
-             "cu_seqlens", "int64 [B+1]", describe(x));
+             argument, c10::str("int64 ", shape), describe(x));
   if (!x.device().is_cpu()) return;
   const at::Tensor held = x.contiguous();
   const int64_t* cu = held.const_data_ptr<int64_t>();
   const int64_t last = held.size(0) - 1;
-  HONE_CHECK(cu[0] == 0, op, "cu_seqlens[0]", 0, cu[0]);
+  HONE_CHECK(cu[0] == 0, op, c10::str(argument, "[0]"), 0, cu[0]);
   for (int64_t i = 0; i < last; ++i) {
-    HONE_CHECK(cu[i] <= cu[i + 1], op, "cu_seqlens", "values that never fall", cu[i], " then ",
+    HONE_CHECK(cu[i] <= cu[i + 1], op, argument, "values that never fall", cu[i], " then ",
                cu[i + 1], " at ", i + 1);
   }
-  HONE_CHECK(cu[last] == tokens, op, "cu_seqlens",
-             c10::str("to end at the number of tokens ", tokens), cu[last]);
+  HONE_CHECK(cu[last] == end, op, argument, c10::str("to end at the number of ", ends_at, " ", end),
+             cu[last]);
 }
 
 void mask(const char* op, const at::Tensor& x, int64_t tokens) {

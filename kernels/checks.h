@@ -45,6 +45,10 @@ void same_as(const char* op, const char* argument, const at::Tensor& x, const ch
 /// `tokens`. On CUDA the contents are not read (that would stop the stream).
 void cu_seqlens(const char* op, const at::Tensor& x, int64_t tokens);
 
+/// The same of any offsets; `shape` is their name for [B+1], `ends_at` what they end at.
+void offsets(const char* op, const char* argument, const char* shape, const at::Tensor& x,
+             int64_t end, const char* ends_at);
+
 /// [tokens] uint8 or bool.
 void mask(const char* op, const at::Tensor& x, int64_t tokens);
 

@@ -28,33 +28,6 @@ at::Tensor optional_like(const char* op, const char* argument, const OptionalTen
   return x->contiguous();
 }
 
-AdvantageInputs check_advantages(const at::Tensor& logp_old, const at::Tensor& logp_ref,
-                                 const at::Tensor& values, const at::Tensor& scores,
-                                 const at::Tensor& cu_seqlens, const OptionalTensor& mask,
-                                 const OptionalTensor& token_rewards) {
-  constexpr const char* kOp = "advantages";
-  check::floating(kOp, "logp_old", logp_old);
-  check::rank(kOp, "logp_old", logp_old, 1);
-  check::same_as(kOp, "logp_ref", logp_ref, "logp_old", logp_old);
-  check::same_as(kOp, "values", values, "logp_old", logp_old);
-  const int64_t tokens = logp_old.numel();
-  check::cu_seqlens(kOp, cu_seqlens, tokens);
-  check::same_device(kOp, "cu_seqlens", cu_seqlens, "logp_old", logp_old);
-  const int64_t sequences = cu_seqlens.numel() - 1;
-  check::sizes(kOp, "scores", scores, {sequences}, "[B] of cu_seqlens [B+1]");
-  check::dtype(kOp, "scores", scores, logp_old.scalar_type());
-  check::same_device(kOp, "scores", scores, "logp_old", logp_old);
-  return {logp_old.contiguous(),
-          logp_ref.contiguous(),
-          values.contiguous(),
-          scores.contiguous(),
-          cu_seqlens.contiguous(),
-          optional_mask(kOp, mask, logp_old, "logp_old"),
-          optional_like(kOp, "token_rewards", token_rewards, "logp_old", logp_old),
-          tokens,
-          sequences};
-}
-
 MomentInputs check_moments(const at::Tensor& x, const OptionalTensor& mask) {
   constexpr const char* kOp = "moments";
   check::floating(kOp, "x", x);
@@ -71,15 +44,36 @@ WhitenInputs check_whiten(const at::Tensor& x, const at::Tensor& stats) {
   return {x.contiguous(), stats.contiguous()};
 }
 
-at::Tensor check_group_advantages(const at::Tensor& scores, int64_t group_size, double eps) {
+GroupInputs check_group_advantages(const at::Tensor& scores, int64_t group_size,
+                                   const OptionalTensor& cu_groups,
+                                   const OptionalTensor& token_counts) {
   constexpr const char* kOp = "group_advantages";
   check::floating(kOp, "scores", scores);
   check::rank(kOp, "scores", scores, 1);
-  HONE_CHECK(group_size >= 1, kOp, "group_size", "a number >= 1", group_size);
-  HONE_CHECK(scores.numel() % group_size == 0, kOp, "scores",
-             c10::str("a multiple of group_size = ", group_size, " values"), scores.numel());
-  HONE_CHECK(eps >= 0 && std::isfinite(eps), kOp, "eps", "a number >= 0", eps);
-  return scores.contiguous();
+  GroupInputs in{scores.contiguous(), {}, {}, group_size, 0};
+  if (cu_groups.has_value()) {
+    HONE_CHECK(group_size == 0, kOp, "group_size", "0 beside cu_groups", group_size);
+    check::offsets(kOp, "cu_groups", "[G+1]", *cu_groups, scores.numel(), "scores");
+    check::same_device(kOp, "cu_groups", *cu_groups, "scores", scores);
+    in.cu_groups = cu_groups->contiguous();
+    in.groups = in.cu_groups.numel() - 1;
+  } else {
+    HONE_CHECK(group_size >= 1, kOp, "group_size", "a number >= 1", group_size);
+    HONE_CHECK(scores.numel() % group_size == 0, kOp, "scores",
+               c10::str("a multiple of group_size = ", group_size, " values"), scores.numel());
+    in.groups = scores.numel() / group_size;
+  }
+  if (!token_counts.has_value()) return in;
+  check::sizes(kOp, "token_counts", *token_counts, {scores.numel()}, "[M] as scores");
+  check::dtype(kOp, "token_counts", *token_counts, at::kLong);
+  check::same_device(kOp, "token_counts", *token_counts, "scores", scores);
+  in.token_counts = token_counts->contiguous();
+  if (!in.token_counts.device().is_cpu()) return in;
+  const int64_t* n = in.token_counts.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < scores.numel(); ++i) {
+    HONE_CHECK(n[i] >= 0, kOp, c10::str("token_counts[", i, "]"), "a number >= 0", n[i]);
+  }
+  return in;
 }
 
 }  // namespace hone::kernels

@@ -16,70 +16,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <string>
 #include <tuple>
 
+#include "kernels/advantage_ops.h"
 #include "kernels/loss_ops.h"
 
 namespace hone::kernels {
-
-constexpr double kNoClamp = std::numeric_limits<double>::infinity();
-
-// ---------------------------------------------------------------- advantages
-
-struct AdvantageOptions {
-  /// Weight of the reference KL inside the reward (beta).
-  double kl_coef = 0.0;
-  /// "k1" d, "k2" d^2/2, "k3" e^-d - 1 + d, "abs" |d|, with d = logp_old - logp_ref.
-  std::string kl_estimator = "k1";
-  /// |d| is clamped to this before the estimator (ALGORITHMS 28).
-  double kl_clamp = kNoClamp;
-  /// Where a sequence's score is added: "last" = its last entry with mask 1; "after_last" = the
-  /// entry after it when the segment carries one (EOS + 1 of TRL and sfd), else the last.
-  std::string placement = "last";
-  double gamma = 1.0;
-  double lambda = 0.95;
-};
-
-struct Advantages {
-  Tensor advantages;  // [N] not whitened
-  Tensor returns;     // [N] advantages + values where a step takes part
-  Tensor rewards;     // [N] per-token reward after KL penalty and score
-  Tensor stats;  // [4] float64 on the device: sum, sum of squares of advantages where mask = 1,
-                 // count, sum of KL
-};
-
-/// One pass over response tokens: KL penalty, reward placement, reverse GAE scan, whitening sums.
-/// logp_old, logp_ref, values [N] float32/float64; scores [B]; cu_seqlens [B+1];
-/// mask [N] uint8/bool: a masked step is skipped, its successor's value and trace carry over
-/// (multi-turn tool tokens); its inputs are not read and its outputs are 0. token_rewards [N]
-/// (process rewards, or rewards whitened by the caller with kl_coef 0 and scores 0) are added to
-/// the reward of every step that takes part. The value after the last step of a sequence is 0.
-/// A sequence without a mask = 1 entry yields zeros; its score is dropped.
-/// placement "after_last": the entry that receives the score is a step of the recursion although
-/// its mask is 0: reward = score, no KL, its value is bootstrapped from. Its return is given (the
-/// value loss may train it), its advantage is 0 and it does not enter `stats` (golden gae_p1/*).
-/// Not differentiable.
-Advantages advantages(const Tensor& logp_old, const Tensor& logp_ref, const Tensor& values,
-                      const Tensor& scores, const Tensor& cu_seqlens, const OptionalTensor& mask,
-                      const AdvantageOptions& options,
-                      const OptionalTensor& token_rewards = std::nullopt);
-
-/// `stats` as `whiten` takes them, of any x [N] where mask = 1: sum, sum of squares, count, 0.
-/// [4] float64. Stats of several batches or ranks add up to the stats of all.
-Tensor moments(const Tensor& x, const OptionalTensor& mask);
-
-/// (x - mean) / sqrt(var + 1e-8) with the moments in `stats` (as `advantages` left them), any
-/// shape. `unbiased`: Bessel-corrected variance. `shift_mean` false keeps the mean: + mean
-/// (ALGORITHMS 27, 31). Every entry of x is transformed; masked ones are the caller's to ignore.
-Tensor whiten(const Tensor& x, const Tensor& stats, bool unbiased, bool shift_mean);
-
-/// Per-group advantages of scores [G*n] (n consecutive samples per prompt). kind: "grpo" (mean,
-/// unbiased std + eps), "dr_grpo" (mean only), "rloo" (leave-one-out mean). Groups of one give 0.
-Tensor group_advantages(const Tensor& scores, int64_t group_size, const std::string& kind,
-                        double eps);
 
 // ---------------------------------------------------------------- optimizer on flat arenas
 
@@ -89,14 +33,22 @@ struct AdamWOptions {
   std::string eps_mode = "torch";
 };
 /// In place over flat arenas [P] (param, m, v). Slice s covers [offsets[s], offsets[s+1]) with its
-/// own lr and weight decay (decoupled). grad_scale [] multiplies grad (clipping). step counts
-/// from 1.
+/// own lr and weight decay (decoupled); what lies outside is not touched. grad_scale [] multiplies
+/// grad (clipping). step counts from 1. grad may be bfloat16 beside a float32 param. `rounded` [P]
+/// bfloat16: the copy that the model computes with, written as the new param rounded to nearest;
+/// param then is its float32 master.
 void adamw_step(const Tensor& param, const Tensor& grad, const Tensor& m, const Tensor& v,
                 at::IntArrayRef offsets, at::ArrayRef<double> lr, at::ArrayRef<double> weight_decay,
-                const Tensor& grad_scale, int64_t step, const AdamWOptions& options);
+                const Tensor& grad_scale, int64_t step, const AdamWOptions& options,
+                const OptionalTensor& rounded = std::nullopt);
 
-/// Euclidean norm of a flat arena, accumulated in double in a fixed order. [] float64.
+/// Euclidean norm of a flat arena (float32, float64 or bfloat16), accumulated in double in a fixed
+/// order. [] float64.
 Tensor grad_norm(const Tensor& grad);
+
+/// x *= factor, in place over an arena of float32, float64 or bfloat16; factor [] float64 stays on
+/// its device.
+void scale(const Tensor& x, const Tensor& factor);
 
 // ---------------------------------------------------------------- transformer pieces (packed)
 

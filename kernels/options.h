@@ -6,17 +6,24 @@
 #include <string_view>
 
 #include "kernels/math/advantages.h"
-#include "kernels/math/whitening.h"
+#include "kernels/math/group.h"
 
 namespace hone::kernels {
 
 math::KlEstimator parse_kl_estimator(const char* op, std::string_view name);
 
-math::GroupBaseline parse_group_baseline(const char* op, std::string_view name);
+math::GroupParams group_params(std::string_view kind, double eps, bool unbiased,
+                               std::string_view singletons);
 
-math::AdvantageParams<double> advantage_params(double kl_coef, std::string_view kl_estimator,
-                                               double kl_clamp, std::string_view placement,
-                                               double gamma, double lambda);
+/// What the schema of `advantages` says in strings and numbers.
+struct AdvantageSettings {
+  math::AdvantageParams<double> params;
+  bool vtrace;     // the rule of kernels/math/vtrace.h, not gae.h
+  bool per_token;  // placement: token_rewards only, no scores
+};
+AdvantageSettings advantage_settings(double kl_coef, std::string_view kl_estimator, double kl_clamp,
+                                     std::string_view placement, std::string_view estimator,
+                                     double gamma, double lambda, double rho_clip, double c_clip);
 
 // The same numbers in the type of the tensors.
 template <typename T>
@@ -26,7 +33,9 @@ math::AdvantageParams<T> cast(const math::AdvantageParams<double>& p) {
           static_cast<T>(p.gamma),
           static_cast<T>(p.lambda),
           p.kl_estimator,
-          p.after_last};
+          p.after_last,
+          static_cast<T>(p.rho_clip),
+          static_cast<T>(p.c_clip)};
 }
 
 }  // namespace hone::kernels

@@ -56,7 +56,7 @@ Moments critic_advantages(Rollout& rollout, const PpoOptions& options, double kl
     pass.kl_coef = 0.0;
     result = kernels::advantages(rollout.old_logprobs, rollout.ref_logprobs, rollout.values,
                                  at::zeros_like(rollout.scores), rollout.cu_entries, mask, pass,
-                                 whitened);
+                                 {.token_rewards = whitened});
   }
   rollout.returns = result.returns;
   rollout.advantages = options.whiten_advantages
@@ -80,8 +80,8 @@ Moments group_advantages(Rollout& rollout, const PpoOptions& options, double kl_
                   .returns.index_select(0, rollout.cu_entries.slice(0, 0, -1));
   }
   reward_sum = rewards.sum(at::kDouble).item<double>();
-  const auto per_text =
-      kernels::group_advantages(rewards, options.samples_per_prompt, options.algorithm, kGroupEps);
+  const auto per_text = kernels::group_advantages(rewards, options.samples_per_prompt,
+                                                  {.kind = options.algorithm, .eps = kGroupEps});
   rollout.advantages = at::repeat_interleave(per_text, rollout.cu_entries.diff(),
                                              std::optional<int64_t>(), rollout.entries());
   rollout.returns = at::zeros_like(rollout.values);

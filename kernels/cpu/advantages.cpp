@@ -1,92 +1,133 @@
-#include "kernels/math/advantages.h"
-
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <algorithm>
-#include <limits>
+#include <cmath>
+#include <cstring>
 #include <vector>
 
-#include "kernels/inputs.h"
-#include "kernels/options.h"
+#include "kernels/advantage_rows.h"
+#include "kernels/cpu/advantage_span.h"
 
 namespace hone::kernels {
 namespace {
 
-/// One sequence, last entry first.
-template <typename T>
-math::AdvantageStats advantages_row(const math::AdvantageRows<T>& a, int64_t row,
-                                    const math::AdvantageParams<T>& p) {
-  const int64_t begin = a.cu_seqlens[row];
-  const int64_t end = a.cu_seqlens[row + 1];
-  const int64_t scored = math::score_entry(a.mask, begin, end, p.after_last);
-  math::AdvantageStats stats;
-  T next = 0;
-  for (int64_t t = end - 1; t >= begin; --t) {
-    const auto step = math::load_step(a, row, t, scored, p);
-    math::store_step(a, t, step, next, p, stats);
-    next = math::entry_map(step, false, p)(next);
+/// Shorter runs of trained entries go one by one: a vector's start costs as much.
+constexpr int64_t kShortRun = 48;
+
+/// First entry of the run of equal kept-ness that ends before `end`, not below `begin`.
+int64_t run_begin(const uint8_t* mask, int64_t begin, int64_t end) {
+  const bool kept = mask[end - 1] != 0;
+  int64_t t = end - 1;
+  while (t - 8 >= begin) {  // eight entries at a time
+    uint64_t eight;
+    std::memcpy(&eight, mask + t - 8, 8);
+    constexpr uint64_t kOnes = 0x0101010101010101u, kTops = 0x8080808080808080u;
+    const bool has_zero = ((eight - kOnes) & ~eight & kTops) != 0;
+    if (kept ? has_zero : eight != 0) break;
+    t -= 8;
   }
-  return stats;
+  while (t > begin && (mask[t - 1] != 0) == kept) --t;
+  return t;
 }
 
-using AdvantageTensors = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+/// One sequence, last entry first.
+template <class Rule, typename T>
+class RowScan {
+ public:
+  RowScan(const math::AdvantageRows<T>& rows, int64_t row, const math::AdvantageParams<T>& p)
+      : a_(rows), row_(row), p_(p), state_(Rule::start(rows.value_after(row))) {}
 
-AdvantageTensors advantages_cpu(const at::Tensor& logp_old, const at::Tensor& logp_ref,
-                                const at::Tensor& values, const at::Tensor& scores,
-                                const at::Tensor& cu_seqlens, const OptionalTensor& mask,
-                                const OptionalTensor& token_rewards, double kl_coef,
-                                std::string_view kl_estimator, std::optional<double> kl_clamp,
-                                std::string_view placement, double gamma, double lambda) {
-  const auto params = advantage_params(kl_coef, kl_estimator,
-                                       kl_clamp.value_or(std::numeric_limits<double>::infinity()),
-                                       placement, gamma, lambda);
-  const AdvantageInputs in =
-      check_advantages(logp_old, logp_ref, values, scores, cu_seqlens, mask, token_rewards);
-  const at::Tensor advantages = at::empty_like(in.values);
-  const at::Tensor returns = at::empty_like(in.values);
-  const at::Tensor rewards = at::empty_like(in.values);
-  std::vector<math::AdvantageStats> partial(static_cast<size_t>(in.sequences));
-  AT_DISPATCH_FLOATING_TYPES(in.values.scalar_type(), "advantages", [&] {
-    const auto p = cast<scalar_t>(params);
-    const math::AdvantageRows<scalar_t> rows{
-        in.logp_old.const_data_ptr<scalar_t>(),
-        in.logp_ref.const_data_ptr<scalar_t>(),
-        in.values.const_data_ptr<scalar_t>(),
-        in.scores.const_data_ptr<scalar_t>(),
-        in.cu_seqlens.const_data_ptr<int64_t>(),
-        in.mask.defined() ? in.mask.const_data_ptr<uint8_t>() : nullptr,
-        in.token_rewards.defined() ? in.token_rewards.const_data_ptr<scalar_t>() : nullptr,
-        advantages.mutable_data_ptr<scalar_t>(),
-        returns.mutable_data_ptr<scalar_t>(),
-        rewards.mutable_data_ptr<scalar_t>(),
-        in.tokens,
-        in.sequences};
-    // A thread gets at least 16k tokens, on average.
-    const int64_t grain =
-        std::max<int64_t>(1, in.sequences * 16384 / std::max<int64_t>(1, in.tokens));
-    at::parallel_for(0, in.sequences, grain, [&](int64_t first, int64_t last) {
-      for (int64_t row = first; row < last; ++row) {
-        partial[static_cast<size_t>(row)] = advantages_row(rows, row, p);
+  math::AdvantageStats run() {
+    const int64_t begin = a_.begin(row_), end = a_.end(row_);
+    scored_ = math::score_entry(a_, row_, p_.after_last);
+    if (scored_ < begin) {
+      zero(begin, end);
+      return stats_;
+    }
+    zero(scored_ + 1, end);
+    one_by_one(scored_, scored_ + 1);
+    const uint8_t* mask = a_.mask ? a_.mask.data + row_ * a_.mask.skew : nullptr;
+    for (int64_t last = scored_; last > begin;) {
+      const int64_t first = mask != nullptr ? run_begin(mask, begin, last) : begin;
+      if (mask != nullptr && mask[first] == 0) {
+        zero(first, last);
+      } else if (last - first < kShortRun) {
+        one_by_one(first, last);
+      } else {
+        span(first, last);
       }
+      last = first;
+    }
+    return stats_;
+  }
+
+ private:
+  void zero(int64_t first, int64_t last) {
+    for (T* out : {a_.advantages, a_.returns, a_.rewards}) {
+      if (out != nullptr) std::fill(out + first, out + last, T(0));
+    }
+  }
+
+  void one_by_one(int64_t first, int64_t last) {
+    for (int64_t t = last - 1; t >= first; --t) {
+      const auto step = math::load_step(a_, row_, t, scored_, p_);
+      math::store_step(a_, t, step, Rule::result(step, state_, p_), stats_);
+      state_ = Rule::map(step, p_)(state_);
+    }
+  }
+
+  void span(int64_t first, int64_t last) {
+    const auto in = [&](const math::Column<const T>& x) {
+      return x ? &x.at(row_, first) : nullptr;
+    };
+    advantage_span(Rule(),
+                   {in(a_.logp_old), in(a_.logp_ref), in(a_.values), in(a_.token_rewards),
+                    in(a_.logp_behaviour), a_.advantages + first, a_.returns + first,
+                    a_.rewards != nullptr ? a_.rewards + first : nullptr, last - first},
+                   p_, state_, stats_);
+  }
+
+  const math::AdvantageRows<T>& a_;
+  const int64_t row_;
+  const math::AdvantageParams<T>& p_;
+  int64_t scored_ = -1;
+  typename Rule::State state_;
+  math::AdvantageStats stats_;
+};
+
+struct CpuAdvantages {
+  static void run(const AdvantageInputs& in, const AdvantageSettings& settings,
+                  const AdvantageOutputs& out) {
+    std::vector<math::AdvantageStats> partial(static_cast<size_t>(in.sequences));
+    AT_DISPATCH_FLOATING_TYPES(in.logp_old.scalar_type(), "advantages", [&] {
+      const auto p = cast<scalar_t>(settings.params);
+      const auto rows = advantage_rows<scalar_t>(in, out);
+      // A thread gets at least 16k tokens, on average.
+      const int64_t grain =
+          std::max<int64_t>(1, in.sequences * 16384 / std::max<int64_t>(1, in.tokens));
+      at::parallel_for(0, in.sequences, grain, [&](int64_t first, int64_t last) {
+        for (int64_t row = first; row < last; ++row) {
+          partial[static_cast<size_t>(row)] =
+              settings.vtrace ? RowScan<math::Vtrace<scalar_t>, scalar_t>(rows, row, p).run()
+                              : RowScan<math::Gae<scalar_t>, scalar_t>(rows, row, p).run();
+        }
+      });
     });
-  });
-  math::AdvantageStats total;  // in the order of the sequences, whatever the threads
-  for (const auto& row : partial) total.merge(row);
-  const at::Tensor stats = at::empty({4}, in.values.options().dtype(at::kDouble));
-  double* out = stats.mutable_data_ptr<double>();
-  out[0] = total.sum;
-  out[1] = total.squares;
-  out[2] = total.count;
-  out[3] = total.kl;
-  return {advantages, returns, rewards, stats};
-}
+    math::AdvantageStats total;  // in the order of the sequences, whatever the threads
+    for (const auto& row : partial) total.merge(row);
+    if (!std::isfinite(total.sum + total.squares + total.kl)) refuse_non_finite(in, settings);
+    double* stats = out.stats.mutable_data_ptr<double>();
+    stats[0] = total.sum;
+    stats[1] = total.squares;
+    stats[2] = total.count;
+    stats[3] = total.kl;
+  }
+};
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(hone, CPU, m) { m.impl("advantages", &advantages_cpu); }
+TORCH_LIBRARY_IMPL(hone, CPU, m) { m.impl("advantages_into", &advantages_into_op<CpuAdvantages>); }
 
 }  // namespace hone::kernels

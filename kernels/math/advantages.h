@@ -1,13 +1,7 @@
 #pragma once
 
-// Generalised advantage estimation (Schulman et al. 2016) in its lambda-return form.
-//
-// With delta_t = r_t + g V_{t+1} - V_t the usual recursion is A_t = delta_t + g l A_{t+1}. Put
-//   X_t = V_t + l A_t                      (what the step before bootstraps from)
-//   R_t = r_t + g X_{t+1},  A_t = R_t - V_t   =>   X_t = (1 - l) V_t + l r_t + g l X_{t+1}
-// so one scalar X carries value and trace together. A masked step then is the identity map: its
-// neighbours see each other as if it were not there. The maps compose associatively, which is what
-// lets the GPU scan them. X after the last step of a sequence is 0: texts end, nothing bootstraps.
+// Advantages and returns of token streams: what one entry contributes, whatever the recursion over
+// time (kernels/math/gae.h, kernels/math/vtrace.h). CPU loops and CUDA kernels walk the rows.
 
 #include <cstdint>
 
@@ -23,7 +17,9 @@ struct AdvantageParams {
   T gamma;
   T lambda;
   KlEstimator kl_estimator;
-  bool after_last;  // the score goes to the entry after the last mask = 1 entry, where there is one
+  bool after_last;  // the score goes to the entry after the last trained one, where there is one
+  T rho_clip;       // V-trace: bounds of the importance ratio, infinity = off
+  T c_clip;
 };
 
 /// The estimate that is charged kl_coef each inside the reward.
@@ -34,49 +30,63 @@ HONE_HD T kl_penalty(T logp_old, T logp_ref, const AdvantageParams<T>& p) {
   return kl_term(held, p.kl_estimator).value;
 }
 
-/// X_t = offset + scale * X_{t+1}.
+/// A per-token array. Entries are numbered through the batch: t runs on from row to row. A padded
+/// array whose rows lie `stride` apart and are `width` long has skew = stride - width; 0 where rows
+/// follow each other, as in a packed stream.
 template <typename T>
-struct TraceMap {
-  T offset;
-  T scale;
+struct Column {
+  T* data = nullptr;  // null: not given
+  int64_t skew = 0;
 
-  HONE_HD T operator()(T next) const { return offset + scale * next; }
+  HONE_HD explicit operator bool() const { return data != nullptr; }
+  HONE_HD T& at(int64_t row, int64_t t) const { return data[t + row * skew]; }
 };
 
-template <typename T>
-HONE_HD TraceMap<T> step_map(T reward, T value, const AdvantageParams<T>& p) {
-  return {(T(1) - p.lambda) * value + p.lambda * reward, p.gamma * p.lambda};
-}
-
-/// The map of a stretch of time: `later` is applied first, then `earlier`.
-template <typename T>
-HONE_HD TraceMap<T> compose(const TraceMap<T>& later, const TraceMap<T>& earlier) {
-  return {earlier.offset + earlier.scale * later.offset, earlier.scale * later.scale};
-}
-
-/// The flat arrays of a batch and what one entry of it contributes.
+/// The arrays of a batch: packed rows between cu_seqlens, or rows of one width. Outputs are written
+/// at t of the batch's own numbering, without skew.
 template <typename T>
 struct AdvantageRows {
-  const T* logp_old;          // [N]
-  const T* logp_ref;          // [N]
-  const T* values;            // [N]
-  const T* scores;            // [B]
-  const int64_t* cu_seqlens;  // [B+1]
-  const uint8_t* mask;        // [N] or null: all ones
-  const T* token_rewards;     // [N] or null: zeros
-  T* advantages;              // [N]
-  T* returns;                 // [N]
-  T* rewards;                 // [N]
-  int64_t tokens;             // N
-  int64_t sequences;          // B
+  Column<const T> logp_old, logp_ref, values, token_rewards, logp_behaviour;
+  Column<const uint8_t> mask;
+  const T* scores;            // [B] or null: zeros
+  const T* bootstrap_values;  // [B] or null: zeros
+  const int64_t* cu_seqlens;  // [B+1], or null: rows of `width`
+  const int64_t* lengths;     // [B] or null: entries of a row from this one on are masked
+  int64_t width;
+  T* advantages;
+  T* returns;
+  T* rewards;         // or null: not wanted
+  int64_t tokens;     // N, or B*T
+  int64_t sequences;  // B
+
+  HONE_HD int64_t begin(int64_t row) const {
+    return cu_seqlens != nullptr ? cu_seqlens[row] : row * width;
+  }
+  HONE_HD int64_t end(int64_t row) const { return begin(row + 1); }
+
+  /// End of the entries that may be trained: the row's own, cut at its length.
+  HONE_HD int64_t trained_end(int64_t row) const {
+    const int64_t whole = end(row);
+    if (lengths == nullptr) return whole;
+    const int64_t cut = begin(row) + (lengths[row] > 0 ? lengths[row] : 0);
+    return cut < whole ? cut : whole;
+  }
+  HONE_HD bool trained(int64_t row, int64_t t) const {
+    return (!mask || mask.at(row, t) != 0) && (lengths == nullptr || t < trained_end(row));
+  }
+  /// Value after the last entry of a row: 0, because texts end, unless the caller knows better.
+  HONE_HD T value_after(int64_t row) const {
+    return bootstrap_values != nullptr ? bootstrap_values[row] : T(0);
+  }
 };
 
-/// Index of the entry of [begin, end) that receives the sequence's score, or -1 when no entry has
-/// mask 1.
-HONE_HD int64_t score_entry(const uint8_t* mask, int64_t begin, int64_t end, bool after_last) {
-  int64_t last = end - 1;
-  if (mask != nullptr) {
-    while (last >= begin && mask[last] == 0) --last;
+/// The entry of a row that receives its score, or -1 when none is trained.
+template <typename T>
+HONE_HD int64_t score_entry(const AdvantageRows<T>& a, int64_t row, bool after_last) {
+  const int64_t begin = a.begin(row), end = a.end(row);
+  int64_t last = a.trained_end(row) - 1;
+  if (a.mask) {
+    while (last >= begin && a.mask.at(row, last) == 0) --last;
   }
   if (last < begin) return -1;
   return after_last && last + 1 < end ? last + 1 : last;
@@ -85,6 +95,7 @@ HONE_HD int64_t score_entry(const uint8_t* mask, int64_t begin, int64_t end, boo
 template <typename T>
 struct AdvantageStep {
   T reward, value, kl;
+  T log_ratio;      // log pi_old - log pi_behaviour
   bool trained;     // mask = 1: has a KL, an advantage and a place in the statistics
   bool takes_part;  // trained, or the entry after the last one that holds the score
 };
@@ -94,27 +105,18 @@ struct AdvantageStep {
 template <typename T>
 HONE_HD AdvantageStep<T> load_step(const AdvantageRows<T>& a, int64_t row, int64_t t,
                                    int64_t scored, const AdvantageParams<T>& p) {
-  AdvantageStep<T> step{T(0), T(0), T(0), a.mask == nullptr || a.mask[t] != 0, false};
+  AdvantageStep<T> step{T(0), T(0), T(0), T(0), a.trained(row, t), false};
   step.takes_part = step.trained || t == scored;
   if (!step.takes_part) return step;
   if (step.trained) {
-    step.kl = kl_penalty(a.logp_old[t], a.logp_ref[t], p);
+    if (a.logp_ref) step.kl = kl_penalty(a.logp_old.at(row, t), a.logp_ref.at(row, t), p);
     step.reward = -p.kl_coef * step.kl;
+    if (a.logp_behaviour) step.log_ratio = a.logp_old.at(row, t) - a.logp_behaviour.at(row, t);
   }
-  if (a.token_rewards != nullptr) step.reward += a.token_rewards[t];
-  if (t == scored) step.reward += a.scores[row];
-  step.value = a.values[t];
+  if (a.token_rewards) step.reward += a.token_rewards.at(row, t);
+  if (t == scored && a.scores != nullptr) step.reward += a.scores[row];
+  if (a.values) step.value = a.values.at(row, t);
   return step;
-}
-
-/// The map of one entry; `ends_row`: nothing flows in from the next sequence.
-template <typename T>
-HONE_HD TraceMap<T> entry_map(const AdvantageStep<T>& step, bool ends_row,
-                              const AdvantageParams<T>& p) {
-  TraceMap<T> map =
-      step.takes_part ? step_map(step.reward, step.value, p) : TraceMap<T>{T(0), T(1)};
-  if (ends_row) map.scale = T(0);
-  return map;
 }
 
 /// Whitening sums in double; the fields in the order of the `stats` tensor.
@@ -132,20 +134,35 @@ struct AdvantageStats {
   }
 };
 
-/// Writes the outputs of entry t, given X of the next step (0 at the end of the row).
+/// What a step leaves: R_t and A_t.
 template <typename T>
-HONE_HD void store_step(const AdvantageRows<T>& a, int64_t t, const AdvantageStep<T>& step, T next,
-                        const AdvantageParams<T>& p, AdvantageStats& stats) {
-  const T target = step.takes_part ? step.reward + p.gamma * next : T(0);
-  const T advantage = step.trained ? target - step.value : T(0);
-  a.rewards[t] = step.reward;
-  a.returns[t] = target;
+struct AdvantageResult {
+  T target, advantage;
+};
+
+template <typename T>
+HONE_HD void store_step(const AdvantageRows<T>& a, int64_t t, const AdvantageStep<T>& step,
+                        const AdvantageResult<T>& result, AdvantageStats& stats) {
+  const T advantage = step.trained ? result.advantage : T(0);
+  if (a.rewards != nullptr) a.rewards[t] = step.reward;
+  a.returns[t] = step.takes_part ? result.target : T(0);
   a.advantages[t] = advantage;
   if (!step.trained) return;
   stats.sum += advantage;
   stats.squares += static_cast<double>(advantage) * advantage;
   stats.count += 1;
   stats.kl += step.kl;
+}
+
+/// The map of one entry under `Rule` (Gae or Vtrace) from the state after it to the state before
+/// it. A masked entry is the identity: its neighbours see each other as if it were not there.
+/// `ends_row`: nothing flows in from the next sequence.
+template <typename Rule, typename T>
+HONE_HD typename Rule::Map entry_map(const AdvantageRows<T>& a, int64_t row,
+                                     const AdvantageStep<T>& step, bool ends_row,
+                                     const AdvantageParams<T>& p) {
+  const typename Rule::Map map = step.takes_part ? Rule::map(step, p) : Rule::identity();
+  return ends_row ? compose(Rule::constant(Rule::start(a.value_after(row))), map) : map;
 }
 
 }  // namespace hone::kernels::math

@@ -1,6 +1,6 @@
 #pragma once
 
-// Whitening from sums, and advantages relative to the other samples of a prompt.
+// Whitening from sums.
 
 #include <cmath>
 #include <cstdint>
@@ -19,6 +19,13 @@ struct MomentSums {
     sum += value;
     squares += value * value;
     count += 1;
+  }
+
+  /// A value that stands `times` times.
+  HONE_HD void add(double value, double times) {
+    sum += value * times;
+    squares += value * value * times;
+    count += times;
   }
 
   HONE_HD void merge(const MomentSums& later) {
@@ -50,31 +57,6 @@ HONE_HD Whitening whitening(const double* stats, bool unbiased, bool shift_mean)
   if (unbiased && count > 1) variance *= count / (count - 1);
   if (variance < 0 || count < 2) variance = 0;  // rounding, or a single value
   return {mean, 1.0 / std::sqrt(variance + 1e-8), shift_mean ? 0.0 : mean};
-}
-
-enum class GroupBaseline { kGrpo, kDrGrpo, kRloo };
-
-/// Advantages of one prompt's `n` scores. Offsets from the first score keep equal scores at
-/// exactly 0. grpo: (s - mean) / (unbiased std + eps) (DeepSeekMath 2024); dr_grpo: s - mean (Liu
-/// et al. 2025); rloo: s - mean of the others (Ahmadian et al. 2024). A group of one gives 0.
-template <typename T>
-HONE_HD void group_advantages(const T* scores, T* out, int64_t n, GroupBaseline kind, double eps) {
-  const double first = scores[0];
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += scores[i] - first;
-  const double mean = sum / n;
-  double scale = 1;
-  if (n > 1 && kind == GroupBaseline::kRloo) scale = static_cast<double>(n) / (n - 1);
-  if (n > 1 && kind == GroupBaseline::kGrpo) {
-    double squares = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const double centred = scores[i] - first - mean;
-      squares += centred * centred;
-    }
-    scale = 1 / (std::sqrt(squares / (n - 1)) + eps);
-    if (squares == 0) scale = 0;  // also with eps = 0
-  }
-  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>((scores[i] - first - mean) * scale);
 }
 
 }  // namespace hone::kernels::math

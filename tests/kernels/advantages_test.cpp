@@ -1,181 +1,121 @@
-// `advantages` against a second judge: the textbook recursion over deltas, written from the formula
-// on plain vectors of double, masked steps removed first. It shares no code with kernels/math.
+// `advantages` against its second judge on random batches of every kind, and its invariances.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <limits>
 #include <random>
 
 #include "kernels/ops.h"
-#include "tests/kernels/expect_message.h"
+#include "tests/kernels/advantage_reference.h"
+#include "tests/kernels/same_bits.h"
 #include "tests/support/expect_close.h"
 
 namespace hone::kernels {
 namespace {
 
-using test::expect_close;
-using test::expect_message;
+using hone::test::expect_close;
+using test::Case;
+using test::CaseTensors;
+using test::random_case;
+using test::Row;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-struct Case {
-  std::vector<double> old, ref, values, scores, token_rewards;
-  std::vector<int64_t> cu = {0};
-  std::vector<uint8_t> mask;
-  bool with_mask = false, with_token_rewards = false;
-  AdvantageOptions options;
-
-  Tensor tensor(const std::vector<double>& x, at::ScalarType type) const {
-    return at::tensor(x, at::kDouble).to(type);
+/// Errors are measured against what a row adds up: about the square root of its length.
+void expect_same(const Case& c, at::ScalarType type, double tolerance, const std::string& what,
+                 int64_t junk = 0) {
+  const test::Reference want = test::reference(c);
+  const CaseTensors tensors(c, type, junk);
+  const Advantages got = tensors.run(c.options);
+  const auto wanted = [&](const std::vector<double>& x) {
+    return at::tensor(x, at::kDouble).view(tensors.old.sizes());
+  };
+  expect_close(got.advantages, wanted(want.advantages), tolerance, tolerance, what);
+  expect_close(got.returns, wanted(want.returns), tolerance, tolerance, what);
+  if (c.options.store_rewards) {
+    expect_close(got.rewards, wanted(want.rewards), tolerance, tolerance, what);
+  } else {
+    EXPECT_EQ(got.rewards.numel(), 0);
   }
-  Advantages run(at::ScalarType type) const {
-    return advantages(
-        tensor(old, type), tensor(ref, type), tensor(values, type), tensor(scores, type),
-        at::tensor(cu, at::kLong),
-        with_mask
-            ? OptionalTensor(at::tensor(std::vector<int64_t>(mask.begin(), mask.end()), at::kLong)
-                                 .to(at::kByte))
-            : std::nullopt,
-        options, with_token_rewards ? OptionalTensor(tensor(token_rewards, type)) : std::nullopt);
-  }
-};
-
-double kl_reference(double d, const AdvantageOptions& o) {
-  d = std::min(std::max(d, -o.kl_clamp), o.kl_clamp);
-  if (o.kl_estimator == "k1") return d;
-  if (o.kl_estimator == "k2") return d * d / 2;
-  if (o.kl_estimator == "k3") return std::exp(-d) - 1 + d;
-  return std::abs(d);
-}
-
-struct Reference {
-  std::vector<double> advantages, returns, rewards;
-  double sum = 0, squares = 0, count = 0, kl = 0;
-};
-
-Reference reference(const Case& c) {
-  const size_t n = c.old.size();
-  Reference out{std::vector<double>(n), std::vector<double>(n), std::vector<double>(n)};
-  for (size_t row = 0; row + 1 < c.cu.size(); ++row) {
-    std::vector<int64_t> steps;  // the entries that take part, in order
-    for (int64_t t = c.cu[row]; t < c.cu[row + 1]; ++t) {
-      if (!c.with_mask || c.mask[t]) steps.push_back(t);
-    }
-    if (steps.empty()) continue;
-    const size_t trained = steps.size();
-    const bool extra = c.options.placement == "after_last" && steps.back() + 1 < c.cu[row + 1];
-    if (extra) steps.push_back(steps.back() + 1);
-    for (size_t i = 0; i < steps.size(); ++i) {
-      const int64_t t = steps[i];
-      double reward = c.with_token_rewards ? c.token_rewards[t] : 0;
-      if (i < trained) {
-        const double kl = kl_reference(c.old[t] - c.ref[t], c.options);
-        reward -= c.options.kl_coef * kl;
-        out.kl += kl;
-      }
-      if (i + 1 == steps.size()) reward += c.scores[row];
-      out.rewards[t] = reward;
-    }
-    double after = 0;
-    for (size_t i = steps.size(); i-- > 0;) {
-      const int64_t t = steps[i];
-      const double next_value = i + 1 < steps.size() ? c.values[steps[i + 1]] : 0;
-      const double delta = out.rewards[t] + c.options.gamma * next_value - c.values[t];
-      after = delta + c.options.gamma * c.options.lambda * after;
-      out.returns[t] = after + c.values[t];
-      if (i >= trained) continue;
-      out.advantages[t] = after;
-      out.sum += after;
-      out.squares += after * after;
-      out.count += 1;
-    }
-  }
-  return out;
-}
-
-Case random_case(std::mt19937& rng, int64_t rows, int64_t longest) {
-  std::normal_distribution<double> normal;
-  const auto below = [&](int n) { return static_cast<int>(rng() % n); };
-  Case c;
-  c.with_mask = below(3) != 0;
-  c.with_token_rewards = below(3) == 0;
-  c.options.kl_coef = below(4) == 0 ? 0 : 0.3 * normal(rng);
-  c.options.kl_estimator = std::vector<std::string>{"k1", "k2", "k3", "abs"}[below(4)];
-  c.options.kl_clamp = below(2) ? kNoClamp : 0.5;
-  c.options.placement = below(2) ? "last" : "after_last";
-  c.options.gamma = below(2) ? 1.0 : 0.9;
-  c.options.lambda = std::vector<double>{0, 0.5, 0.95, 1}[below(4)];
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t length = below(4) == 0 ? below(2) : below(static_cast<int>(longest) + 1);
-    const int kind = below(4);  // all, random, a masked tail, none
-    const int64_t tail = below(static_cast<int>(length) + 1);
-    for (int64_t i = 0; i < length; ++i) {
-      const bool kept = kind == 0 || (kind == 1 && below(2)) || (kind == 2 && i < tail);
-      c.mask.push_back(kept);
-      c.old.push_back(-std::abs(normal(rng)));
-      c.ref.push_back(c.old.back() + 0.5 * normal(rng));
-      c.values.push_back(normal(rng));
-      c.token_rewards.push_back(normal(rng));
-    }
-    c.cu.push_back(c.cu.back() + length);
-    c.scores.push_back(normal(rng));
-  }
-  return c;
-}
-
-void expect_same(const Case& c, at::ScalarType type, double tolerance, const std::string& what) {
-  const Reference want = reference(c);
-  const Advantages got = c.run(type);
-  const auto double_tensor = [&](const std::vector<double>& x) { return c.tensor(x, at::kDouble); };
-  expect_close(got.advantages, double_tensor(want.advantages), tolerance, tolerance, what);
-  expect_close(got.returns, double_tensor(want.returns), tolerance, tolerance, what);
-  expect_close(got.rewards, double_tensor(want.rewards), tolerance, tolerance, what);
   EXPECT_EQ(got.stats.scalar_type(), at::kDouble);
   const double n = std::max(1.0, want.count);
-  expect_close(got.stats / n, double_tensor({want.sum, want.squares, want.count, want.kl}) / n,
-               tolerance, 10 * tolerance, what);
+  const auto stats = at::tensor({want.sum, want.squares, want.count, want.kl}, at::kDouble);
+  expect_close(got.stats / n, stats / n, tolerance, 10 * tolerance, what);
 }
 
-TEST(Advantages, MatchTheTextbookOnRandomRaggedBatches) {
+TEST(Advantages, MatchTheTextbookOnTenThousandRandomBatches) {
   std::mt19937 rng(1);
-  for (int i = 0; i < 3000; ++i) {
-    const Case c = random_case(rng, rng() % 9, 40);
-    expect_same(c, at::kDouble, 1e-11, "case " + std::to_string(i));
-    if (i % 4 == 0) expect_same(c, at::kFloat, 2e-5, "float case " + std::to_string(i));
+  for (int i = 0; i < 10000; ++i) {
+    Case c = random_case(rng, static_cast<int64_t>(rng() % 9), i % 10 == 0 ? 400 : 40);
+    c.options.store_rewards = i % 3 != 0;
+    const std::string what = std::to_string(i);
+    expect_same(c, at::kDouble, 1e-10, "case " + what, i % 2 ? 0 : 3);
+    if (i % 4 == 0) expect_same(c, at::kFloat, 5e-5, "float case " + what);
     if (::testing::Test::HasFailure()) return;
   }
 }
 
-TEST(Advantages, AMillionStepsInOneRow) {
+TEST(Advantages, ExtremeShapes) {
   std::mt19937 rng(2);
-  Case c = random_case(rng, 0, 0);
-  std::normal_distribution<double> normal;
-  c.with_mask = c.with_token_rewards = false;
-  c.options = {};
-  c.options.kl_coef = 0.1;
-  for (int64_t i = 0; i < (1 << 20); ++i) {
-    c.old.push_back(0.1 * normal(rng));
-    c.ref.push_back(0.1 * normal(rng));
-    c.values.push_back(normal(rng));
+  const std::pair<int64_t, int64_t> shapes[] = {{1, 1 << 20}, {4, 131072}, {512, 256}, {700, 1},
+                                                {5, 0},       {0, 7},      {3, 1021},  {5, 47},
+                                                {5, 48},      {5, 49},     {5, 64},    {5, 65}};
+  for (const auto& [rows, length] : shapes) {
+    for (const char* estimator : {"gae", "vtrace"}) {
+      Case c = random_case(rng, 0, 0);
+      c.padded = rng() % 2;
+      c.with_mask = c.with_lengths = false;
+      c.width = length;
+      for (int64_t i = 0; i < rows; ++i) c.rows.push_back(test::random_row(rng, length));
+      c.options.estimator = estimator;
+      const std::string what = std::to_string(rows) + " x " + std::to_string(length) + estimator;
+      expect_same(c, at::kDouble, 1e-9, what);
+    }
   }
-  c.cu.push_back(1 << 20);
-  c.scores.push_back(1);
-  expect_same(c, at::kDouble, 1e-10, "1M");
+}
+
+TEST(Advantages, VtraceIsTheSumOfItsPaper) {
+  // v_s = V_s + sum_t gamma^(t-s) (prod_{i<t} c_i) rho_t delta_t, term by term.
+  std::mt19937 rng(3);
+  for (int round = 0; round < 50; ++round) {
+    Case c = random_case(rng, 1, 100);
+    c.padded = c.with_mask = c.with_lengths = c.with_bootstrap = false;
+    c.with_values = true;
+    c.options.estimator = "vtrace";
+    const CaseTensors tensors(c, at::kDouble);
+    const Advantages got = tensors.run(c.options);
+    const Row& row = c.rows[0];
+    const auto n = static_cast<int64_t>(row.old.size());
+    const AdvantageOptions& o = c.options;
+    for (int64_t s = 0; s < n; ++s) {
+      double v = row.values[s], weight = 1;
+      for (int64_t t = s; t < n; ++t) {
+        const double ratio = std::exp(row.old[t] - row.behaviour[t]);
+        const double next = t + 1 < n ? row.values[t + 1] : 0;
+        v += weight * std::min(o.rho_clip, ratio) *
+             (got.rewards[t].item<double>() + o.gamma * next - row.values[t]);
+        weight *= o.gamma * o.lambda * std::min(o.c_clip, ratio);
+      }
+      EXPECT_NEAR(got.returns[s].item<double>(), v, 1e-9);
+    }
+  }
 }
 
 TEST(Advantages, MaskedInputsAreNeverRead) {
-  std::mt19937 rng(3);
-  for (int i = 0; i < 200; ++i) {
-    Case c = random_case(rng, 4, 12);
+  std::mt19937 rng(4);
+  for (int i = 0; i < 300; ++i) {
+    Case c = random_case(rng, 4, 150);
     c.with_mask = true;
-    c.options.placement = "last";
-    const Advantages want = c.run(at::kDouble);
-    for (size_t t = 0; t < c.mask.size(); ++t) {
-      if (!c.mask[t]) c.old[t] = c.ref[t] = c.values[t] = c.token_rewards[t] = kNan;
+    if (c.options.placement == "after_last") c.options.placement = "last";
+    const Advantages want = CaseTensors(c, at::kDouble).run(c.options);
+    for (Row& row : c.rows) {
+      for (size_t t = 0; t < row.old.size(); ++t) {
+        if (c.trained(row, t)) continue;
+        row.old[t] = row.ref[t] = row.values[t] = row.token_rewards[t] = row.behaviour[t] = kNan;
+      }
     }
-    const Advantages got = c.run(at::kDouble);
+    const Advantages got = CaseTensors(c, at::kDouble).run(c.options);
     EXPECT_TRUE(at::equal(got.advantages, want.advantages));
     EXPECT_TRUE(at::equal(got.returns, want.returns));
     EXPECT_TRUE(at::equal(got.stats, want.stats));
@@ -183,103 +123,145 @@ TEST(Advantages, MaskedInputsAreNeverRead) {
 }
 
 TEST(Advantages, ThreadsAndPackingOrderChangeNoBit) {
-  std::mt19937 rng(4);
-  const Case c = random_case(rng, 400, 300);
-  at::set_num_threads(1);
-  const Advantages one = c.run(at::kFloat);
-  at::set_num_threads(4);
-  const Advantages four = c.run(at::kFloat);
-  at::set_num_threads(1);
-  EXPECT_TRUE(at::equal(one.advantages, four.advantages));
-  EXPECT_TRUE(at::equal(one.stats, four.stats));
-
-  // The second half first; and each half alone, whose stats add up.
-  const int64_t half = 200, cut = c.cu[half], n = c.cu.back();
-  const auto part = [&](int64_t first, int64_t last) {
-    Case p = c;
-    const auto slice = [&](auto& x) {
-      x = std::decay_t<decltype(x)>(x.begin() + c.cu[first], x.begin() + c.cu[last]);
+  std::mt19937 rng(5);
+  for (int round = 0; round < 20; ++round) {
+    Case c = random_case(rng, 200, 300);
+    const auto compute = [&] {
+      const Advantages a = CaseTensors(c, at::kFloat).run(c.options);
+      return std::vector<Tensor>{a.advantages, a.returns, a.rewards, a.stats};
     };
-    slice(p.old), slice(p.ref), slice(p.values), slice(p.token_rewards), slice(p.mask);
-    p.scores = {c.scores.begin() + first, c.scores.begin() + last};
-    p.cu.clear();
-    for (int64_t i = first; i <= last; ++i) p.cu.push_back(c.cu[i] - c.cu[first]);
-    return p;
-  };
-  const Advantages head = part(0, half).run(at::kFloat), tail = part(half, 400).run(at::kFloat);
-  EXPECT_TRUE(at::equal(head.advantages, one.advantages.slice(0, 0, cut)));
-  EXPECT_TRUE(at::equal(tail.returns, one.returns.slice(0, cut, n)));
-  expect_close(head.stats + tail.stats, one.stats, 1e-9, 1e-12, "stats add up");
+    hone::test::expect_same_bits_on_any_threads(compute, std::to_string(round));
+    if (c.padded) continue;
+    const Advantages forward = CaseTensors(c, at::kFloat).run(c.options);
+    std::reverse(c.rows.begin(), c.rows.end());
+    const Advantages backward = CaseTensors(c, at::kFloat).run(c.options);
+    int64_t from = 0, to = forward.returns.numel();
+    for (auto row = c.rows.rbegin(); row != c.rows.rend(); ++row) {
+      const auto n = static_cast<int64_t>(row->old.size());
+      to -= n;
+      EXPECT_TRUE(
+          at::equal(forward.advantages.narrow(0, from, n), backward.advantages.narrow(0, to, n)));
+      EXPECT_TRUE(at::equal(forward.returns.narrow(0, from, n), backward.returns.narrow(0, to, n)));
+      from += n;
+    }
+    expect_close(forward.stats, backward.stats, 1e-9, 1e-12, "stats");
+  }
+}
+
+TEST(Advantages, SideAndAmountOfPaddingChangeNoBit) {
+  std::mt19937 rng(6);
+  for (int round = 0; round < 200; ++round) {
+    Case packed = random_case(rng, 6, 200);
+    packed.padded = packed.with_lengths = packed.with_mask = false;
+    if (packed.options.placement == "after_last") packed.options.placement = "last";
+    const Advantages want = CaseTensors(packed, at::kFloat).run(packed.options);
+    Case padded = packed;
+    padded.padded = padded.with_mask = true;
+    size_t longest = 0;
+    for (const Row& row : packed.rows) longest = std::max(longest, row.old.size());
+    padded.width = static_cast<int64_t>(longest + rng() % 40);
+    for (Row& row : padded.rows) {
+      const size_t size = row.old.size(), free = static_cast<size_t>(padded.width) - size;
+      const size_t left = round % 3 == 0 ? 0 : round % 3 == 1 ? free : rng() % (free + 1);
+      const auto pad = [&](auto& x, double filler) {
+        x.insert(x.begin(), left,
+                 static_cast<typename std::decay_t<decltype(x)>::value_type>(filler));
+        x.resize(static_cast<size_t>(padded.width),
+                 static_cast<typename std::decay_t<decltype(x)>::value_type>(filler));
+      };
+      row.kept.assign(size, 1);
+      pad(row.kept, 0);
+      for (auto* x : {&row.old, &row.ref, &row.values, &row.token_rewards, &row.behaviour}) {
+        pad(*x, kNan);
+      }
+    }
+    const CaseTensors tensors(padded, at::kFloat);
+    const Advantages got = tensors.run(padded.options);
+    const Tensor kept = tensors.mask->to(at::kBool);
+    EXPECT_TRUE(at::equal(got.advantages.masked_select(kept), want.advantages));
+    EXPECT_TRUE(at::equal(got.returns.masked_select(kept), want.returns));
+    EXPECT_TRUE(at::equal(got.stats, want.stats));
+    EXPECT_EQ(got.returns.masked_select(kept.logical_not()).count_nonzero().item<int64_t>(), 0);
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(Advantages, LengthsAreAMask) {
+  std::mt19937 rng(7);
+  for (int round = 0; round < 200; ++round) {
+    Case c = random_case(rng, 5, 120);
+    c.padded = true, c.with_lengths = true, c.with_mask = false;
+    for (Row& row : c.rows) {
+      row = test::random_row(rng, c.width);
+      row.kept.assign(static_cast<size_t>(c.width), 0);
+      std::fill_n(row.kept.begin(), row.length, uint8_t(1));
+    }
+    const Advantages by_length = CaseTensors(c, at::kFloat).run(c.options);
+    c.with_lengths = false, c.with_mask = true;
+    const Advantages by_mask = CaseTensors(c, at::kFloat).run(c.options);
+    EXPECT_TRUE(at::equal(by_length.advantages, by_mask.advantages));
+    EXPECT_TRUE(at::equal(by_length.returns, by_mask.returns));
+    EXPECT_TRUE(at::equal(by_length.stats, by_mask.stats));
+  }
 }
 
 TEST(Advantages, WhitenedAdvantagesIgnoreAConstantInTheScore) {
-  std::mt19937 rng(5);
+  std::mt19937 rng(8);
   Case c = random_case(rng, 20, 30);
-  c.with_mask = false;
+  c.with_mask = c.with_lengths = false;
+  c.with_scores = true;
   c.options = {};
   c.options.lambda = 1;  // then a constant in the score shifts every advantage alike
-  const Advantages before = c.run(at::kDouble);
-  for (double& s : c.scores) s += 7;
-  const Advantages after = c.run(at::kDouble);
+  c.with_ref = true;
+  const Advantages before = CaseTensors(c, at::kDouble).run(c.options);
+  for (Row& row : c.rows) row.score += 7;
+  const Advantages after = CaseTensors(c, at::kDouble).run(c.options);
   for (bool unbiased : {false, true}) {
     expect_close(whiten(after.advantages, after.stats, unbiased, true),
                  whiten(before.advantages, before.stats, unbiased, true), 1e-10);
   }
 }
 
-TEST(Advantages, ReadsNonContiguousInput) {
-  std::mt19937 rng(6);
-  const Case c = random_case(rng, 5, 20);
-  const auto wide = [&](const std::vector<double>& x) {
-    return at::stack({c.tensor(x, at::kDouble), c.tensor(x, at::kDouble) * kNan}, 1).select(1, 0);
-  };
-  const auto got = advantages(wide(c.old), wide(c.ref), wide(c.values), wide(c.scores),
-                              at::tensor(c.cu, at::kLong), std::nullopt, c.options);
-  Case plain = c;
-  plain.with_mask = plain.with_token_rewards = false;
-  EXPECT_TRUE(at::equal(got.advantages, plain.run(at::kDouble).advantages));
+TEST(Advantages, ReadsAnyLayoutAndBfloat16) {
+  const Tensor base = at::randn({6, 2 * 70}), scores = at::randn({6, 2}).select(1, 0);
+  const Tensor x = base.narrow(1, 0, 70), columns = at::randn({70, 6}).t();
+  AdvantageOptions o;
+  o.kl_coef = 0.1;
+  const auto plain = [](const Tensor& t) { return t.contiguous(); };
+  const Advantages got = advantages(x, columns, x, scores, std::nullopt, std::nullopt, o);
+  const Advantages want =
+      advantages(plain(x), plain(columns), plain(x), plain(scores), std::nullopt, std::nullopt, o);
+  EXPECT_TRUE(at::equal(got.advantages, want.advantages));
+  const Tensor one_row = at::randn({1, 70}).expand({6, 70});  // row stride 0
+  EXPECT_TRUE(at::equal(
+      advantages(one_row, x, one_row, scores, std::nullopt, std::nullopt, o).returns,
+      advantages(plain(one_row), plain(x), plain(one_row), scores, std::nullopt, std::nullopt, o)
+          .returns));
+  const Tensor half = x.to(at::kBFloat16);
+  const Advantages low = advantages(half, columns, half, scores, std::nullopt, std::nullopt, o);
+  EXPECT_EQ(low.advantages.scalar_type(), at::kFloat);
+  const Tensor wide = half.to(at::kFloat);
+  EXPECT_TRUE(
+      at::equal(low.advantages,
+                advantages(wide, columns, wide, scores, std::nullopt, std::nullopt, o).advantages));
 }
 
-TEST(Advantages, ErrorsNameArgumentExpectedAndGot) {
-  const Tensor x = at::zeros({4}), two = at::zeros({2}), cu = at::tensor({0, 1, 4}, at::kLong);
-  const AdvantageOptions o;
-  const auto call = [&](const Tensor& old, const Tensor& values, const Tensor& scores,
-                        const Tensor& offsets, const OptionalTensor& mask,
-                        const AdvantageOptions& options) {
-    return [=] { advantages(old, x, values, scores, offsets, mask, options); };
-  };
-  const auto with = [&](const auto& change) {
-    AdvantageOptions changed;
-    change(changed);
-    return call(x, x, two, cu, std::nullopt, changed);
-  };
-  const OptionalTensor none;
-  expect_message(call(x.to(at::kHalf), x, two, cu, none, o),
-                 "advantages: logp_old: expected float32 or float64, got Half [4] on cpu");
-  expect_message(call(x.view({2, 2}), x, two, cu, none, o),
-                 "advantages: logp_old: expected 1 dimension, got Float [2, 2] on cpu");
-  expect_message(call(x, two, two, cu, none, o),
-                 "advantages: values: expected Float [4] on cpu as logp_old, got Float [2] on cpu");
-  expect_message(call(x, x, x, cu, none, o),
-                 "advantages: scores: expected [B] of cu_seqlens [B+1] = [2], got Float [4]");
-  expect_message(call(x, x, two, cu.to(at::kInt), none, o),
-                 "advantages: cu_seqlens: expected int64 [B+1], got Int [3] on cpu");
-  expect_message(call(x, x, two, at::tensor({1, 2, 4}, at::kLong), none, o),
-                 "advantages: cu_seqlens[0]: expected 0, got 1");
-  expect_message(call(x, x, two, at::tensor({0, 5, 4}, at::kLong), none, o),
-                 "advantages: cu_seqlens: expected values that never fall, got 5 then 4 at 2");
-  expect_message(call(x, x, two, at::tensor({0, 1, 3}, at::kLong), none, o),
-                 "advantages: cu_seqlens: expected to end at the number of tokens 4, got 3");
-  expect_message(call(x, x, two, cu, two.to(at::kBool), o),
-                 "advantages: mask: expected uint8 or bool [N] with N = 4, got Bool [2] on cpu");
-  expect_message(with([](auto& c) { c.placement = "first"; }),
-                 "advantages: placement: expected \"last\" or \"after_last\", got \"first\"");
-  expect_message(with([](auto& c) { c.kl_estimator = "k4"; }), "advantages: kl_estimator: ");
-  expect_message(with([](auto& c) { c.kl_clamp = 0; }), "advantages: kl_clamp: ");
-  expect_message(with([](auto& c) { c.gamma = 1.5; }),
-                 "advantages: gamma: expected a number in [0, 1], got 1.5");
-  expect_message(with([](auto& c) { c.lambda = kNan; }), "advantages: lambda: ");
-  expect_message(with([](auto& c) { c.kl_coef = kNan; }), "advantages: kl_coef: ");
+TEST(Advantages, IntoWritesTheSame) {
+  std::mt19937 rng(9);
+  for (int round = 0; round < 50; ++round) {
+    const Case c = random_case(rng, 5, 90);
+    const CaseTensors t(c, at::kFloat);
+    const Advantages want = t.run(c.options);
+    const auto fresh = [](const Tensor& x) { return at::full_like(x, 99); };
+    const Advantages out{fresh(want.advantages), fresh(want.returns), fresh(want.rewards),
+                         fresh(want.stats)};
+    advantages_into(out, t.old, t.ref, t.values, t.scores, t.cu_seqlens, t.mask, c.options,
+                    t.extras);
+    EXPECT_TRUE(at::equal(out.advantages, want.advantages));
+    EXPECT_TRUE(at::equal(out.returns, want.returns));
+    EXPECT_TRUE(at::equal(out.rewards, want.rewards));
+    EXPECT_TRUE(at::equal(out.stats, want.stats));
+  }
 }
 
 }  // namespace

@@ -94,6 +94,22 @@ TEST_P(GoldenTest, GaeOfPackedRowsIsTheSame) {
   close(got.returns, pick("gae/returns"), "returns");
 }
 
+TEST_P(GoldenTest, GaeOfPaddedRowsIsTheSame) {
+  const auto rows = [&](const char* name) { return flat(name).view({4, 6}); };
+  const Tensor lengths = mask().view({4, 6}).sum(1);
+  for (const bool by_length : {false, true}) {
+    AdvantageExtras extras;
+    if (by_length) extras.lengths = lengths;
+    const auto got =
+        advantages(rows("in/logp_old"), rows("in/logp_ref"), rows("in/values"), flat("in/scores"),
+                   std::nullopt, by_length ? std::nullopt : OptionalTensor(mask().view({4, 6})),
+                   gae_options(), extras);
+    close(got.rewards.flatten(), flat("gae/token_rewards_at_eos"), "rewards");
+    close(got.advantages.flatten(), flat("gae/adv_raw"), "advantages");
+    close(got.returns.flatten(), flat("gae/returns"), "returns");
+  }
+}
+
 TEST_P(GoldenTest, GaeWithTheScoreAfterTheEnd) {
   AdvantageOptions options = gae_options();
   options.placement = "after_last";
@@ -120,8 +136,9 @@ TEST_P(GoldenTest, KlEstimators) {
 
 TEST_P(GoldenTest, ReinforcePlusPlusIsGaeWithoutValues) {
   AdvantageOptions options = gae_options();
-  options.lambda = 1;
-  const auto got = padded_rows(options, at::zeros({24}, GetParam()), mask());
+  options.estimator = "return";
+  const auto got = advantages(flat("in/logp_old"), flat("in/logp_ref"), std::nullopt,
+                              flat("in/scores"), at::arange(0, 25, 6, at::kLong), mask(), options);
   close(got.returns, flat("reinforcepp/returns"), "returns");
   close(whiten(got.advantages, got.stats, true, true).masked_select(mask()),
         flat("reinforcepp/adv_unbiased").masked_select(mask()), "whitened");
@@ -129,9 +146,10 @@ TEST_P(GoldenTest, ReinforcePlusPlusIsGaeWithoutValues) {
 
 TEST_P(GoldenTest, GroupAdvantages) {
   const Tensor scores = flat("in/scores");
-  close(group_advantages(scores, 2, "grpo", 1e-6), flat("grpo/adv_std_unbiased_eps1e-6"), "grpo");
-  close(group_advantages(scores, 2, "dr_grpo", 0), flat("grpo/adv_nostd"), "dr_grpo");
-  close(group_advantages(scores, 2, "rloo", 0), flat("rloo/adv"), "rloo");
+  close(group_advantages(scores, 2, {.kind = "grpo", .eps = 1e-6}),
+        flat("grpo/adv_std_unbiased_eps1e-6"), "grpo");
+  close(group_advantages(scores, 2, {.kind = "dr_grpo"}), flat("grpo/adv_nostd"), "dr_grpo");
+  close(group_advantages(scores, 2, {.kind = "rloo"}), flat("rloo/adv"), "rloo");
 }
 
 TEST_P(GoldenTest, PolicyLossUnderEveryAggregation) {

@@ -55,57 +55,5 @@ TEST(Whiten, KeepsShapeAndNamesBadStats) {
                  "moments: x: expected 1 dimension, got Float [2, 3] on cpu");
 }
 
-TEST(GroupAdvantages, MatchTheFormulas) {
-  std::mt19937 rng(2);
-  std::normal_distribution<double> normal;
-  for (int i = 0; i < 500; ++i) {
-    const int64_t n = 1 + rng() % 9, groups = rng() % 5;
-    std::vector<double> s(n * groups);
-    for (double& x : s) x = normal(rng) + 10;
-    const Tensor scores = at::tensor(s, at::kDouble);
-    for (const std::string kind : {"grpo", "dr_grpo", "rloo"}) {
-      std::vector<double> want;
-      for (int64_t g = 0; g < groups; ++g) {
-        double mean = 0, variance = 0;
-        for (int64_t j = 0; j < n; ++j) mean += s[g * n + j] / n;
-        for (int64_t j = 0; j < n; ++j) variance += std::pow(s[g * n + j] - mean, 2) / (n - 1);
-        for (int64_t j = 0; j < n; ++j) {
-          const double x = s[g * n + j];
-          if (n == 1) {
-            want.push_back(0);
-          } else if (kind == "grpo") {
-            want.push_back((x - mean) / (std::sqrt(variance) + 1e-4));
-          } else if (kind == "dr_grpo") {
-            want.push_back(x - mean);
-          } else {
-            want.push_back(x - (n * mean - x) / (n - 1));
-          }
-        }
-      }
-      expect_close(group_advantages(scores, n, kind, 1e-4), at::tensor(want, at::kDouble), 1e-9, 0,
-                   kind);
-    }
-  }
-}
-
-TEST(GroupAdvantages, EqualScoresGiveExactlyZero) {
-  for (const std::string kind : {"grpo", "dr_grpo", "rloo"}) {
-    const Tensor out = group_advantages(at::full({6}, 0.1, at::kDouble), 3, kind, 0);
-    EXPECT_TRUE(at::equal(out, at::zeros({6}, at::kDouble))) << kind;
-  }
-}
-
-TEST(GroupAdvantages, ErrorsNameArgumentExpectedAndGot) {
-  const Tensor x = at::zeros({6});
-  expect_message([&] { group_advantages(x, 4, "grpo", 0); },
-                 "group_advantages: scores: expected a multiple of group_size = 4 values, got 6");
-  expect_message([&] { group_advantages(x, 0, "grpo", 0); },
-                 "group_advantages: group_size: expected a number >= 1, got 0");
-  expect_message([&] { group_advantages(x, 3, "gspo", 0); },
-                 "group_advantages: kind: expected \"grpo\", \"dr_grpo\" or \"rloo\", got "
-                 "\"gspo\"");
-  expect_message([&] { group_advantages(x, 3, "grpo", -1); }, "group_advantages: eps: ");
-}
-
 }  // namespace
 }  // namespace hone::kernels
