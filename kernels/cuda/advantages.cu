@@ -1,5 +1,5 @@
-// Advantages of a packed batch as one segmented reverse scan over the token stream, so that the
-// load is even whatever the lengths (0, 1 and a million alike). Five launches, no atomics:
+// Advantages of a batch as one segmented reverse scan over all its entries, packed or padded, so
+// that the load is even whatever the lengths (0, 1 and a million alike). Five launches, no atomics:
 //
 //   score_entry_kernel  one thread a sequence: where its score goes
 //   tile_map_kernel     one block a tile of kTile tokens: the affine map of the whole tile
@@ -7,15 +7,17 @@
 //   apply_kernel        one block a tile: scan inside the tile, outputs, partial statistics
 //   total_sum_kernel    one block: statistics in a fixed order
 //
-// A step is the map X_t = offset + scale * X_{t+1} (kernels/math/advantages.h); the last entry of a
-// sequence has scale 0, which is all the segmentation there is. Scans run in rank order with rank 0
-// the latest time, so `compose(a, b)` gets the later stretch first. Inputs are read twice, the
-// second time mostly from L2; the bound is 20 bytes a token once.
+// A step is an affine map of what flows backwards in time (kernels/math/gae.h, vtrace.h); the map
+// of the last entry of a sequence is constant, which is all the segmentation there is. Scans run in
+// rank order with rank 0 the latest time, so `compose(a, b)` gets the later stretch first. Inputs
+// are read twice, the second time mostly from L2; the bound is 20 bytes a token once.
 
 #include <algorithm>
 
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/launchers.h"
+#include "kernels/math/gae.h"
+#include "kernels/math/vtrace.h"
 
 namespace hone::kernels::cuda {
 namespace {
@@ -23,37 +25,38 @@ namespace {
 using math::AdvantageParams;
 using math::AdvantageRows;
 using math::AdvantageStats;
-using math::TraceMap;
 
 constexpr int kThreads = kSumThreads;
 constexpr int kItems = 8;  // consecutive tokens a thread: one 32-byte sector of float
 constexpr int64_t kTile = kThreads * kItems;
 
-template <typename T>
+template <class Rule>
 struct Compose {
-  HONE_DEVICE TraceMap<T> operator()(const TraceMap<T>& later, const TraceMap<T>& earlier) const {
+  using Map = typename Rule::Map;
+
+  HONE_DEVICE Map operator()(const Map& later, const Map& earlier) const {
     return math::compose(later, earlier);
   }
 };
 
 /// Workspace of one call, laid out behind one pointer.
-template <typename T>
+template <class Rule>
 struct Workspace {
-  AdvantageStats* stats;   // [tiles]
-  int64_t* scored;         // [B]
-  TraceMap<T>* tile_maps;  // [tiles]
-  T* tile_next;            // [tiles] X of the first entry after the tile
+  AdvantageStats* stats;            // [tiles]
+  int64_t* scored;                  // [B]
+  typename Rule::Map* tile_maps;    // [tiles]
+  typename Rule::State* tile_next;  // [tiles] state after the tile
 };
 
 int64_t tile_count(int64_t tokens) { return (tokens + kTile - 1) / kTile; }
 
-template <typename T>
-Workspace<T> layout(void* workspace, int64_t tiles, int64_t sequences) {
-  Workspace<T> w;
+template <class Rule>
+Workspace<Rule> layout(void* workspace, int64_t tiles, int64_t sequences) {
+  Workspace<Rule> w;
   w.stats = static_cast<AdvantageStats*>(workspace);
   w.scored = reinterpret_cast<int64_t*>(w.stats + tiles);
-  w.tile_maps = reinterpret_cast<TraceMap<T>*>(w.scored + sequences);
-  w.tile_next = reinterpret_cast<T*>(w.tile_maps + tiles);
+  w.tile_maps = reinterpret_cast<typename Rule::Map*>(w.scored + sequences);
+  w.tile_next = reinterpret_cast<typename Rule::State*>(w.tile_maps + tiles);
   return w;
 }
 
@@ -62,13 +65,15 @@ HONE_KERNEL(kThreads)
 score_entry_kernel(AdvantageRows<T> rows, bool after_last, int64_t* scored) {
   const int64_t row = device::block_index() * kThreads + device::thread_index();
   if (row >= rows.sequences) return;
-  scored[row] =
-      math::score_entry(rows.mask, rows.cu_seqlens[row], rows.cu_seqlens[row + 1], after_last);
+  scored[row] = math::score_entry(rows, row, after_last);
 }
 
 /// The sequence of token t: the last row with cu_seqlens[row] <= t (empty rows are passed over).
-HONE_DEVICE int64_t row_of(const int64_t* cu_seqlens, int64_t sequences, int64_t t) {
-  int64_t low = 0, high = sequences;  // cu_seqlens[low] <= t < cu_seqlens[high]
+template <typename T>
+HONE_DEVICE int64_t row_of(const AdvantageRows<T>& rows, int64_t t) {
+  if (rows.cu_seqlens == nullptr) return t / rows.width;
+  const int64_t* cu_seqlens = rows.cu_seqlens;
+  int64_t low = 0, high = rows.sequences;  // cu_seqlens[low] <= t < cu_seqlens[high]
   while (high - low > 1) {
     const int64_t middle = low + (high - low) / 2;
     if (cu_seqlens[middle] <= t) {
@@ -87,57 +92,59 @@ HONE_DEVICE void visit_tokens(const AdvantageRows<T>& rows, Visit visit) {
   const int64_t begin = last_of_tile - (device::thread_index() + 1) * kItems;
   const int64_t end = std::min(begin + kItems, rows.tokens);
   if (begin >= end) return;
-  int64_t row = row_of(rows.cu_seqlens, rows.sequences, end - 1);
+  int64_t row = row_of(rows, end - 1);
   for (int64_t t = end - 1; t >= begin; --t) {
-    while (row > 0 && t < rows.cu_seqlens[row]) --row;
-    visit(t, row, t + 1 == rows.cu_seqlens[row + 1]);
+    while (row > 0 && t < rows.begin(row)) --row;
+    visit(t, row, t + 1 == rows.end(row));
   }
 }
 
-template <typename T>
-HONE_DEVICE TraceMap<T> map_of_thread(const AdvantageRows<T>& rows, const AdvantageParams<T>& p,
-                                      const int64_t* scored) {
-  TraceMap<T> map{T(0), T(1)};
+template <class Rule, typename T>
+HONE_DEVICE typename Rule::Map map_of_thread(const AdvantageRows<T>& rows,
+                                             const AdvantageParams<T>& p, const int64_t* scored) {
+  auto map = Rule::identity();
   visit_tokens(rows, [&](int64_t t, int64_t row, bool ends_row) {
     const auto step = math::load_step(rows, row, t, scored[row], p);
-    map = math::compose(map, math::entry_map(step, ends_row, p));
+    map = math::compose(map, math::entry_map<Rule>(rows, row, step, ends_row, p));
   });
   return map;
 }
 
-template <typename T>
+template <class Rule, typename T>
 HONE_KERNEL(kThreads)
-tile_map_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, Workspace<T> w) {
-  const TraceMap<T> map = map_of_thread(rows, p, w.scored);
-  const TraceMap<T> whole = device::block_reduce<kThreads>(map, Compose<T>{});
+tile_map_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, Workspace<Rule> w) {
+  const auto map = map_of_thread<Rule>(rows, p, w.scored);
+  const auto whole = device::block_reduce<kThreads>(map, Compose<Rule>{});
   if (device::thread_index() == 0) w.tile_maps[device::block_index()] = whole;
 }
 
-/// Walks the tiles from the last, kThreads at a time; `next` is X entering the current batch.
-template <typename T>
+/// Walks the tiles from the last, kThreads at a time; `next` is the state entering the batch of
+/// tiles.
+template <class Rule>
 HONE_KERNEL(kThreads)
-carry_kernel(Workspace<T> w, int64_t tiles) {
-  TraceMap<T> next{T(0), T(0)};  // a constant map: nothing after the stream
+carry_kernel(Workspace<Rule> w, int64_t tiles) {
+  auto next = Rule::start(0);  // nothing after the stream
   for (int64_t base = 0; base < tiles; base += kThreads) {
     const int64_t tile = tiles - 1 - base - device::thread_index();
-    const TraceMap<T> map = tile >= 0 ? w.tile_maps[tile] : TraceMap<T>{T(0), T(1)};
-    const auto scan = device::block_scan<kThreads>(map, TraceMap<T>{T(0), T(1)}, Compose<T>{});
-    if (tile >= 0) w.tile_next[tile] = scan.before(next.offset);
-    next = math::compose(next, scan.total);
+    const auto map = tile >= 0 ? w.tile_maps[tile] : Rule::identity();
+    const auto scan = device::block_scan<kThreads>(map, Rule::identity(), Compose<Rule>{});
+    if (tile >= 0) w.tile_next[tile] = scan.before(next);
+    next = scan.total(next);
   }
 }
 
-template <typename T>
+template <class Rule, typename T>
 HONE_KERNEL(kThreads)
-apply_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, Workspace<T> w) {
-  const TraceMap<T> map = map_of_thread(rows, p, w.scored);
-  const auto scan = device::block_scan<kThreads>(map, TraceMap<T>{T(0), T(1)}, Compose<T>{});
-  T next = scan.before(w.tile_next[device::block_index()]);
+apply_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, Workspace<Rule> w) {
+  const auto map = map_of_thread<Rule>(rows, p, w.scored);
+  const auto scan = device::block_scan<kThreads>(map, Rule::identity(), Compose<Rule>{});
+  auto next = scan.before(w.tile_next[device::block_index()]);
   AdvantageStats mine;
   visit_tokens(rows, [&](int64_t t, int64_t row, bool ends_row) {
     const auto step = math::load_step(rows, row, t, w.scored[row], p);
-    math::store_step(rows, t, step, ends_row ? T(0) : next, p, mine);
-    next = math::entry_map(step, ends_row, p)(next);
+    if (ends_row) next = Rule::start(rows.value_after(row));
+    math::store_step(rows, t, step, Rule::result(step, next, p), mine);
+    if (step.takes_part) next = Rule::map(step, p)(next);
   });
   const AdvantageStats total = block_sum(mine);
   if (device::thread_index() == 0) w.stats[device::block_index()] = total;
@@ -158,30 +165,43 @@ struct StoreStats {
 
 template <typename T>
 size_t advantage_workspace_bytes(int64_t tokens, int64_t sequences) {
+  using Largest = math::Vtrace<T>;
   const size_t tiles = static_cast<size_t>(tile_count(tokens));
-  return tiles * (sizeof(AdvantageStats) + sizeof(TraceMap<T>) + sizeof(T)) +
+  return tiles * (sizeof(AdvantageStats) + sizeof(typename Largest::Map) +
+                  sizeof(typename Largest::State)) +
          static_cast<size_t>(sequences) * sizeof(int64_t);
 }
 
-template <typename T>
-cudaError_t launch_advantages(const AdvantageArgs<T>& args, cudaStream_t stream) {
+namespace {
+
+template <class Rule, typename T>
+cudaError_t launch_rule(const AdvantageArgs<T>& args, cudaStream_t stream) {
   const AdvantageRows<T>& rows = args.rows;
   const int64_t tiles = tile_count(rows.tokens);
-  const Workspace<T> w = layout<T>(args.workspace, tiles, rows.sequences);
+  const auto w = layout<Rule>(args.workspace, tiles, rows.sequences);
   if (tiles > 0) {  // then there is a sequence, too
     cudaError_t error =
         device::launch(score_entry_kernel<T>, (rows.sequences + kThreads - 1) / kThreads, kThreads,
                        0, stream, rows, args.params.after_last, w.scored);
     if (error != cudaSuccess) return error;
-    error = device::launch(tile_map_kernel<T>, tiles, kThreads, 0, stream, rows, args.params, w);
+    error =
+        device::launch(tile_map_kernel<Rule, T>, tiles, kThreads, 0, stream, rows, args.params, w);
     if (error != cudaSuccess) return error;
-    error = device::launch(carry_kernel<T>, 1, kThreads, 0, stream, w, tiles);
+    error = device::launch(carry_kernel<Rule>, 1, kThreads, 0, stream, w, tiles);
     if (error != cudaSuccess) return error;
-    error = device::launch(apply_kernel<T>, tiles, kThreads, 0, stream, rows, args.params, w);
+    error = device::launch(apply_kernel<Rule, T>, tiles, kThreads, 0, stream, rows, args.params, w);
     if (error != cudaSuccess) return error;
   }
   return device::launch(total_sum_kernel<AdvantageStats, StoreStats>, 1, kThreads, 0, stream,
                         w.stats, tiles, StoreStats{args.stats});
+}
+
+}  // namespace
+
+template <typename T>
+cudaError_t launch_advantages(const AdvantageArgs<T>& args, cudaStream_t stream) {
+  return args.vtrace ? launch_rule<math::Vtrace<T>>(args, stream)
+                     : launch_rule<math::Gae<T>>(args, stream);
 }
 
 template size_t advantage_workspace_bytes<float>(int64_t, int64_t);

@@ -9,8 +9,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
-#include <limits>
-
+#include "kernels/advantage_rows.h"
 #include "kernels/cuda/dispatch_tensors.h"
 #include "kernels/cuda/launchers.h"
 #include "kernels/inputs.h"
@@ -21,38 +20,20 @@ namespace {
 
 using at::Tensor;
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> advantages_cuda(
-    const Tensor& logp_old, const Tensor& logp_ref, const Tensor& values, const Tensor& scores,
-    const Tensor& cu_seqlens, const OptionalTensor& mask, const OptionalTensor& token_rewards,
-    double kl_coef, std::string_view kl_estimator, std::optional<double> kl_clamp,
-    std::string_view placement, double gamma, double lambda) {
-  const auto params = advantage_params(kl_coef, kl_estimator,
-                                       kl_clamp.value_or(std::numeric_limits<double>::infinity()),
-                                       placement, gamma, lambda);
-  const AdvantageInputs in =
-      check_advantages(logp_old, logp_ref, values, scores, cu_seqlens, mask, token_rewards);
-  const c10::cuda::CUDAGuard guard(in.values.device());
-  const Tensor advantages = at::empty_like(in.values);
-  const Tensor returns = at::empty_like(in.values);
-  const Tensor rewards = at::empty_like(in.values);
-  const Tensor stats = doubles_on(in.values, 4);
-  AT_DISPATCH_FLOATING_TYPES(in.values.scalar_type(), "advantages", [&] {
-    const Tensor workspace =
-        workspace_on(in.values, advantage_workspace_bytes<scalar_t>(in.tokens, in.sequences));
-    const AdvantageArgs<scalar_t> args{
-        {in.logp_old.const_data_ptr<scalar_t>(), in.logp_ref.const_data_ptr<scalar_t>(),
-         in.values.const_data_ptr<scalar_t>(), in.scores.const_data_ptr<scalar_t>(),
-         in.cu_seqlens.const_data_ptr<int64_t>(), data_or_null<uint8_t>(in.mask),
-         data_or_null<scalar_t>(in.token_rewards), advantages.mutable_data_ptr<scalar_t>(),
-         returns.mutable_data_ptr<scalar_t>(), rewards.mutable_data_ptr<scalar_t>(), in.tokens,
-         in.sequences},
-        cast<scalar_t>(params),
-        stats.mutable_data_ptr<double>(),
-        workspace.mutable_data_ptr()};
-    C10_CUDA_CHECK(launch_advantages(args, c10::cuda::getCurrentCUDAStream()));
-  });
-  return {advantages, returns, rewards, stats};
-}
+struct CudaAdvantages {
+  static void run(const AdvantageInputs& in, const AdvantageSettings& settings,
+                  const AdvantageOutputs& out) {
+    const c10::cuda::CUDAGuard guard(in.logp_old.device());
+    AT_DISPATCH_FLOATING_TYPES(in.logp_old.scalar_type(), "advantages", [&] {
+      const Tensor workspace =
+          workspace_on(in.logp_old, advantage_workspace_bytes<scalar_t>(in.tokens, in.sequences));
+      const AdvantageArgs<scalar_t> args{
+          advantage_rows<scalar_t>(in, out), cast<scalar_t>(settings.params), settings.vtrace,
+          out.stats.mutable_data_ptr<double>(), workspace.mutable_data_ptr()};
+      C10_CUDA_CHECK(launch_advantages(args, c10::cuda::getCurrentCUDAStream()));
+    });
+  }
+};
 
 Tensor moments_cuda(const Tensor& x, const OptionalTensor& mask) {
   const MomentInputs in = check_moments(x, mask);
@@ -85,18 +66,24 @@ Tensor whiten_cuda(const Tensor& x, const Tensor& stats, bool unbiased, bool shi
 }
 
 Tensor group_advantages_cuda(const Tensor& scores, int64_t group_size, std::string_view kind,
-                             double eps) {
-  const math::GroupBaseline baseline = parse_group_baseline("group_advantages", kind);
-  const Tensor in = check_group_advantages(scores, group_size, eps);
-  const c10::cuda::CUDAGuard guard(in.device());
-  const Tensor out = at::empty_like(in);
-  AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "group_advantages", [&] {
-    const GroupAdvantageArgs<scalar_t> args{in.const_data_ptr<scalar_t>(),
+                             double eps, bool unbiased, std::string_view singletons,
+                             const OptionalTensor& cu_groups, const OptionalTensor& token_counts) {
+  const math::GroupParams params = group_params(kind, eps, unbiased, singletons);
+  const GroupInputs in = check_group_advantages(scores, group_size, cu_groups, token_counts);
+  const c10::cuda::CUDAGuard guard(in.scores.device());
+  const Tensor out = at::empty_like(in.scores);
+  const int64_t samples = in.scores.numel();
+  const Tensor workspace = workspace_on(in.scores, group_workspace_bytes(params, samples));
+  AT_DISPATCH_FLOATING_TYPES(in.scores.scalar_type(), "group_advantages", [&] {
+    const GroupAdvantageArgs<scalar_t> args{in.scores.const_data_ptr<scalar_t>(),
+                                            data_or_null<int64_t>(in.cu_groups),
+                                            data_or_null<int64_t>(in.token_counts),
                                             out.mutable_data_ptr<scalar_t>(),
-                                            in.numel() / group_size,
-                                            group_size,
-                                            eps,
-                                            baseline};
+                                            samples,
+                                            in.groups,
+                                            in.group_size,
+                                            params,
+                                            workspace.mutable_data_ptr()};
     C10_CUDA_CHECK(launch_group_advantages(args, c10::cuda::getCurrentCUDAStream()));
   });
   return out;
@@ -105,7 +92,7 @@ Tensor group_advantages_cuda(const Tensor& scores, int64_t group_size, std::stri
 }  // namespace
 
 TORCH_LIBRARY_IMPL(hone, CUDA, m) {
-  m.impl("advantages", &advantages_cuda);
+  m.impl("advantages_into", &advantages_into_op<CudaAdvantages>);
   m.impl("moments", &moments_cuda);
   m.impl("whiten", &whiten_cuda);
   m.impl("group_advantages", &group_advantages_cuda);

@@ -10,6 +10,7 @@
 
 #include "kernels/device/runtime.h"
 #include "kernels/math/advantages.h"
+#include "kernels/math/group.h"
 #include "kernels/math/whitening.h"
 
 namespace hone::kernels::cuda {
@@ -18,6 +19,7 @@ template <typename T>
 struct AdvantageArgs {
   math::AdvantageRows<T> rows;
   math::AdvantageParams<T> params;
+  bool vtrace;      // the rule of kernels/math/vtrace.h, not gae.h
   double* stats;    // [4] sum, sum of squares, count, sum of KL
   void* workspace;  // advantage_workspace_bytes<T>(tokens, sequences)
 };
@@ -58,13 +60,16 @@ cudaError_t launch_whiten(const WhitenArgs<T>& args, cudaStream_t stream);
 
 template <typename T>
 struct GroupAdvantageArgs {
-  const T* scores;  // [groups, group_size]
-  T* out;           // [groups, group_size]
-  int64_t groups;
-  int64_t group_size;
-  double eps;
-  math::GroupBaseline kind;
+  const T* scores;              // [samples]
+  const int64_t* cu_groups;     // [groups+1], or null: groups of group_size
+  const int64_t* token_counts;  // [samples] or null: ones
+  T* out;                       // [samples]
+  int64_t samples, groups, group_size;
+  math::GroupParams params;
+  void* workspace;  // group_workspace_bytes(params, samples)
 };
+
+size_t group_workspace_bytes(const math::GroupParams& params, int64_t samples);
 
 template <typename T>
 cudaError_t launch_group_advantages(const GroupAdvantageArgs<T>& args, cudaStream_t stream);

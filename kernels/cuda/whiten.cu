@@ -1,4 +1,4 @@
-// Moments, whitening and group advantages: one pass each, bound by memory.
+// Moments and whitening: one pass each, bound by memory.
 
 #include <algorithm>
 
@@ -44,18 +44,6 @@ whiten_kernel(WhitenArgs<T> a) {
   }
 }
 
-/// One thread a group: groups are short (4-64), a batch has thousands.
-template <typename T>
-HONE_KERNEL(kThreads)
-group_advantages_kernel(GroupAdvantageArgs<T> a) {
-  const int64_t stride = device::grid_blocks() * kThreads;
-  for (int64_t g = device::block_index() * kThreads + device::thread_index(); g < a.groups;
-       g += stride) {
-    const int64_t offset = g * a.group_size;
-    math::group_advantages(a.scores + offset, a.out + offset, a.group_size, a.kind, a.eps);
-  }
-}
-
 int64_t blocks_for(int64_t n) { return std::min((n + kThreads - 1) / kThreads, kMaxBlocks); }
 
 }  // namespace
@@ -72,17 +60,9 @@ cudaError_t launch_whiten(const WhitenArgs<T>& args, cudaStream_t stream) {
   return device::launch(whiten_kernel<T>, blocks_for(args.n), kThreads, 0, stream, args);
 }
 
-template <typename T>
-cudaError_t launch_group_advantages(const GroupAdvantageArgs<T>& args, cudaStream_t stream) {
-  return device::launch(group_advantages_kernel<T>, blocks_for(args.groups), kThreads, 0, stream,
-                        args);
-}
-
 template cudaError_t launch_moments(const MomentArgs<float>&, cudaStream_t);
 template cudaError_t launch_moments(const MomentArgs<double>&, cudaStream_t);
 template cudaError_t launch_whiten(const WhitenArgs<float>&, cudaStream_t);
 template cudaError_t launch_whiten(const WhitenArgs<double>&, cudaStream_t);
-template cudaError_t launch_group_advantages(const GroupAdvantageArgs<float>&, cudaStream_t);
-template cudaError_t launch_group_advantages(const GroupAdvantageArgs<double>&, cudaStream_t);
 
 }  // namespace hone::kernels::cuda

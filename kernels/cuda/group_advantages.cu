@@ -1,0 +1,105 @@
+// Advantages against the other samples of a prompt. One thread a group: groups are short (4-64), a
+// batch has thousands. The kinds that whiten over the batch take three launches more: sums in a
+// fixed order, then one pass over the centred scores, which wait in double.
+
+#include <algorithm>
+
+#include "kernels/cuda/fixed_order_sum.cuh"
+#include "kernels/cuda/launchers.h"
+#include "kernels/math/whitening.h"
+
+namespace hone::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kMaxBlocks = 4096;  // beyond a few waves more blocks only cost their launch
+
+/// Workspace of the kinds that whiten over the batch.
+struct Workspace {
+  math::MomentSums* partial;  // as launch_sum wants it
+  double* stats;              // [4]
+  double* centred;            // [samples]
+};
+
+Workspace layout(void* workspace) {
+  Workspace w;
+  w.partial = static_cast<math::MomentSums*>(workspace);
+  w.stats = reinterpret_cast<double*>(w.partial + kSumBlocks);
+  w.centred = w.stats + 4;
+  return w;
+}
+
+template <typename T, typename Out>
+HONE_KERNEL(kThreads)
+group_kernel(GroupAdvantageArgs<T> a, Out* out) {
+  const int64_t stride = device::grid_blocks() * kThreads;
+  for (int64_t g = device::block_index() * kThreads + device::thread_index(); g < a.groups;
+       g += stride) {
+    const int64_t begin = a.cu_groups != nullptr ? a.cu_groups[g] : g * a.group_size;
+    const int64_t end = a.cu_groups != nullptr ? a.cu_groups[g + 1] : begin + a.group_size;
+    math::group_advantages(a.scores + begin, out + begin, end - begin, a.params);
+  }
+}
+
+struct AddSample {
+  const double* centred;
+  const int64_t* token_counts;
+
+  HONE_DEVICE void operator()(math::MomentSums& sums, int64_t i) const {
+    sums.add(centred[i], token_counts != nullptr ? static_cast<double>(token_counts[i]) : 1.0);
+  }
+};
+
+struct StoreSums {
+  double* stats;
+
+  HONE_DEVICE void operator()(const math::MomentSums& total) const {
+    stats[0] = total.sum;
+    stats[1] = total.squares;
+    stats[2] = total.count;
+    stats[3] = 0;
+  }
+};
+
+template <typename T>
+HONE_KERNEL(kThreads)
+whiten_batch_kernel(GroupAdvantageArgs<T> a, Workspace w) {
+  const auto map = math::whitening(w.stats, a.params.unbiased, /*shift_mean=*/true);
+  const int64_t stride = device::grid_blocks() * kThreads;
+  for (int64_t i = device::block_index() * kThreads + device::thread_index(); i < a.samples;
+       i += stride) {
+    a.out[i] = static_cast<T>(map(w.centred[i]));
+  }
+}
+
+int64_t blocks_for(int64_t n) { return std::min((n + kThreads - 1) / kThreads, kMaxBlocks); }
+
+}  // namespace
+
+size_t group_workspace_bytes(const math::GroupParams& params, int64_t samples) {
+  if (!params.whitens_batch()) return 0;
+  return kSumBlocks * sizeof(math::MomentSums) +
+         (4 + static_cast<size_t>(samples)) * sizeof(double);
+}
+
+template <typename T>
+cudaError_t launch_group_advantages(const GroupAdvantageArgs<T>& args, cudaStream_t stream) {
+  const int64_t blocks = blocks_for(args.groups);
+  if (!args.params.whitens_batch()) {
+    return device::launch(group_kernel<T, T>, blocks, kThreads, 0, stream, args, args.out);
+  }
+  const Workspace w = layout(args.workspace);
+  cudaError_t error =
+      device::launch(group_kernel<T, double>, blocks, kThreads, 0, stream, args, w.centred);
+  if (error != cudaSuccess) return error;
+  error = launch_sum(AddSample{w.centred, args.token_counts}, args.samples, w.partial,
+                     StoreSums{w.stats}, stream);
+  if (error != cudaSuccess) return error;
+  return device::launch(whiten_batch_kernel<T>, blocks_for(args.samples), kThreads, 0, stream, args,
+                        w);
+}
+
+template cudaError_t launch_group_advantages(const GroupAdvantageArgs<float>&, cudaStream_t);
+template cudaError_t launch_group_advantages(const GroupAdvantageArgs<double>&, cudaStream_t);
+
+}  // namespace hone::kernels::cuda

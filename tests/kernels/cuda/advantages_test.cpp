@@ -1,0 +1,133 @@
+// The advantage kernels against the CPU op: both rules, packed, padded and strided rows.
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <random>
+
+#include "kernels/advantage_rows.h"
+#include "kernels/cuda/launchers.h"
+#include "tests/kernels/advantage_reference.h"
+#include "tests/kernels/cuda/device_run.h"
+#include "tests/support/expect_close.h"
+
+namespace hone::kernels {
+namespace {
+
+using hone::test::expect_close;
+using hone::test::from_device;
+using hone::test::GlobalBuffer;
+using test::Case;
+using test::CaseTensors;
+
+/// Device copies of what tensors point into, gaps between rows included.
+class Arena {
+ public:
+  template <typename T>
+  math::Column<const T> column(const OptionalTensor& x, int64_t width) {
+    if (!x.has_value()) return {};
+    const int64_t elements = static_cast<int64_t>(x->storage().nbytes() / sizeof(T));
+    const T* data = keep<T>(x->as_strided({elements}, {1}, 0));
+    return {data + x->storage_offset(), x->dim() == 2 ? x->stride(0) - width : 0};
+  }
+  template <typename T>
+  const T* array(const OptionalTensor& x) {
+    return x.has_value() ? keep<T>(*x) : nullptr;
+  }
+
+ private:
+  template <typename T>
+  const T* keep(const Tensor& x) {
+    const Tensor held = x.contiguous();
+    return std::get<std::deque<GlobalBuffer<T>>>(held_)
+        .emplace_back(static_cast<const T*>(held.const_data_ptr()),
+                      static_cast<size_t>(held.numel()), "input")
+        .data();
+  }
+  std::tuple<std::deque<GlobalBuffer<float>>, std::deque<GlobalBuffer<double>>,
+             std::deque<GlobalBuffer<int64_t>>, std::deque<GlobalBuffer<uint8_t>>>
+      held_;
+};
+
+template <typename T>
+void expect_cpu_op(const Case& c, int64_t junk, double tolerance) {
+  constexpr auto kType = c10::CppTypeToScalarType<T>::value;
+  const CaseTensors t(c, kType, junk);
+  const Advantages want = t.run(c.options);
+  const AdvantageOptions& o = c.options;
+  const auto settings = advantage_settings(o.kl_coef, o.kl_estimator, o.kl_clamp, o.placement,
+                                           o.estimator, o.gamma, o.lambda, o.rho_clip, o.c_clip);
+  const int64_t n = t.old.numel(), sequences = static_cast<int64_t>(c.rows.size());
+  hone::test::on_every_layout([&] {
+    Arena in;
+    const auto column = [&](const OptionalTensor& x) { return in.column<T>(x, c.width); };
+    const auto size = static_cast<size_t>(n);
+    const GlobalBuffer<T> advantages(size, "advantages"), returns(size, "returns"),
+        rewards(size, "rewards");
+    const GlobalBuffer<double> stats(4, "stats");
+    const GlobalBuffer<double> workspace(
+        cuda::advantage_workspace_bytes<T>(n, sequences) / sizeof(double) + 1, "workspace");
+    const math::AdvantageRows<T> rows{column(t.old),
+                                      column(t.ref),
+                                      column(t.values),
+                                      column(t.extras.token_rewards),
+                                      column(t.extras.logp_behaviour),
+                                      in.column<uint8_t>(t.mask, c.width),
+                                      in.array<T>(t.scores),
+                                      in.array<T>(t.extras.bootstrap_values),
+                                      in.array<int64_t>(t.cu_seqlens),
+                                      in.array<int64_t>(t.extras.lengths),
+                                      c.width,
+                                      advantages.data(),
+                                      returns.data(),
+                                      o.store_rewards ? rewards.data() : nullptr,
+                                      n,
+                                      sequences};
+    const cuda::AdvantageArgs<T> args{rows, cast<T>(settings.params), settings.vtrace, stats.data(),
+                                      workspace.data()};
+    EXPECT_EQ(cuda::launch_advantages(args, nullptr), cudaSuccess);
+    const auto close = [&](const GlobalBuffer<T>& got, const Tensor& wanted, const char* what) {
+      expect_close(from_device(got), wanted.flatten(), tolerance, tolerance, what);
+    };
+    close(advantages, want.advantages, "advantages");
+    close(returns, want.returns, "returns");
+    if (o.store_rewards) close(rewards, want.rewards, "rewards");
+    const double count = std::max(1.0, want.stats[2].item<double>());
+    expect_close(from_device(stats) / count, want.stats / count, tolerance, tolerance, "stats");
+  });
+}
+
+TEST(CudaAdvantages, AreTheCpuOpOnRandomBatches) {
+  std::mt19937 rng(1);
+  for (int round = 0; round < 60; ++round) {
+    SCOPED_TRACE(round);
+    Case c = test::random_case(rng, static_cast<int64_t>(rng() % 7), 90);
+    c.options.store_rewards = round % 3 != 0;
+    const int64_t junk = round % 2 ? 3 : 0;
+    if (round % 4 == 0) {
+      expect_cpu_op<float>(c, junk, 1e-4);
+    } else {
+      expect_cpu_op<double>(c, junk, 1e-10);
+    }
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+/// More than one tile of 2048 entries, rows that span tiles, many rows in one tile.
+TEST(CudaAdvantages, AreTheCpuOpAcrossTiles) {
+  std::mt19937 rng(2);
+  const std::pair<int64_t, int64_t> shapes[] = {{1, 9000}, {3, 2048}, {700, 5}, {2500, 1}};
+  for (const auto& [rows, length] : shapes) {
+    for (const char* estimator : {"gae", "vtrace"}) {
+      Case c = test::random_case(rng, 0, 0);
+      c.width = length;
+      c.with_lengths = c.with_lengths && c.padded;
+      for (int64_t i = 0; i < rows; ++i) c.rows.push_back(test::random_row(rng, length));
+      c.options.estimator = estimator;
+      expect_cpu_op<double>(c, 0, 1e-9);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hone::kernels
