@@ -15,20 +15,46 @@ void check_arena(const char* argument, const at::Tensor& x, const at::Tensor& pa
   HONE_CHECK(x.is_contiguous(), kOp, argument, "contiguous memory", check::describe(x));
 }
 
+/// A bfloat16 arena beside the float32 one.
+void check_low_arena(const char* argument, const at::Tensor& x, const at::Tensor& param) {
+  check::sizes(kOp, argument, x, param.sizes(), "the sizes of param");
+  check::dtype(kOp, argument, x, at::kBFloat16);
+  check::same_device(kOp, argument, x, "param", param);
+  HONE_CHECK(x.is_contiguous(), kOp, argument, "contiguous memory", check::describe(x));
+}
+
 }  // namespace
+
+void check_scale(const at::Tensor& x, const at::Tensor& factor) {
+  check::model_floating("scale", "x", x);
+  HONE_CHECK(x.is_contiguous(), "scale", "x", "contiguous memory", check::describe(x));
+  check::dtype("scale", "factor", factor, at::kDouble);
+  HONE_CHECK(factor.numel() == 1, "scale", "factor", "one element", check::describe(factor));
+  check::same_device("scale", "factor", factor, "x", x);
+}
 
 std::vector<AdamWSlice> adamw_slices(const at::Tensor& param, const at::Tensor& grad,
                                      const at::Tensor& m, const at::Tensor& v,
                                      at::IntArrayRef offsets, at::ArrayRef<double> lr,
                                      at::ArrayRef<double> weight_decay,
                                      const at::Tensor& grad_scale, int64_t step, double beta1,
-                                     double beta2, double eps, std::string_view eps_mode) {
+                                     double beta2, double eps, std::string_view eps_mode,
+                                     const std::optional<at::Tensor>& rounded) {
   check::rank(kOp, "param", param, 1);
   check::floating(kOp, "param", param);
   HONE_CHECK(param.is_contiguous(), kOp, "param", "contiguous memory", check::describe(param));
-  check_arena("grad", grad, param);
+  const bool low = grad.defined() && grad.scalar_type() == at::kBFloat16;
+  if (low && param.scalar_type() == at::kFloat) {
+    check_low_arena("grad", grad, param);
+  } else {
+    check_arena("grad", grad, param);
+  }
   check_arena("m", m, param);
   check_arena("v", v, param);
+  if (rounded.has_value()) {
+    check::dtype(kOp, "param beside rounded", param, at::kFloat);
+    check_low_arena("rounded", *rounded, param);
+  }
   check::floating(kOp, "grad_scale", grad_scale);
   HONE_CHECK(grad_scale.numel() == 1, kOp, "grad_scale", "one element",
              check::describe(grad_scale));

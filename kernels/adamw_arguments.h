@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -21,7 +22,11 @@ std::vector<AdamWSlice> adamw_slices(const at::Tensor& param, const at::Tensor& 
                                      at::IntArrayRef offsets, at::ArrayRef<double> lr,
                                      at::ArrayRef<double> weight_decay,
                                      const at::Tensor& grad_scale, int64_t step, double beta1,
-                                     double beta2, double eps, std::string_view eps_mode);
+                                     double beta2, double eps, std::string_view eps_mode,
+                                     const std::optional<at::Tensor>& rounded);
+
+/// What the op `scale` takes: x in place, factor one float64 on the device of x.
+void check_scale(const at::Tensor& x, const at::Tensor& factor);
 
 template <typename T>
 math::AdamWCoefficients<T> cast(const math::AdamWCoefficients<double>& c) {

@@ -17,8 +17,10 @@ TORCH_LIBRARY_FRAGMENT(hone, m) {
   m.def(
       "adamw_step(Tensor(a!) param, Tensor grad, Tensor(b!) m, Tensor(c!) v, int[] offsets, "
       "float[] lr, float[] weight_decay, Tensor grad_scale, int step, float beta1=0.9, "
-      "float beta2=0.999, float eps=1e-08, str eps_mode=\"torch\") -> ()");
+      "float beta2=0.999, float eps=1e-08, str eps_mode=\"torch\", *, Tensor(d!)? rounded=None) "
+      "-> ()");
   m.def("grad_norm(Tensor grad) -> Tensor");
+  m.def("scale(Tensor(a!) x, Tensor factor) -> ()");
   m.def("rms_norm(Tensor x, Tensor weight, float eps) -> Tensor");
   m.def("_rms_norm_backward(Tensor grad, Tensor x, Tensor weight, float eps) -> (Tensor, Tensor)");
   m.def("swiglu(Tensor x) -> Tensor");
@@ -44,7 +46,7 @@ TORCH_LIBRARY_FRAGMENT(hone, m) {
 
 // These have no gradient; without this a parameter arena that requires one would be refused.
 TORCH_LIBRARY_IMPL(hone, Autograd, m) {
-  for (const char* op : {"adamw_step", "grad_norm", "decode_attention", "sample"}) {
+  for (const char* op : {"adamw_step", "grad_norm", "scale", "decode_attention", "sample"}) {
     m.impl(op, torch::CppFunction::makeFallthrough());
   }
 }
@@ -58,17 +60,23 @@ using In = const Tensor&;
 
 void adamw_step(In param, In grad, In m, In v, at::IntArrayRef offsets, at::ArrayRef<double> lr,
                 at::ArrayRef<double> weight_decay, In grad_scale, int64_t step,
-                const AdamWOptions& options) {
+                const AdamWOptions& options, const OptionalTensor& rounded) {
   static const auto op =
       find_op<void(In, In, In, In, at::IntArrayRef, at::ArrayRef<double>, at::ArrayRef<double>, In,
-                   int64_t, double, double, double, c10::string_view)>("hone::adamw_step");
+                   int64_t, double, double, double, c10::string_view, const OptionalTensor&)>(
+          "hone::adamw_step");
   op.call(param, grad, m, v, offsets, lr, weight_decay, grad_scale, step, options.beta1,
-          options.beta2, options.eps, options.eps_mode);
+          options.beta2, options.eps, options.eps_mode, rounded);
 }
 
 Tensor grad_norm(In grad) {
   static const auto op = find_op<Tensor(In)>("hone::grad_norm");
   return op.call(grad);
+}
+
+void scale(In x, In factor) {
+  static const auto op = find_op<void(In, In)>("hone::scale");
+  op.call(x, factor);
 }
 
 Tensor rms_norm(In x, In weight, double eps) {

@@ -15,21 +15,39 @@ namespace hone::kernels::HWY_NAMESPACE {
 namespace {
 
 /// The formula of kernels/math as it stands: the compiler vectorises the loop for each target.
-template <typename T>
-void step(T* HWY_RESTRICT param, const T* HWY_RESTRICT grad, T* HWY_RESTRICT m, T* HWY_RESTRICT v,
-          int64_t size, T grad_scale, const math::AdamWCoefficients<T> c) {
-  for (int64_t i = 0; i < size; ++i) {
-    math::adamw_element(param[i], grad[i] * grad_scale, m[i], v[i], c);
+template <typename T, typename G>
+void step(const math::AdamWSpan<T, G>& a, T grad_scale, const math::AdamWCoefficients<T>& given) {
+  T* HWY_RESTRICT param = a.param;
+  const G* HWY_RESTRICT grad = a.grad;
+  T* HWY_RESTRICT m = a.m;
+  T* HWY_RESTRICT v = a.v;
+  math::Bfloat16* HWY_RESTRICT rounded = a.rounded;
+  const math::AdamWCoefficients<T> c = given;
+  if (rounded == nullptr) {
+    for (int64_t i = 0; i < a.size; ++i) {
+      math::adamw_element(param[i], T(math::widen(grad[i])) * grad_scale, m[i], v[i], c);
+    }
+    return;
+  }
+  if constexpr (sizeof(T) == sizeof(float)) {
+    for (int64_t i = 0; i < a.size; ++i) {
+      math::adamw_element(param[i], T(math::widen(grad[i])) * grad_scale, m[i], v[i], c);
+      math::narrow(param[i], rounded[i]);
+    }
   }
 }
 
-void step_f32(float* param, const float* grad, float* m, float* v, int64_t size, float grad_scale,
+void step_f32(const math::AdamWSpan<float, float>& a, float grad_scale,
               const math::AdamWCoefficients<float>& c) {
-  step(param, grad, m, v, size, grad_scale, c);
+  step(a, grad_scale, c);
 }
-void step_f64(double* param, const double* grad, double* m, double* v, int64_t size,
-              double grad_scale, const math::AdamWCoefficients<double>& c) {
-  step(param, grad, m, v, size, grad_scale, c);
+void step_f64(const math::AdamWSpan<double, double>& a, double grad_scale,
+              const math::AdamWCoefficients<double>& c) {
+  step(a, grad_scale, c);
+}
+void step_low_grad(const math::AdamWSpan<float, math::Bfloat16>& a, float grad_scale,
+                   const math::AdamWCoefficients<float>& c) {
+  step(a, grad_scale, c);
 }
 
 }  // namespace
@@ -51,33 +69,56 @@ HWY_AFTER_NAMESPACE();
 namespace hone::kernels {
 
 HONE_EXPORT(step);
+HWY_EXPORT(step_low_grad);
 
 namespace {
 
 using at::Tensor;
 
+/// `run(span, scale, coefficients)` over all slices.
+template <typename T, typename G, typename Run>
+void over_slices(const std::vector<AdamWSlice>& slices, const math::AdamWSpan<T, G>& arena,
+                 double scale, const Run& run) {
+  at::parallel_for(slices.front().begin, slices.back().end, 16384, [&](int64_t begin, int64_t end) {
+    // The slice in which `begin` lies; empty slices cannot hold it.
+    auto slice = std::upper_bound(slices.begin(), slices.end(), begin,
+                                  [](int64_t at, const AdamWSlice& s) { return at < s.end; });
+    for (; slice != slices.end() && slice->begin < end; ++slice) {
+      const int64_t from = std::max(begin, slice->begin), to = std::min(end, slice->end);
+      const auto part = arena.part(from, to);
+      run(part, static_cast<T>(scale), cast<T>(slice->coefficients));
+    }
+  });
+}
+
 void adamw_step_cpu(const Tensor& param, const Tensor& grad, const Tensor& m, const Tensor& v,
                     at::IntArrayRef offsets, at::ArrayRef<double> lr,
                     at::ArrayRef<double> weight_decay, const Tensor& grad_scale, int64_t step,
-                    double beta1, double beta2, double eps, c10::string_view eps_mode) {
+                    double beta1, double beta2, double eps, c10::string_view eps_mode,
+                    const std::optional<Tensor>& rounded) {
   const auto slices = adamw_slices(param, grad, m, v, offsets, lr, weight_decay, grad_scale, step,
-                                   beta1, beta2, eps, {eps_mode.data(), eps_mode.size()});
+                                   beta1, beta2, eps, {eps_mode.data(), eps_mode.size()}, rounded);
   if (slices.empty()) return;
   const double scale = grad_scale.item<double>();
+  auto* low = rounded ? static_cast<math::Bfloat16*>(rounded->mutable_data_ptr()) : nullptr;
+  if (grad.scalar_type() == at::kBFloat16) {
+    const math::AdamWSpan<float, math::Bfloat16> arena{
+        param.data_ptr<float>(),
+        static_cast<const math::Bfloat16*>(grad.const_data_ptr()),
+        m.data_ptr<float>(),
+        v.data_ptr<float>(),
+        low,
+        param.numel()};
+    return over_slices(slices, arena, scale, HWY_DYNAMIC_DISPATCH(step_low_grad));
+  }
   AT_DISPATCH_FLOATING_TYPES(param.scalar_type(), "adamw_step", [&] {
-    const auto run = HONE_DISPATCH(scalar_t, step);
-    const int64_t first = slices.front().begin, last = slices.back().end;
-    at::parallel_for(first, last, 16384, [&](int64_t begin, int64_t end) {
-      // The slice in which `begin` lies; empty slices cannot hold it.
-      auto slice = std::upper_bound(slices.begin(), slices.end(), begin,
-                                    [](int64_t at, const AdamWSlice& s) { return at < s.end; });
-      for (; slice != slices.end() && slice->begin < end; ++slice) {
-        const int64_t from = std::max(begin, slice->begin), to = std::min(end, slice->end);
-        run(param.data_ptr<scalar_t>() + from, grad.const_data_ptr<scalar_t>() + from,
-            m.data_ptr<scalar_t>() + from, v.data_ptr<scalar_t>() + from, to - from,
-            static_cast<scalar_t>(scale), cast<scalar_t>(slice->coefficients));
-      }
-    });
+    const math::AdamWSpan<scalar_t, scalar_t> arena{param.data_ptr<scalar_t>(),
+                                                    grad.const_data_ptr<scalar_t>(),
+                                                    m.data_ptr<scalar_t>(),
+                                                    v.data_ptr<scalar_t>(),
+                                                    low,
+                                                    param.numel()};
+    over_slices(slices, arena, scale, HONE_DISPATCH(scalar_t, step));
   });
 }
 

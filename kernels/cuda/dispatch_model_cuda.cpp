@@ -17,6 +17,7 @@
 
 #include "kernels/adamw_arguments.h"
 #include "kernels/bfloat16.h"
+#include "kernels/checks.h"
 #include "kernels/composite/sample.h"
 #include "kernels/cuda/model_launchers.h"
 #include "kernels/math/philox.h"
@@ -36,47 +37,75 @@ Tensor to_device(const std::vector<T>& values, const Tensor& like) {
   return host.to(like.device());
 }
 
+/// `body(x)` with x a pointer to the elements as the kernels see them.
+template <typename Body>
+void on_elements(const Tensor& x, const Body& body) {
+  if (x.scalar_type() == at::kDouble) return body(x.mutable_data_ptr<double>());
+  if (x.scalar_type() == at::kFloat) return body(x.mutable_data_ptr<float>());
+  body(static_cast<math::Bfloat16*>(x.mutable_data_ptr()));
+}
+
 void adamw_step_cuda(const Tensor& param, const Tensor& grad, const Tensor& m, const Tensor& v,
                      at::IntArrayRef offsets, at::ArrayRef<double> lr,
                      at::ArrayRef<double> weight_decay, const Tensor& grad_scale, int64_t step,
-                     double beta1, double beta2, double eps, c10::string_view eps_mode) {
+                     double beta1, double beta2, double eps, c10::string_view eps_mode,
+                     const std::optional<Tensor>& rounded) {
   const auto slices = adamw_slices(param, grad, m, v, offsets, lr, weight_decay, grad_scale, step,
-                                   beta1, beta2, eps, {eps_mode.data(), eps_mode.size()});
+                                   beta1, beta2, eps, {eps_mode.data(), eps_mode.size()}, rounded);
   if (slices.empty()) return;
   const c10::cuda::CUDAGuard guard(param.device());
   const Tensor scale = grad_scale.to(param.device(), at::kDouble);
   const Tensor bounds = to_device(offsets.vec(), param);
-  AT_DISPATCH_FLOATING_TYPES(param.scalar_type(), "adamw_step", [&] {
-    std::vector<math::AdamWCoefficients<scalar_t>> held;
-    for (const AdamWSlice& slice : slices) held.push_back(cast<scalar_t>(slice.coefficients));
+  auto* low = rounded ? static_cast<math::Bfloat16*>(rounded->mutable_data_ptr()) : nullptr;
+  const auto launch = [&](auto* p, const auto* g) {
+    using T = std::remove_pointer_t<decltype(p)>;
+    using G = std::remove_cv_t<std::remove_pointer_t<decltype(g)>>;
+    std::vector<math::AdamWCoefficients<T>> held;
+    for (const AdamWSlice& slice : slices) held.push_back(cast<T>(slice.coefficients));
     const Tensor coefficients = to_device(held, param);
-    const AdamWArgs<scalar_t> args{
-        param.mutable_data_ptr<scalar_t>(),
-        grad.const_data_ptr<scalar_t>(),
-        m.mutable_data_ptr<scalar_t>(),
-        v.mutable_data_ptr<scalar_t>(),
+    const AdamWArgs<T, G> args{
+        {p, g, m.mutable_data_ptr<T>(), v.mutable_data_ptr<T>(), low, param.numel()},
         static_cast<const int64_t*>(bounds.const_data_ptr()),
-        static_cast<const math::AdamWCoefficients<scalar_t>*>(coefficients.const_data_ptr()),
+        static_cast<const math::AdamWCoefficients<T>*>(coefficients.const_data_ptr()),
         static_cast<int64_t>(slices.size()),
         offsets.front(),
         offsets.back(),
         scale.const_data_ptr<double>()};
     C10_CUDA_CHECK(launch_adamw(args, c10::cuda::getCurrentCUDAStream()));
-  });
+  };
+  if (param.scalar_type() == at::kDouble) {
+    launch(param.mutable_data_ptr<double>(), grad.const_data_ptr<double>());
+  } else if (grad.scalar_type() == at::kFloat) {
+    launch(param.mutable_data_ptr<float>(), grad.const_data_ptr<float>());
+  } else {
+    launch(param.mutable_data_ptr<float>(),
+           static_cast<const math::Bfloat16*>(grad.const_data_ptr()));
+  }
 }
 
 Tensor grad_norm_cuda(const Tensor& grad) {
+  check::model_floating("grad_norm", "grad", grad);
   const Tensor in = grad.contiguous();
   const c10::cuda::CUDAGuard guard(in.device());
   const Tensor norm = at::empty({}, in.options().dtype(at::kDouble));
   const Tensor workspace =
       at::empty({static_cast<int64_t>(grad_norm_workspace_bytes())}, in.options().dtype(at::kByte));
-  AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "grad_norm", [&] {
-    C10_CUDA_CHECK(launch_grad_norm(in.const_data_ptr<scalar_t>(), in.numel(),
-                                    norm.mutable_data_ptr<double>(), workspace.mutable_data_ptr(),
+  on_elements(in, [&](auto* x) {
+    C10_CUDA_CHECK(launch_grad_norm(const_cast<const std::remove_pointer_t<decltype(x)>*>(x),
+                                    in.numel(), norm.mutable_data_ptr<double>(),
+                                    workspace.mutable_data_ptr(),
                                     c10::cuda::getCurrentCUDAStream()));
   });
   return norm;
+}
+
+void scale_cuda(const Tensor& x, const Tensor& factor) {
+  check_scale(x, factor);
+  const c10::cuda::CUDAGuard guard(x.device());
+  on_elements(x, [&](auto* elements) {
+    C10_CUDA_CHECK(launch_scale(elements, x.numel(), factor.const_data_ptr<double>(),
+                                c10::cuda::getCurrentCUDAStream()));
+  });
 }
 
 Tensor dropout_cuda(const Tensor& x, double p, int64_t seed) {
@@ -111,6 +140,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> sample_cuda(const Tensor& logits, con
 TORCH_LIBRARY_IMPL(hone, CUDA, m) {
   m.impl("adamw_step", &adamw_step_cuda);
   m.impl("grad_norm", &grad_norm_cuda);
+  m.impl("scale", &scale_cuda);
   m.impl("dropout", &dropout_cuda);
   m.impl("sample", &sample_cuda);
 }

@@ -33,11 +33,10 @@ template <typename T>
 cudaError_t launch_head_rows_backward(const HeadRowArgs<T>& args, const T* grad,
                                       const T* grad_entropy, cudaStream_t stream);
 
-template <typename T>
+/// G: T, or Bfloat16 beside float.
+template <typename T, typename G>
 struct AdamWArgs {
-  T* param;                                        // [size of the arena]
-  const T* grad;                                   // likewise
-  T *m, *v;                                        // likewise
+  math::AdamWSpan<T, G> arena;
   const int64_t* offsets;                          // [slices+1] on the device, never falling
   const math::AdamWCoefficients<T>* coefficients;  // [slices] on the device
   int64_t slices;
@@ -45,15 +44,19 @@ struct AdamWArgs {
   const double* grad_scale;  // one element on the device
 };
 
-template <typename T>
-cudaError_t launch_adamw(const AdamWArgs<T>& args, cudaStream_t stream);
+template <typename T, typename G>
+cudaError_t launch_adamw(const AdamWArgs<T, G>& args, cudaStream_t stream);
 
 size_t grad_norm_workspace_bytes();
 
-/// norm = sqrt(sum of squares), in double and in a fixed order.
+/// norm = sqrt(sum of squares), in double and in a fixed order. T also Bfloat16.
 template <typename T>
 cudaError_t launch_grad_norm(const T* grad, int64_t size, double* norm, void* workspace,
                              cudaStream_t stream);
+
+/// x *= *factor. T also Bfloat16.
+template <typename T>
+cudaError_t launch_scale(T* x, int64_t size, const double* factor, cudaStream_t stream);
 
 template <typename T>
 struct DropoutArgs {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/math/bfloat16.h"
 #include "kernels/math/host_device.h"
 
 namespace hone::kernels::math {
@@ -38,6 +39,25 @@ inline AdamWCoefficients<T> adamw_coefficients(double lr, double weight_decay, d
   c.eps = static_cast<T>(eps);
   return c;
 }
+
+/// Arenas of one size, or a part of them. G: T, or Bfloat16 beside float.
+template <typename T, typename G>
+struct AdamWSpan {
+  T* param;
+  const G* grad;
+  T *m, *v;
+  Bfloat16* rounded;  // the new param once more, or null
+  int64_t size;
+
+  AdamWSpan part(int64_t from, int64_t to) const {
+    return {param + from,
+            grad + from,
+            m + from,
+            v + from,
+            rounded != nullptr ? rounded + from : nullptr,
+            to - from};
+  }
+};
 
 template <typename T>
 HONE_HD void adamw_element(T& param, T grad, T& m, T& v, const AdamWCoefficients<T>& c) {
