@@ -10,7 +10,10 @@
 
 namespace hone::engine {
 
+void add_bench_command(CLI::App& app);  // bench_command.cpp
+
 void add_experiment_commands(CLI::App& app) {
+  add_bench_command(app);
   struct Arguments {
     std::string name, output;
     experiments::ExperimentOptions options;

@@ -4,7 +4,6 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
-#include "kernels/advantage_rows.h"
 #include "kernels/bfloat16.h"
 #include "kernels/checks.h"
 #include "kernels/find_op.h"
@@ -62,17 +61,11 @@ AdvantageTensors allocating_advantages(
   return {out.advantages, out.returns, out.rewards, out.stats};
 }
 
-struct NoAdvantages {
-  static void run(const AdvantageInputs&, const AdvantageSettings&, const AdvantageOutputs&) {}
-};
-
 }  // namespace
 
 TORCH_LIBRARY_IMPL(hone, CompositeExplicitAutograd, m) {
   m.impl("advantages", &allocating_advantages);
 }
-/// Shapes and types without data, for torch.compile.
-TORCH_LIBRARY_IMPL(hone, Meta, m) { m.impl("advantages_into", &advantages_into_op<NoAdvantages>); }
 
 Advantages advantages(const Tensor& logp_old, const OptionalTensor& logp_ref,
                       const OptionalTensor& values, const OptionalTensor& scores,
