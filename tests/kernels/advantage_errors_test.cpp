@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 
+#include "kernels/inputs.h"
 #include "kernels/ops.h"
 #include "tests/kernels/expect_message.h"
 
@@ -75,8 +76,16 @@ TEST(AdvantageErrors, Tensors) {
         c.mask = at::ones({2, 3});
       },
       "mask: expected uint8 or bool [2, 3] as logp_old, got Float [2, 3] on cpu", padded());
-  expect([&](Call& c) { c.values = at::zeros({4}, at::kMeta); },
-         "values: expected cpu, got Float [4] on meta");
+  // Beside a meta tensor the dispatcher would pick the shapes-only op; the check is the kernels'.
+  const OptionalTensor none, elsewhere = at::zeros({4}, at::kMeta);
+  const Call c;
+  const auto settings = advantage_settings(0, "k1", 1, "last", "gae", 1, 1, 1, 1);
+  expect_message(
+      [&] {
+        check_advantages({c.old, c.ref, elsewhere, c.scores, c.cu, none, none, none, none, none},
+                         settings);
+      },
+      "advantages: values: expected cpu, got Float [4] on meta");
 }
 
 TEST(AdvantageErrors, RowsAndLengths) {

@@ -144,7 +144,7 @@ def test_no_graph_is_built_where_none_is_asked_for(hone):
     (lambda o, x: o.advantages(x, x, x, x[:1], torch.tensor([0, 2])),
      "advantages: cu_seqlens: expected to end at the number of tokens 3, got 2"),
     (lambda o, x: o.advantages(x, x, x, x[:1], torch.tensor([0, 3]), placement="eos"),
-     'advantages: placement: expected "last" or "after_last", got "eos"'),
+     'advantages: placement: expected "last", "after_last" or "per_token", got "eos"'),
     (lambda o, x: o.whiten(x, x),
      "whiten: stats: expected [4] = [4], got Double [3] on cpu"),
 ])
