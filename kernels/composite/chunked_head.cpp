@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kernels/bfloat16.h"
 #include "kernels/checks.h"
@@ -19,19 +20,37 @@
 namespace hone::kernels {
 namespace {
 
-// A chunk is what one GEMM of the weight gradient sums over: 2^21 logits (8 MB in float32), at
-// least 128 rows, below which that GEMM gets thin.
-constexpr int64_t kChunkLogits = 1 << 21;
-constexpr int64_t kMinChunkRows = 128;
-// On a GPU 2^27 logits (512 MB in float32, 1046 rows of 128,256): a GEMM of fewer than a thousand
-// rows waits for the weight, which every chunk reads whole.
-constexpr int64_t kGpuChunkLogits = 1 << 27;
-// A block is what one thread takes from logits to d hidden: 2^18 logits (1 MB in float32) stay in
-// its second-level cache on the way.
-constexpr int64_t kBlockLogits = 1 << 18;
+/// How the work is cut, for one vocabulary.
+struct Cut {
+  // Logits of a chunk, which one GEMM of the weight gradient sums over, and its fewest and most
+  // rows: fewer rows make that GEMM thin and read and write d weight more often.
+  int64_t chunk_logits, min_chunk_rows, max_chunk_rows;
+  // Rows that one thread takes from logits to d hidden, at most.
+  int64_t block_rows;
+  // Rows of the weight gradient that one thread sums.
+  int64_t weight_rows;
+};
+
 constexpr int64_t kMinBlockRows = 32, kMaxBlockRows = 128;
-// Rows of the weight gradient that one thread sums.
-constexpr int64_t kWeightRows = 256;
+
+Cut cut_of(int64_t vocabulary) {
+  // Up to here a block of logits (2^18, 1 MB in float32) stays in a second-level cache between its
+  // products, and a chunk (2^21, 8 MB) near it.
+  constexpr int64_t kCached = 8192;
+  if (vocabulary <= kCached) {
+    const int64_t block = (1 << 18) / std::max<int64_t>(vocabulary, 1);
+    return {1 << 21, 128, std::numeric_limits<int64_t>::max(),
+            std::clamp(block, kMinBlockRows, kMaxBlockRows), 256};
+  }
+  // Beyond, no block fits, and what counts is how often the weight is read: the most rows. A chunk
+  // is 2^24 logits (64 MB), of which 512 rows are as good as any.
+  return {1 << 24, 128, 512, kMaxBlockRows, 1024};
+}
+
+// On a GPU 2^27 logits (512 MB in float32, 1046 rows of 128,256): a GEMM of fewer than a thousand
+// rows waits for the weight, which every chunk reads whole. Its blocks are whole chunks.
+constexpr Cut kGpuCut{1 << 27, 128, std::numeric_limits<int64_t>::max(), 128, 1024};
+
 constexpr int64_t kRowMultiple = 16;
 
 /// ceil(size / pieces), rounded up to whole vectors.
@@ -41,10 +60,9 @@ int64_t balanced(int64_t size, int64_t most) {
   return std::max(kRowMultiple, (rows + kRowMultiple - 1) / kRowMultiple * kRowMultiple);
 }
 
-int64_t head_block_rows(int64_t chunk_rows, int64_t vocabulary) {
-  const int64_t fit = std::clamp(kBlockLogits / vocabulary, kMinBlockRows, kMaxBlockRows);
+int64_t head_block_rows(int64_t chunk_rows, const Cut& cut) {
   // A small batch still makes four blocks, for as many threads.
-  return balanced(chunk_rows, std::clamp(chunk_rows / 4, kMinBlockRows, fit));
+  return balanced(chunk_rows, std::clamp(chunk_rows / 4, kMinBlockRows, cut.block_rows));
 }
 
 /// visit(begin, count) over blocks of [0, size). On the CPU the blocks run in parallel with one
@@ -153,8 +171,9 @@ class ChunkProducts {
 }  // namespace
 
 int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary, bool cpu) {
-  const int64_t logits = cpu ? kChunkLogits : kGpuChunkLogits;
-  return balanced(tokens, std::max(kMinChunkRows, logits / std::max<int64_t>(vocabulary, 1)));
+  const Cut cut = cpu ? cut_of(vocabulary) : kGpuCut;
+  return balanced(tokens, std::clamp(cut.chunk_logits / std::max<int64_t>(vocabulary, 1),
+                                     cut.min_chunk_rows, cut.max_chunk_rows));
 }
 
 HeadGradients for_each_head_chunk(
@@ -172,11 +191,12 @@ HeadGradients for_each_head_chunk(
   const HeadGradients gradients{result(need_hidden, in.hidden.sizes()),
                                 result(need_weight, in.weight.sizes()),
                                 result(need_bias, {vocabulary})};
-  const int64_t chunk = head_chunk_rows(tokens, vocabulary, in.hidden.is_cpu());
+  const Cut cut = parallel ? cut_of(vocabulary) : kGpuCut;
+  const int64_t chunk = head_chunk_rows(tokens, vocabulary, parallel);
   const ChunkProducts products(in, std::min(chunk, tokens), gradients_needed);
   for (int64_t begin = 0; begin < tokens; begin += chunk) {
     const int64_t n = std::min(chunk, tokens - begin);
-    for_blocks(parallel, n, head_block_rows(chunk, vocabulary), [&](int64_t first, int64_t count) {
+    for_blocks(parallel, n, head_block_rows(chunk, cut), [&](int64_t first, int64_t count) {
       rows(products.logits(first, begin + first, count), begin + first);
       if (gradients_needed) products.round(first, count);
       if (need_hidden) {
@@ -184,7 +204,7 @@ HeadGradients for_each_head_chunk(
       }
     });
     if (!need_weight && !need_bias) continue;
-    for_blocks(parallel, vocabulary, kWeightRows, [&](int64_t first, int64_t count) {
+    for_blocks(parallel, vocabulary, cut.weight_rows, [&](int64_t first, int64_t count) {
       if (need_weight) {
         products.d_weight(first, count, begin, n, gradients.weight.narrow(0, first, count));
       }
