@@ -46,6 +46,16 @@ def near(maker, scale=0.3):
     return lambda dtype: (maker(F64) + scale * torch.randn_like(maker(F64))).to(dtype)
 
 
+def zeros(*shape):
+    return lambda dtype: torch.zeros(shape, dtype=dtype)
+
+
+def with_extra(option, **sizes):
+    """Keyword tensors in the dtype of the call."""
+    drawn = {name: 0.1 * torch.randn(n, dtype=F64, generator=torch.Generator().manual_seed(n)) for name, n in sizes.items()}
+    return lambda dtype: dict(option, **{name: x.to(dtype) for name, x in drawn.items()})
+
+
 def weights(n):
     return lambda dtype: ((torch.rand(n, dtype=F64) < 0.8) * torch.rand(n, dtype=F64) / n).to(dtype)
 
@@ -64,11 +74,21 @@ RL = [
         dict(kl_coef=0.05, kl_estimator="abs", gamma=0.99, lam=0.95),
         dict(kl_coef=0.05, placement="after_last", gamma=0.99, lam=0.95),
     ]),
+    *stream("advantages", draw(N), draw(N), draw(N), draw(B), CU, options=[
+        with_extra(dict(estimator="vtrace", rho_clip=1.5, c_clip=0.9, gamma=0.99), logp_behaviour=N, bootstrap_values=B),
+        with_extra(dict(estimator="return", kl_coef=0.1, store_rewards=False), token_rewards=N),
+    ]),
+    *stream("advantages", draw(3, 65), draw(3, 65), draw(3, 65), draw(3), options=[
+        dict(kl_coef=0.1, gamma=0.99, lengths=torch.tensor([65, 0, 33])),
+    ], dtypes=ALL),
+    *stream("advantages_into", *(zeros(N) for _ in range(3)), torch.zeros(4, dtype=F64), draw(N), draw(N), draw(N), draw(B), CU,
+            options=[dict(kl_coef=0.1, gamma=0.99, lam=0.95)]),
     *stream("moments", draw(70001)),
     *stream("moments", draw(N), MASK),
     *stream("whiten", draw(70001), torch.tensor([3.0, 500.0, 400.0, 0.0], dtype=F64),
             options=[dict(), dict(unbiased=False, shift_mean=False)]),
-    *stream("group_advantages", draw(40), 8, options=[dict(kind=kind) for kind in ("grpo", "dr_grpo", "rloo")]),
+    *stream("group_advantages", draw(40), 8, options=[dict(kind=kind) for kind in ("grpo", "dr_grpo", "rloo", "grpo_loo",
+                                                                           "reinforce_pp", "reinforce_pp_baseline")]),
 ]
 
 POLICY = (near(lambda dtype: torch.zeros(TOKENS, dtype=dtype)), lambda dtype: torch.zeros(TOKENS, dtype=dtype), draw(TOKENS))
@@ -168,7 +188,10 @@ OPTIMIZER = [
                             torch.tensor(0.5, dtype=F64), 3), dict(eps_mode=mode))
     for mode in ("torch", "tf1")
 ] + [
-    Case("grad_norm", call(draw(70001))),
+    Case("adamw_step", call(draw(5003), lambda dtype: torch.randn(5003, dtype=F64).to(BF16), draw(5003), lambda dtype: torch.rand(5003).to(dtype),
+                            [3, 5003], [1e-2], [0.1], torch.tensor(0.5, dtype=F64), 2, 0.9, 0.999, 1e-8, "torch"), dtypes=(F32,)),
+    Case("grad_norm", call(draw(70001)), dtypes=ALL),
+    Case("scale", call(draw(70001), torch.tensor(0.3, dtype=F64)), dtypes=ALL),
     Case("dropout", call(draw(70001), 0.3, 11), dtypes=(F32, F64, BF16), gradients=(0,)),
     *(Case("sample", call(draw(16, VOCABULARY), KEYS, 5), option)
       for option in (dict(), dict(temperature=0.0), dict(temperature=0.7, top_k=20), dict(top_p=0.9), dict(min_p=0.05))),
