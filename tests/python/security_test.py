@@ -4,12 +4,11 @@ import json
 import re
 import socket
 import stat
-import subprocess
 import time
 
 import pytest
 
-from rater_service import ORDERED, Refused, exchange, pair, status_of
+from rater_service import ORDERED, exchange, pair, status_of
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'`${7*7}{{nonce}}"
 POLICIES = ["secret-policy-hash-aaaa", "secret-policy-hash-bbbb"]

@@ -3,7 +3,6 @@ kills. What was answered is judged by what another program reads from the store.
 import collections
 import concurrent.futures
 import json
-import os
 import random
 import re
 import signal
