@@ -4,10 +4,12 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <vector>
 
 #include "kernels/ops.h"
@@ -172,6 +174,125 @@ TEST(GradNorm, IsExactToDoubleAndRepeats) {
   test::expect_same_bits_on_any_threads([&] { return std::vector<Tensor>{grad_norm(x)}; },
                                         "grad_norm");
   EXPECT_TRUE(std::isnan(grad_norm(at::full({3}, std::nan(""))).item<double>()));
+}
+
+TEST(AdamW, MixedPrecisionIsTheMasterRoundedOnce) {
+  for (const int64_t size : {1, 15, 16, 33, 70000}) {
+    Arena full = Arena::zeros(size, at::kFloat);
+    full.param = at::randn({size});
+    Arena mixed = full.clone();
+    const Tensor grad = at::randn({size}).to(at::kBFloat16);
+    const Tensor rounded = at::full({size}, 9, at::kBFloat16), one = at::ones({}, at::kDouble);
+    for (int64_t step = 1; step <= 3; ++step) {
+      full.step(grad.to(at::kFloat), {0, size / 2, size}, {0.1, 0.2}, {0.1, 0}, 1, step, {});
+      adamw_step(mixed.param, grad, mixed.m, mixed.v, {0, size / 2, size},
+                 std::vector<double>{0.1, 0.2}, std::vector<double>{0.1, 0}, one, step, {},
+                 rounded);
+    }
+    EXPECT_TRUE(at::equal(mixed.param, full.param));
+    EXPECT_TRUE(at::equal(mixed.v, full.v));
+    EXPECT_TRUE(at::equal(rounded, full.param.to(at::kBFloat16)));
+  }
+  // Outside the slices the rounded copy is not touched either; NaN stays NaN.
+  Arena a = Arena::zeros(4, at::kFloat);
+  a.param[1] = std::nan("");
+  const Tensor rounded = at::full({4}, 9, at::kBFloat16), one = at::ones({}, at::kDouble);
+  adamw_step(a.param, at::zeros({4}), a.m, a.v, {0, 2}, std::vector<double>{0.1},
+             std::vector<double>{0.0}, one, 1, {}, rounded);
+  EXPECT_EQ(rounded[2].item<double>(), 9);
+  EXPECT_TRUE(std::isnan(rounded[1].item<double>()));
+}
+
+/// Ten thousand arenas of random slices against the published algorithm in double loops.
+TEST(AdamW, RandomSlicesAgainstDoubleLoops) {
+  std::mt19937 rng(5);
+  std::uniform_real_distribution<double> uniform;
+  for (int round = 0; round < 10000; ++round) {
+    const auto size = static_cast<int64_t>(rng() % 60);
+    const bool tf1 = rng() % 2;
+    AdamWOptions o{0.8 * uniform(rng), 0.99, 1e-6 + 0.1 * uniform(rng), tf1 ? "tf1" : "torch"};
+    std::vector<int64_t> offsets;
+    std::vector<double> lr, decay;
+    for (uint64_t s = 0, n = 1 + rng() % 4; s <= n; ++s) {
+      offsets.push_back(static_cast<int64_t>(rng() % static_cast<uint64_t>(size + 1)));
+    }
+    std::sort(offsets.begin(), offsets.end());
+    for (size_t s = 0; s + 1 < offsets.size(); ++s) {
+      lr.push_back(uniform(rng)), decay.push_back(0.3 * uniform(rng));
+    }
+    const double scale = uniform(rng);
+    const auto step = static_cast<int64_t>(1 + rng() % 5);
+    Arena a{at::randn({size}, at::kDouble), at::randn({size}, at::kDouble),
+            at::rand({size}, at::kDouble)};
+    const Tensor grad = at::randn({size}, at::kDouble);
+    const Arena want = a.clone();
+    for (size_t s = 0; s + 1 < offsets.size(); ++s) {
+      for (int64_t i = offsets[s]; i < offsets[s + 1]; ++i) {
+        double &p = want.param.data_ptr<double>()[i], &m = want.m.data_ptr<double>()[i],
+               &v = want.v.data_ptr<double>()[i];
+        const double g = grad.data_ptr<double>()[i] * scale;
+        m = o.beta1 * m + (1 - o.beta1) * g;
+        v = o.beta2 * v + (1 - o.beta2) * g * g;
+        const double fix1 = 1 - std::pow(o.beta1, step), fix2 = 1 - std::pow(o.beta2, step);
+        p -= lr[s] * decay[s] * p;
+        p -= tf1 ? lr[s] * std::sqrt(fix2) / fix1 * m / (std::sqrt(v) + o.eps)
+                 : lr[s] * (m / fix1) / (std::sqrt(v / fix2) + o.eps);
+      }
+    }
+    a.step(grad, offsets, lr, decay, scale, step, o);
+    expect_close(a.param, want.param, 1e-9, 1e-9, std::to_string(round));
+    expect_close(a.m, want.m, 1e-12);
+    expect_close(a.v, want.v, 1e-12);
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(AdamW, ErrorsOfMixedPrecision) {
+  const Tensor one = at::ones({}, at::kDouble), x = at::zeros({3});
+  const auto step = [&](const Tensor& param, const Tensor& grad, const Tensor& rounded) {
+    return [=] {
+      adamw_step(param, grad, at::zeros_like(param), at::zeros_like(param), {0, 3},
+                 std::vector<double>{0.1}, std::vector<double>{0.0}, one, 1, {}, rounded);
+    };
+  };
+  const Tensor low = x.to(at::kBFloat16);
+  expect_message(step(x, x, x), "adamw_step: rounded: expected BFloat16, got Float [3] on cpu");
+  expect_message(step(x, x, at::zeros({4}, at::kBFloat16)),
+                 "adamw_step: rounded: expected the sizes of param = [3], got BFloat16 [4]");
+  expect_message(step(x, at::zeros({3, 2}, at::kBFloat16).select(1, 0), low),
+                 "adamw_step: grad: expected contiguous memory");
+  expect_message(step(x.to(at::kDouble), x.to(at::kDouble), low),
+                 "adamw_step: param beside rounded: expected Float, got Double [3] on cpu");
+}
+
+TEST(Scale, MultipliesAnArenaInPlace) {
+  const Tensor half = at::full({}, 0.3, at::kDouble);
+  for (const auto type : {at::kDouble, at::kFloat, at::kBFloat16}) {
+    for (const int64_t size : {0, 1, 1000, 200001}) {
+      const Tensor x = at::randn({size}).to(type), before = x.clone();
+      scale(x, half);
+      const Tensor want = type == at::kBFloat16
+                              ? (before.to(at::kFloat) * static_cast<float>(0.3)).to(at::kBFloat16)
+                              : before * 0.3;
+      EXPECT_TRUE(at::equal(x, want)) << type << " " << size;
+    }
+  }
+  expect_message([&] { scale(at::zeros({2}, at::kInt), half); },
+                 "scale: x: expected float32, float64 or bfloat16, got Int [2] on cpu");
+  expect_message(
+      [&] {
+        scale(at::zeros({2, 2}).select(1, 0), half);
+      },
+      "scale: x: expected contiguous memory");
+  expect_message([&] { scale(at::zeros({2}), at::ones({})); },
+                 "scale: factor: expected Double, got Float [] on cpu");
+  expect_message([&] { scale(at::zeros({2}), at::ones({2}, at::kDouble)); },
+                 "scale: factor: expected one element, got Double [2] on cpu");
+}
+
+TEST(GradNorm, ReadsBfloat16AsItIs) {
+  const Tensor x = at::randn({40000}).to(at::kBFloat16);
+  EXPECT_NEAR(grad_norm(x).item<double>(), x.to(at::kDouble).norm().item<double>(), 1e-9);
 }
 
 }  // namespace
