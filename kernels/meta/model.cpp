@@ -1,12 +1,10 @@
-// Shapes and dtypes of what the advantage, model and optimizer ops return, for fake tensors
-// (torch.compile, torch.export). An op that is not here returns nothing, or says so beside its
-// kernels. Sizes may be symbols, so nothing here reads a number; the checks are the kernels'.
+// Shapes and dtypes of what the transformer pieces return, for fake tensors (torch.compile,
+// torch.export). Sizes may be symbols, so nothing here reads a number; the checks are the kernels'.
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
-#include <string>
 #include <vector>
 
 #include "kernels/bfloat16.h"
@@ -19,20 +17,14 @@ using at::Tensor;
 /// The arguments of a call in the order of its schema.
 class Arguments {
  public:
-  Arguments(const c10::FunctionSchema& schema, c10::ArrayRef<c10::IValue> values)
-      : schema_(schema), values_(values) {}
+  explicit Arguments(c10::ArrayRef<c10::IValue> values) : values_(values) {}
 
   const Tensor& tensor(size_t i) const { return values_[i].toTensor(); }
   std::vector<Tensor> tensors(size_t i) const { return values_[i].toTensorVector(); }
   int64_t number(size_t i) const { return values_[i].toInt(); }
   bool flag(size_t i) const { return values_[i].toBool(); }
-  bool flag(const std::string& name, bool otherwise) const {
-    const auto i = schema_.argumentIndexWithName(name);
-    return i ? flag(static_cast<size_t>(*i)) : otherwise;
-  }
 
  private:
-  const c10::FunctionSchema& schema_;
   c10::ArrayRef<c10::IValue> values_;
 };
 
@@ -44,9 +36,6 @@ Tensor sized(c10::SymIntArrayRef sizes, at::TensorOptions options) {
 at::TensorOptions computed_options(const Tensor& x) {
   return x.options().dtype(compute_type(x.scalar_type()));
 }
-Tensor doubles(c10::SymIntArrayRef sizes, const Tensor& x) {
-  return sized(sizes, x.options().dtype(at::kDouble));
-}
 
 using Results = std::vector<Tensor>;
 
@@ -55,24 +44,6 @@ template <size_t I>
 Results like_argument(const Arguments& a) {
   return {like(a.tensor(I))};
 }
-Results nothing(const Arguments&) { return {}; }
-Results advantages(const Arguments& a) {
-  const Tensor& x = a.tensor(0);
-  const auto per_token = [&] { return sized(x.sym_sizes(), computed_options(x)); };
-  return {per_token(), per_token(),
-          a.flag("store_rewards", true) ? per_token() : sized({0}, computed_options(x)),
-          doubles({4}, x)};
-}
-Results moments(const Arguments& a) { return {doubles({4}, a.tensor(0))}; }
-Results norm(const Arguments& a) { return {doubles({}, a.tensor(0))}; }
-
-/// logits [R,V], keys [R,3]
-Results sample(const Arguments& a) {
-  const c10::SymInt rows = a.tensor(0).sym_size(0);
-  const auto number = [&] { return sized({rows}, computed_options(a.tensor(0))); };
-  return {sized({rows}, a.tensor(1).options()), number(), number(), number()};
-}
-
 Results rms_norm_backward(const Arguments& a) { return {like(a.tensor(1)), like(a.tensor(2))}; }
 
 Results swiglu(const Arguments& a) {
@@ -120,8 +91,7 @@ using Shapes = Results (*)(const Arguments&);
 template <Shapes kShapes>
 void run(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto& schema = op.schema();
-  const Results results =
-      kShapes(Arguments(schema, torch::jit::last(*stack, schema.arguments().size())));
+  const Results results = kShapes(Arguments(torch::jit::last(*stack, schema.arguments().size())));
   torch::jit::drop(*stack, schema.arguments().size());
   if (schema.returns().size() == 1 &&
       schema.returns()[0].type()->kind() == c10::TypeKind::ListType) {
@@ -139,14 +109,6 @@ torch::CppFunction fake() {
 }  // namespace
 
 TORCH_LIBRARY_IMPL(hone, Meta, m) {
-  m.impl("advantages", fake<advantages>());
-  m.impl("moments", fake<moments>());
-  m.impl("whiten", fake<like_argument<0>>());
-  m.impl("group_advantages", fake<like_argument<0>>());
-  m.impl("adamw_step", fake<nothing>());
-  m.impl("grad_norm", fake<norm>());
-  m.impl("sample", fake<sample>());
-  m.impl("dropout", fake<like_argument<0>>());
   m.impl("rms_norm", fake<like_argument<0>>());
   m.impl("_rms_norm_backward", fake<rms_norm_backward>());
   m.impl("swiglu", fake<swiglu>());
