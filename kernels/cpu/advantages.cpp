@@ -108,7 +108,8 @@ struct CpuAdvantages {
       const int64_t grain =
           std::max<int64_t>(1, in.sequences * 16384 / std::max<int64_t>(1, in.tokens));
       at::parallel_for(0, in.sequences, grain, [&](int64_t first, int64_t last) {
-        for (int64_t row = first; row < last; ++row) {
+        // Last row first: memory then is walked in one direction, as its prefetchers expect.
+        for (int64_t row = last - 1; row >= first; --row) {
           partial[static_cast<size_t>(row)] =
               settings.vtrace ? RowScan<math::Vtrace<scalar_t>, scalar_t>(rows, row, p).run()
                               : RowScan<math::Gae<scalar_t>, scalar_t>(rows, row, p).run();

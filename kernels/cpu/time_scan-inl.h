@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -175,7 +176,14 @@ struct DoubleSum<D, 4> {
 /// Memory access of a whole vector; LastLanes is the same for the last lanes of one.
 template <class D>
 struct Whole {
-  HWY_INLINE hn::Vec<D> load(D d, const Scalar<D>* from) const { return hn::LoadU(d, from); }
+  /// Bytes ahead, towards the past: the hardware's prefetchers stop at the end of a page and lose
+  /// the way where a row ends.
+  static constexpr size_t kAhead = 512;
+
+  HWY_INLINE hn::Vec<D> load(D d, const Scalar<D>* from) const {
+    hwy::Prefetch(reinterpret_cast<const char*>(from) - kAhead);
+    return hn::LoadU(d, from);
+  }
   HWY_INLINE void store(D d, hn::Vec<D> x, Scalar<D>* to) const { hn::StoreU(x, d, to); }
   HWY_INLINE hn::Vec<D> counted(hn::Vec<D> x) const { return x; }
 };
