@@ -13,7 +13,7 @@ BUILD = pathlib.Path(os.environ.get("HONE_BINARY_DIR", ROOT / "build"))
 
 def bare(command, cwd):
     """Runs with an empty environment: no library path, no checkout."""
-    return subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=280,
+    return subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=500,
                           env={"PATH": "/usr/bin:/bin", "HOME": str(cwd), "OMP_NUM_THREADS": "2"})
 
 
