@@ -113,7 +113,7 @@ Rollout sample_texts(CausalLM& policy, const std::vector<TokenIds>& prompts,
   generation.max_new_tokens = options.max_new_tokens;
   generation.temperature = options.temperature;
   generation.seed = options.seed;
-  if (options.eos_id >= 0) generation.stop_ids = {options.eos_id};
+  generation.stop_ids = options.eos_ids;
   generation.progress = [](int64_t) {
     check_interrupted();
     return true;
@@ -136,14 +136,16 @@ Rollout sample_texts(CausalLM& policy, const std::vector<TokenIds>& prompts,
   Rollout rollout;
   bool any_final = false;
   for (const auto& sample : samples) {
-    const auto length = truncated_length(sample.tokens, options.eos_id);
+    const auto length = truncated_length(sample.tokens, options.eos_ids);
     TrainingText text;
     text.tokens = prompts[static_cast<size_t>(sample.prompt)];
     text.prompt_tokens = static_cast<int64_t>(text.tokens.size());
     text.tokens.insert(text.tokens.end(), sample.tokens.begin(), sample.tokens.begin() + length);
     rollout.texts.push_back(std::move(text));
-    rollout.ended.push_back(length > 0 && options.eos_id >= 0 &&
-                            sample.tokens[static_cast<size_t>(length - 1)] == options.eos_id);
+    const auto& ends = options.eos_ids;
+    rollout.ended.push_back(
+        length > 0 && std::find(ends.begin(), ends.end(),
+                                sample.tokens[static_cast<size_t>(length - 1)]) != ends.end());
     rollout.has_final.push_back(options.final_states && length < options.max_new_tokens);
     any_final = any_final || rollout.has_final.back() != 0;
   }

@@ -19,7 +19,7 @@ struct RolloutOptions {
   int64_t samples_per_prompt = 1;
   int64_t max_new_tokens = 40;
   double temperature = 1.0;
-  int64_t eos_id = -1;  // -1: texts have no end, and none misses it
+  std::vector<int64_t> eos_ids;  // none: texts have no end, and none misses it
   int64_t seed = 0;
   /// An entry for the state after the end of texts shorter than max_new_tokens.
   bool final_states = false;

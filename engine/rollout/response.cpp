@@ -6,8 +6,9 @@
 
 namespace hone::engine {
 
-int64_t truncated_length(std::span<const int32_t> response, int64_t eos_id) {
-  const auto stop = std::find(response.begin(), response.end(), eos_id);
+int64_t truncated_length(std::span<const int32_t> response, std::span<const int64_t> eos_ids) {
+  const auto stop =
+      std::find_first_of(response.begin(), response.end(), eos_ids.begin(), eos_ids.end());
   return stop - response.begin() + (stop == response.end() ? 0 : 1);
 }
 

@@ -8,9 +8,9 @@
 
 namespace hone::engine {
 
-/// Tokens of a response up to and with its first `eos_id`; all of them when it has none
-/// (ALGORITHMS 5, 6).
-int64_t truncated_length(std::span<const int32_t> response, int64_t eos_id);
+/// Tokens of a response up to and with its first token of `eos_ids`; all of them when it has none
+/// (ALGORITHMS 5, 6). A chat model may have several: the end of a turn and the end of a text.
+int64_t truncated_length(std::span<const int32_t> response, std::span<const int64_t> eos_ids);
 
 /// How a text without EOS is scored (ALGORITHMS 24).
 enum class MissingEos {

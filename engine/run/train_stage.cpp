@@ -88,7 +88,7 @@ StageOutcome train_stage(Workspace& workspace) {
   for (auto& prompt : workspace.prompts(data::Split::kTrain)) {
     problem.prompts.push_back(std::move(prompt.tokens));
   }
-  problem.eos_id = actor->config().eos_id;
+  problem.eos_ids = actor->config().eos_ids;
   problem.seed = workspace.seed() + 3;
   std::optional<PolicyJudge> judge;
   if (workspace.communicator().leads()) judge.emplace(workspace, normalization);

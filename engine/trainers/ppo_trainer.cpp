@@ -149,7 +149,7 @@ Rollout PpoTrainer::sample(int64_t iteration) {
   options.samples_per_prompt = options_.samples_per_prompt;
   options.max_new_tokens = options_.max_new_tokens;
   options.temperature = options_.temperature;
-  options.eos_id = problem_.eos_id;
+  options.eos_ids = problem_.eos_ids;
   options.seed =
       static_cast<int64_t>(mix_seed(seed(kSampling), static_cast<uint64_t>(iteration)) >> 1);
   options.final_states = has_critic() && options_.placement == "after_last";
@@ -331,7 +331,7 @@ PpoResult PpoTrainer::run() {
   scoring.normalization = problem_.normalization;
   scoring.missing_eos = parse_missing_eos(options_.missing_eos, options_.eos_penalty);
   scoring.eos_penalty = options_.eos_penalty;
-  scoring.eos_exists = problem_.eos_id >= 0;
+  scoring.eos_exists = !problem_.eos_ids.empty();
   scoring.alone = problem_.score_alone;
   auto& result = result_;
   auto resumed = resume();

@@ -108,7 +108,7 @@ struct PpoProblem {
   bool score_alone = false;
   reward::Normalization normalization;
   std::vector<TokenIds> prompts;
-  int64_t eos_id = -1;  // -1: texts have no end, and none misses it
+  std::vector<int64_t> eos_ids;  // none: texts have no end, and none misses it
   uint64_t seed = 0;
   /// Added to every value of the critic (not trained): the scalar head has no bias, and a critic
   /// that starts as the reward model needs -mean/std of the normalisation.

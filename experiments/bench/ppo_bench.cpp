@@ -43,7 +43,7 @@ void BM_ppo_iteration(benchmark::State& state) {
   problem.score = [&](const std::vector<TokenIds>& texts) {
     return score_sequences(*reward_model, texts);
   };
-  problem.eos_id = actor->config().eos_id;
+  problem.eos_ids = actor->config().eos_ids;
   std::mt19937_64 random(0);
   for (int64_t p = 0; p < size_of("PROMPTS", 64); ++p) {
     TokenIds prompt;

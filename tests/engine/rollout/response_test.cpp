@@ -13,11 +13,19 @@ TEST(TruncatedLength, FollowsTheGoldenVectors) {
   // shared/golden: trunc/in, trunc/first_true_eos (2, none, 0), trunc/response_mask
   const std::vector<std::vector<int32_t>> in{
       {5, 7, 2, 9, 2, 3}, {4, 4, 4, 4, 4, 4}, {2, 1, 1, 1, 1, 1}};
-  EXPECT_EQ(truncated_length(in[0], 2), 3);
-  EXPECT_EQ(truncated_length(in[1], 2), 6);
-  EXPECT_EQ(truncated_length(in[2], 2), 1);
-  EXPECT_EQ(truncated_length(in[0], -1), 6);
-  EXPECT_EQ(truncated_length({}, 2), 0);
+  const std::vector<int64_t> eos{2};
+  EXPECT_EQ(truncated_length(in[0], eos), 3);
+  EXPECT_EQ(truncated_length(in[1], eos), 6);
+  EXPECT_EQ(truncated_length(in[2], eos), 1);
+  EXPECT_EQ(truncated_length(in[0], {}), 6);
+  EXPECT_EQ(truncated_length({}, eos), 0);
+}
+
+TEST(TruncatedLength, EndsAtTheFirstOfSeveralEnds) {
+  const std::vector<int32_t> text{5, 7, 9, 2, 3};
+  EXPECT_EQ(truncated_length(text, std::vector<int64_t>{2, 9}), 3);
+  EXPECT_EQ(truncated_length(text, std::vector<int64_t>{3, 2}), 4);
+  EXPECT_EQ(truncated_length(text, std::vector<int64_t>{1, 4}), 5);
 }
 
 TEST(MissingEos, EachRule) {

@@ -31,7 +31,7 @@ struct Toy {
     problem.actor = actor.get();
     problem.reference = reference.get();
     problem.critic = critic.get();
-    problem.eos_id = kEos;
+    problem.eos_ids = {kEos};
     problem.seed = 11;
     for (int32_t i = 1; i < 16; ++i) problem.prompts.push_back(TokenIds(size_t(1 + i % 3), i));
     problem.score = [this](const std::vector<TokenIds>& texts) {
@@ -161,7 +161,7 @@ TEST(PpoTrainer, KlPenaltyHoldsThePolicyBack) {
                                       {.samples_per_prompt = 8,
                                        .max_new_tokens = 8,
                                        .temperature = 0.8,
-                                       .eos_id = kEos,
+                                       .eos_ids = {kEos},
                                        .seed = 3});
     std::vector<TokenIds> prompts, responses;
     for (const auto& text : rollout.texts) {
@@ -235,7 +235,7 @@ TEST(PpoTrainer, MissingEosIsPunishedByTheNamedRule) {
   Toy toy;
   const auto rollout_with = [&](const std::string& rule, double penalty) {
     auto rollout = sample_texts(*toy.actor, toy.problem.prompts,
-                                {.samples_per_prompt = 4, .max_new_tokens = 8, .eos_id = kEos});
+                                {.samples_per_prompt = 4, .max_new_tokens = 8, .eos_ids = {kEos}});
     ScoringOptions scoring;
     scoring.normalization = {.mean = 1.0, .std = 2.0};
     scoring.missing_eos = parse_missing_eos(rule, penalty);

@@ -31,7 +31,7 @@ class PpoUpdateTest : public ::testing::TestWithParam<bool> {
                             {.samples_per_prompt = 2,
                              .max_new_tokens = 8,
                              .temperature = kTemperature,
-                             .eos_id = 0,
+                             .eos_ids = {0},
                              .seed = 5,
                              .final_states = GetParam()});
     score_texts(rollout_,

@@ -168,7 +168,7 @@ TEST(Resume, PolicyInTheMidstOfAnIteration) {
           problem.actor = actor.get();
           problem.reference = reference.get();
           problem.critic = algorithm == "ppo" ? critic.get() : nullptr;
-          problem.eos_id = 0;
+          problem.eos_ids = {0};
           problem.seed = 11;
           for (int32_t i = 1; i < 16; ++i)
             problem.prompts.push_back(TokenIds(size_t(1 + i % 3), i));
