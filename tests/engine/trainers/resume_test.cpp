@@ -36,6 +36,7 @@ nlohmann::json lines_without_times(const fs::path& file) {
     for (const char* time : {"time", "seconds"}) object.erase(time);
     for (auto it = object.begin(); it != object.end();) {
       const bool timed = it.key().find("seconds") != std::string::npos ||
+                         it.key().find("memory") != std::string::npos ||
                          it.key().find("per_second") != std::string::npos;
       it = timed ? object.erase(it) : std::next(it);
     }
