@@ -8,8 +8,10 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <random>
 #include <vector>
 
+#include "kernels/math/philox.h"
 #include "kernels/ops.h"
 #include "tests/kernels/expect_message.h"
 #include "tests/kernels/same_bits.h"
@@ -98,6 +100,31 @@ TEST(Sample, FollowsTheExactDistribution) {
     // Mean f, deviation sqrt(2f): five deviations above is one in millions. The seed is fixed.
     EXPECT_LE(chi_square, freedom + 5 * std::sqrt(2.0 * std::max<int64_t>(freedom, 1)))
         << o.temperature << " " << o.top_k << " " << o.top_p << " " << o.min_p;
+  }
+}
+
+/// Every draw is the lowest id whose exact cumulative probability exceeds the key's uniform.
+TEST(Sample, IsTheInverseCdfOnTenThousandRandomRows) {
+  at::manual_seed(9);
+  std::mt19937 rng(9);
+  std::uniform_real_distribution<double> uniform;
+  const auto chance = [&](int one_in) { return rng() % static_cast<uint64_t>(one_in) == 0; };
+  for (int64_t round = 0; round < 10000; ++round) {
+    const auto vocabulary = static_cast<int64_t>(1 + rng() % (chance(10) ? 600 : 40));
+    const SampleOptions o{
+        0.2 + 2 * uniform(rng), chance(2) ? 0 : static_cast<int64_t>(1 + rng() % 50),
+        chance(2) ? 1.0 : 0.05 + 0.9 * uniform(rng), chance(2) ? 0.0 : 0.3 * uniform(rng)};
+    const Tensor logits = at::randn({1, vocabulary}, at::kDouble) * (0.1 + 3 * uniform(rng));
+    const std::vector<double> x(logits.data_ptr<double>(), logits.data_ptr<double>() + vocabulary);
+    const std::vector<double> p = exact(x, o);
+    const Sampled got =
+        sample(logits, at::tensor({round, round % 7, round % 11}, at::kLong).view({1, 3}), 3, o);
+    const double target = math::sample_uniform(3, round, round % 7, round % 11);
+    int64_t token = 0;
+    for (double below = p[0]; below <= target && token + 1 < vocabulary;) below += p[++token];
+    ASSERT_EQ(got.tokens[0].item<int64_t>(), token) << round;
+    ASSERT_NEAR(got.logprobs[0].item<double>(), std::log(p[token]), 1e-10) << round;
+    ASSERT_NEAR(got.raw_logprobs[0].item<double>(), std::log(softmax(x, 1)[token]), 1e-10) << round;
   }
 }
 

@@ -34,6 +34,40 @@ TEST(Whiten, MatchesTheTwoPassFormula) {
   }
 }
 
+TEST(Whiten, DoubleLoopsOnTenThousandRandomShapesAndMasks) {
+  std::mt19937 rng(4);
+  std::normal_distribution<double> normal;
+  for (int round = 0; round < 10000; ++round) {
+    const size_t n = rng() % (round % 20 == 0 ? 3000 : 50);
+    const bool masked = rng() % 2, unbiased = rng() % 2, shift = rng() % 2;
+    std::vector<double> x(n);
+    std::vector<int64_t> kept(n);
+    double sum = 0, count = 0, squares = 0;
+    for (size_t i = 0; i < n; ++i) {
+      x[i] = 3 + normal(rng), kept[i] = rng() % 3 != 0;
+      if (!masked || kept[i]) sum += x[i], count += 1;
+    }
+    const double mean = count > 0 ? sum / count : 0;
+    for (size_t i = 0; i < n; ++i) {
+      if (!masked || kept[i]) squares += (x[i] - mean) * (x[i] - mean);
+    }
+    const double variance = count < 2 ? 0 : squares / (unbiased ? count - 1 : count);
+    std::vector<double> want(n);
+    for (size_t i = 0; i < n; ++i) {
+      const double scaled = (x[i] - mean) / std::sqrt(variance + 1e-8);
+      want[i] = count > 0 ? scaled + (shift ? 0 : mean) : x[i];
+    }
+    const Tensor in = at::tensor(x, at::kDouble);
+    const Tensor mask = at::tensor(kept, at::kLong).to(at::kBool);
+    const Tensor stats = moments(in, masked ? OptionalTensor(mask) : std::nullopt);
+    EXPECT_EQ(stats[2].item<double>(), count);
+    // One value has variance 0: what rounding leaves of x - mean is multiplied by 10^4.
+    expect_close(whiten(in, stats, unbiased, shift), at::tensor(want, at::kDouble), 1e-9, 1e-9,
+                 std::to_string(round));
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
 TEST(Whiten, OfNothingOrOneValueIsFinite) {
   const Tensor one = at::full({1}, 3.0, at::kDouble), none = at::empty({0}, at::kDouble);
   for (const bool unbiased : {false, true}) {
