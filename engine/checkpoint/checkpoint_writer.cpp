@@ -4,10 +4,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <ctime>
-
 #include "data/error.h"
 #include "engine/runtime/build_info.h"
+#include "engine/runtime/iso_time.h"
 
 namespace hone::engine {
 namespace {
@@ -19,14 +18,6 @@ using nlohmann::json;
 void step_back() {
   constexpr int kNice = 10;
   setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice);
-}
-
-std::string iso_time() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char text[32];
-  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc)};
 }
 
 /// What `act` throws, as text; empty when it does not.

@@ -45,12 +45,18 @@ json from_leader(Communicator& communicator, const std::function<json()>& find) 
   return answer.at("value");
 }
 
+/// A field of what enter() left; null when that is not there, or torn.
+json begun(const CheckpointFolder& folder, const char* field) {
+  try {
+    return json::parse(data::read_file(folder.path() / kBegun)).at(field);
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
 /// The recipe whose checkpoints a folder holds; empty when that cannot be told.
 std::string recipe_of(const CheckpointFolder& folder) {
-  try {
-    return json::parse(data::read_file(folder.path() / kBegun)).at("recipe").get<std::string>();
-  } catch (const std::exception&) {  // not there, or torn
-  }
+  if (const json recipe = begun(folder, "recipe"); recipe.is_string()) return recipe;
   for (const auto& checkpoint : folder.checkpoints()) {
     try {
       return read_manifest(checkpoint).identity.recipe;
@@ -58,14 +64,6 @@ std::string recipe_of(const CheckpointFolder& folder) {
     }
   }
   return {};
-}
-
-json begun_metrics(const CheckpointFolder& folder) {
-  try {
-    return json::parse(data::read_file(folder.path() / kBegun)).at("metrics");
-  } catch (const std::exception&) {
-    return nullptr;
-  }
 }
 
 }  // namespace
@@ -121,7 +119,9 @@ void Checkpointer::Impl::enter() {
   }
   folder.prepare();
   if (!fs::exists(folder.path() / kBegun)) {
-    const json begun = {{"recipe", settings.recipe}, {"metrics", metrics.position()}};
+    const json begun = {{"recipe", settings.recipe},
+                        {"metrics", metrics.position()},
+                        {"started", settings.started}};
     data::write_file_atomically(folder.path() / kBegun, begun.dump(1) + "\n");
   }
 }
@@ -198,7 +198,7 @@ std::unique_ptr<SavedState> Checkpointer::resume(const std::string& model,
   impl_->identity.data = data;
   const json name = from_leader(impl_->communicator, [&] { return impl_->newest(); });
   std::unique_ptr<SavedState> state;
-  json metrics = begun_metrics(impl_->folder);
+  json metrics = begun(impl_->folder, "metrics");
   if (!name.is_null()) {
     const auto path = impl_->folder.path() / name.get<std::string>();
     state = std::make_unique<SavedState>(path, read_manifest(path));
@@ -217,7 +217,7 @@ void Checkpointer::boundary(const TrainingPosition& position, TrainingState stat
   {
     const std::lock_guard lock(impl_->last_lock);
     impl_->last = SafePoint{position, impl_->identity, std::move(state), impl_->metrics.position(),
-                            impl_->before + seconds_since(impl_->settings.started)};
+                            impl_->before + seconds_since(impl_->settings.begin)};
   }
   int stop = stop_signal();
   bool late = impl_->is_due_by_time(), busy = impl_->writer.busy();
@@ -264,6 +264,12 @@ void Checkpointer::finish() {
   await_copy();
   impl_->writer.wait();
   impl_->report();
+}
+
+std::string Checkpointer::started() const {
+  if (!impl_) return {};
+  const json before = begun(impl_->folder, "started");
+  return before.is_string() ? before.get<std::string>() : impl_->settings.started;
 }
 
 double Checkpointer::seconds_before() const { return impl_ ? impl_->before : 0.0; }

@@ -32,7 +32,8 @@ struct CheckpointSettings {
   bool fresh = false;
   /// metrics.jsonl is cut back to where a resume goes on, but for lines of these stages.
   std::set<std::string> other_stages;
-  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
+  std::string started;  // of the stage, ISO 8601, unless a process before this one began it
 };
 
 /// The same calls in the same order on every rank.
@@ -69,6 +70,8 @@ class Checkpointer {
 
   /// Seconds of the stage before this process went on with it.
   double seconds_before() const;
+  /// ISO 8601: when the first process began with the stage.
+  std::string started() const;
 
  private:
   struct Impl;

@@ -89,11 +89,12 @@ void run_stage(const Stage& stage, Workspace& workspace, const RunOptions& optio
   }
   if (leads) fs::remove(run.stage(stage.name));  // what it wrote before is no longer this stage's
   check_interrupted();
-  StageRecord record{.stage = stage.name, .hash = hash, .started = iso_time()};
+  StageRecord record{.stage = stage.name, .hash = hash};
   const bool strict = options.resume && options.overrides.empty();
   workspace.begin_stage(stage.name, hash, strict, options.force);
   auto outcome = stage.run(workspace);
   record.seconds = workspace.stage_seconds();
+  record.started = workspace.stage_started();
   record.figures = std::move(outcome.figures);
   record.summary = std::move(outcome.summary);
   workspace.lead([&] {

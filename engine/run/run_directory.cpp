@@ -1,7 +1,6 @@
 #include "engine/run/run_directory.h"
 
 #include <array>
-#include <ctime>
 
 #include "data/atomic_file.h"
 #include "data/error.h"
@@ -56,15 +55,6 @@ void write_summary(const RunDirectory& run) {
   }
   summary["seconds.total"] = total;
   data::write_file_atomically(run.root / "summary.json", summary.dump(1) + "\n");
-}
-
-std::string iso_time() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  std::array<char, 32> text;
-  const size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return {text.data(), size};
 }
 
 }  // namespace hone::engine

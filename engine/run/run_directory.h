@@ -43,7 +43,4 @@ void write_stage_record(const RunDirectory& run, const StageRecord& record);
 /// summary.json from every stage record there is, with seconds.<stage> and seconds.total.
 void write_summary(const RunDirectory& run);
 
-/// Now, as 2026-01-31T12:00:00Z.
-std::string iso_time();
-
 }  // namespace hone::engine

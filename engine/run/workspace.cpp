@@ -6,6 +6,7 @@
 #include "data/atomic_file.h"
 #include "data/error.h"
 #include "data/journal/journal.h"
+#include "engine/runtime/iso_time.h"
 
 namespace hone::engine {
 
@@ -37,7 +38,8 @@ void Workspace::begin_stage(const std::string& name, const std::string& hash, bo
             .recipe = hash,
             .strict = strict,
             .fresh = fresh,
-            .other_stages = {"pretrain", "sft", "reward"}};
+            .other_stages = {"pretrain", "sft", "reward"},
+            .started = iso_time()};
   stage_.other_stages.erase(name);
 }
 
@@ -56,8 +58,12 @@ void Workspace::end_stage(const std::string& name) {
   if (communicator_.leads()) Checkpointer::clear(run_.checkpoints(name), recipe_.checkpoint);
 }
 
+std::string Workspace::stage_started() const {
+  return checkpointer_ ? checkpointer_->started() : stage_.started;
+}
+
 double Workspace::stage_seconds() const {
-  const auto here = std::chrono::steady_clock::now() - stage_.started;
+  const auto here = std::chrono::steady_clock::now() - stage_.begin;
   return (checkpointer_ ? checkpointer_->seconds_before() : 0.0) +
          std::chrono::duration<double>(here).count();
 }

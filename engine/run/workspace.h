@@ -41,6 +41,8 @@ class Workspace {
   void end_stage(const std::string& name);
   /// Seconds that the stage has taken so far, over all processes that worked on it.
   double stage_seconds() const;
+  /// ISO 8601: when the first of them began.
+  std::string stage_started() const;
   std::string expand(const std::string& text) const;
   std::vector<std::string> expand(const std::vector<std::string>& command) const;
   uint64_t seed() const { return static_cast<uint64_t>(recipe_.seed); }
