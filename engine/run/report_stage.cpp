@@ -2,6 +2,7 @@
 #include "engine/report/report.h"
 #include "engine/run/stages.h"
 #include "engine/runtime/build_info.h"
+#include "engine/runtime/iso_time.h"
 
 namespace hone::engine {
 
