@@ -89,7 +89,9 @@ void run_stage(const Stage& stage, Workspace& workspace, const RunOptions& optio
   }
   if (leads) fs::remove(run.stage(stage.name));  // what it wrote before is no longer this stage's
   check_interrupted();
-  StageRecord record{.stage = stage.name, .hash = hash};
+  StageRecord record;
+  record.stage = stage.name;
+  record.hash = hash;
   const bool strict = options.resume && options.overrides.empty();
   workspace.begin_stage(stage.name, hash, strict, options.force);
   auto outcome = stage.run(workspace);
