@@ -87,6 +87,30 @@ TEST(PreferenceLoss, MatchesTheModelsAndFiniteDifferences) {
   }
 }
 
+TEST(PreferenceLoss, MatchesTheModelsOnTenThousandRandomBatches) {
+  std::mt19937 rng(7);
+  std::normal_distribution<double> normal;
+  const auto all = models();
+  for (int i = 0; i < 10000; ++i) {
+    const auto& o = all[static_cast<size_t>(i) % all.size()];
+    std::vector<double> delta, target, weight, margin;
+    double want = 0;
+    for (size_t n = rng() % 9; n-- > 0;) {
+      const double kinds[] = {0, 0.5, 1, 0.9, 0.25};
+      delta.push_back(3 * normal(rng));
+      target.push_back(kinds[rng() % 5]);
+      weight.push_back(rng() % 4 ? normal(rng) : 0);
+      margin.push_back(normal(rng));
+      if (weight.back() == 0) continue;
+      want += weight.back() * reference(delta.back() - margin.back(), target.back(), o);
+    }
+    const auto as = [](const std::vector<double>& x) { return at::tensor(x, at::kDouble); };
+    const double got =
+        preference_loss(as(delta), as(target), as(weight), as(margin), o).item<double>();
+    ASSERT_NEAR(got, want, 1e-9 * (1 + std::fabs(want))) << o.model << " case " << i;
+  }
+}
+
 TEST(PreferenceLoss, ProbabilitiesAddUpToOne) {
   for (const auto& o : models()) {
     for (const double z : {-6.0, -0.3, 0.0, 1.0, 5.0}) {
