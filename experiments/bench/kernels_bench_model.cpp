@@ -58,6 +58,25 @@ BENCHMARK(BM_token_logprobs)
     ->Args({256, 64, 150000})
     ->UseManualTime();
 
+/// Logits are made again in backward: four GEMMs.
+void BM_token_logprobs_with_backward(benchmark::State& state) {
+  Head head(state);
+  head.hidden.requires_grad_(true);
+  head.weight.requires_grad_(true);
+  const auto work = [&] {
+    token_logprobs(head.hidden, head.weight, head.targets, 1.0).logprobs.backward(head.weights);
+    head.hidden.mutable_grad().reset();
+    head.weight.mutable_grad().reset();
+  };
+  const Head plain(state);
+  const auto gemms = [again = plain.gemms(false), rest = plain.gemms(true)] {
+    again();
+    rest();
+  };
+  compare(state, work, gemms, {.flops = head.flops(4)});
+}
+BENCHMARK(BM_token_logprobs_with_backward)->Args({4096, 256, 32000})->UseManualTime();
+
 void BM_head_nll(benchmark::State& state) {
   Head head(state);
   head.hidden.requires_grad_(true);
@@ -70,6 +89,7 @@ void BM_head_nll(benchmark::State& state) {
   compare(state, work, Head(state).gemms(true), {.flops = head.flops(3)});
 }
 BENCHMARK(BM_head_nll)
+    ->Args({4096, 256, 32000})
     ->Args({1536, 128, 2048})
     ->Args({5120, 64, 512})
     ->Args({256, 64, 150000})
