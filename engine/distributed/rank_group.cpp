@@ -1,16 +1,15 @@
 #include "engine/distributed/rank_group.h"
 
+#include <dlfcn.h>
+
 // The torch wheel carries c10d's header of Gloo but not Gloo's own; Debian's libgloo-dev does, and
 // its library is not linked: libtorch_cpu holds Gloo. Only this file includes it.
 #ifndef USE_C10D_GLOO
 #define USE_C10D_GLOO
 #endif
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
 
-#include <algorithm>
 #include <cstdlib>
-#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <utility>
@@ -18,126 +17,35 @@
 
 #include "data/error.h"
 #include "data/sha256.h"
+#include "engine/distributed/c10d_work.h"
 #include "engine/distributed/meeting.h"
-#include "engine/distributed/shard_tree.h"
 #include "engine/distributed/watch.h"
 
 namespace hone::engine {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 using StorePtr = c10::intrusive_ptr<c10d::Store>;
 
 // c10d's own limits, above all of ours: a limit of ours says which rank and which collective.
 constexpr auto kNever = milliseconds(24LL * 3600 * 1000);
-// A collective is looked at again after pauses that grow: short ones cost little, long ones may.
-constexpr auto kFirstPause = std::chrono::microseconds(20),
-               kLastPause = std::chrono::microseconds(1000);
 
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+using BackendPtr = c10::intrusive_ptr<c10d::Backend>;
 
-/// What the communicators of one rank share.
-struct Shared {
-  int64_t rank = 0, world = 1;
-  RankLimits limits;
-  std::unique_ptr<Watch> watch;
-  std::atomic<bool> broken{false};
-  std::atomic<int64_t> duplicates{0};
-
-  [[noreturn]] void stop(const Watch::Failure& failure, const std::string& what) {
-    broken = true;
-    throw RankFailure(failure.exit_code,
-                      failure.message + (failure.lost ? "; rank " + std::to_string(rank) +
-                                                            " noticed in collective '" + what + "'"
-                                                      : ""));
+/// c10d's NCCL, out of a library of its own.
+BackendPtr nccl(const StorePtr& store, const Shared& shared) {
+  void* library = ::dlopen("libhone_nccl.so", RTLD_NOW | RTLD_LOCAL);
+  void* make = library ? ::dlsym(library, "hone_nccl_backend") : nullptr;
+  if (!make) {
+    throw data::InputError("ranks", "collectives of tensors on GPUs",
+                           "a build with CUDA (libhone_nccl.so)", ::dlerror());
   }
-};
+  const auto backend = reinterpret_cast<c10d::Backend* (*)(c10d::Store*, int, int)>(make);
+  return BackendPtr::reclaim(
+      backend(store.get(), static_cast<int>(shared.rank), static_cast<int>(shared.world)));
+}
 
-class C10dWork : public Pending::Work {
- public:
-  C10dWork(std::shared_ptr<Shared> shared, c10::intrusive_ptr<c10d::Work> work, std::string what,
-           bool patient)
-      : shared_(std::move(shared)),
-        work_(std::move(work)),
-        what_(std::move(what)),
-        patient_(patient) {}
-
-  void wait() override {
-    const auto begin = Clock::now();
-    for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLastPause)) {
-      if (shared_->broken) shared_->stop(*shared_->watch->failure(), what_);
-      if (work_->isCompleted()) {
-        try {
-          work_->wait();
-          return;
-        } catch (const std::exception& error) {
-          connection_lost(error.what());
-        }
-      }
-      std::this_thread::sleep_for(pause);
-      if (const auto failure = shared_->watch->failure()) shared_->stop(*failure, what_);
-      const auto limit = shared_->limits.collective;
-      if (!patient_ && Clock::now() - begin > limit) {
-        shared_->stop(
-            shared_->watch->fail(
-                {1,
-                 "rank " + std::to_string(shared_->rank) + " waited for the others longer than " +
-                     std::to_string(limit.count() / 1000) + " s in collective '" + what_ + "'",
-                 false}),
-            what_);
-      }
-    }
-  }
-
- private:
-  /// The library says which connection broke, not which rank is gone: that shows by who is silent.
-  [[noreturn]] void connection_lost(const std::string& error) {
-    for (int look = 0; look < 5; ++look) {
-      if (const auto failure = shared_->watch->failure()) shared_->stop(*failure, what_);
-      const auto lost = shared_->watch->lost_ranks();
-      if (!lost.empty()) {
-        shared_->stop(shared_->watch->fail({1, rank_list(lost) + " has died", true}), what_);
-      }
-    }
-    shared_->stop(shared_->watch->fail({1,
-                                        "rank " + std::to_string(shared_->rank) +
-                                            " lost a connection in collective '" + what_ +
-                                            "': " + first_line(error),
-                                        false}),
-                  what_);
-  }
-
-  std::shared_ptr<Shared> shared_;
-  c10::intrusive_ptr<c10d::Work> work_;
-  std::string what_;
-  bool patient_;
-};
-
-/// Every rank's part has come: adds them up.
-class SummedWork : public Pending::Work {
- public:
-  SummedWork(Pending exchange, at::Tensor parts, at::Tensor output, int64_t world)
-      : exchange_(std::move(exchange)),
-        parts_(std::move(parts)),
-        output_(std::move(output)),
-        world_(world) {}
-  void wait() override {
-    exchange_.wait();
-    const at::NoGradGuard no_grad;
-    const auto parts = parts_.view({world_, -1});
-    tree_sum_(parts);
-    output_.copy_(parts[0].view(output_.sizes()));
-  }
-
- private:
-  Pending exchange_;
-  at::Tensor parts_, output_;
-  int64_t world_;
-};
-
-c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo(const StorePtr& store, const Shared& shared,
-                                                const std::string& address) {
+BackendPtr gloo(const StorePtr& store, const Shared& shared, const std::string& address) {
   const auto options = c10d::ProcessGroupGloo::Options::create(kNever);
   const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
   if (interface && *interface) {
@@ -157,10 +65,12 @@ class C10dCommunicator : public Communicator {
       : shared_(std::move(shared)),
         store_(std::move(store)),
         address_(std::move(address)),
-        group_(gloo(store_, *shared_, address_)) {}
+        gloo_(gloo(store_, *shared_, address_)) {}
   ~C10dCommunicator() override {
     // Its threads wait for ranks that will not answer: they end with the process.
-    if (shared_->broken) group_.release();
+    if (!shared_->broken) return;
+    gloo_.release();
+    nccl_.release();
   }
 
   int64_t rank() const override { return shared_->rank; }
@@ -170,32 +80,31 @@ class C10dCommunicator : public Communicator {
     std::vector<at::Tensor> tensors = {values};
     c10d::AllreduceOptions options;
     options.reduceOp = reduction == Reduction::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
-    return pending(group_->allreduce(tensors, options), what);
+    return pending(backend(values).allreduce(tensors, options), what);
   }
   /// An exchange and a sum here: Gloo's own would end in wait() only, and sum in another order.
   Pending reduce_scatter(const at::Tensor& output, const at::Tensor& input,
                          const char* what) override {
     const at::Tensor parts = at::empty_like(input);
-    return Pending(
-        std::make_unique<SummedWork>(all_to_all(parts, input, what), parts, output, world()));
+    return pending_sum(all_to_all(parts, input, what), parts, output, world());
   }
   Pending all_gather(const at::Tensor& output, const at::Tensor& input, const char* what) override {
     at::Tensor to = output, from = input;
-    return pending(group_->_allgather_base(to, from), what);
+    return pending(backend(input)._allgather_base(to, from), what);
   }
   Pending broadcast(const at::Tensor& values, int64_t root, const char* what) override {
     std::vector<at::Tensor> tensors = {values};
     c10d::BroadcastOptions options;
     options.rootRank = root;
-    return pending(group_->broadcast(tensors, options), what);
+    return pending(backend(values).broadcast(tensors, options), what);
   }
   Pending all_to_all(const at::Tensor& output, const at::Tensor& input, const char* what) override {
     at::Tensor to = output, from = input;
     std::vector<int64_t> even;
-    return pending(group_->alltoall_base(to, from, even, even), what);
+    return pending(backend(input).alltoall_base(to, from, even, even), what);
   }
   void barrier(const char* what, bool patient) override {
-    pending(group_->barrier(), what, patient).wait();
+    pending(gloo_->barrier(), what, patient).wait();
   }
   std::unique_ptr<Communicator> duplicate(const std::string& name) override {
     return std::make_unique<C10dCommunicator>(
@@ -207,14 +116,21 @@ class C10dCommunicator : public Communicator {
   }
 
  private:
+  c10d::Backend& backend(const at::Tensor& values) {
+    if (!values.is_cuda()) return *gloo_;
+    if (!nccl_) {
+      nccl_ = nccl(c10::make_intrusive<c10d::PrefixStore>("nccl", store_), *shared_);
+    }
+    return *nccl_;
+  }
   Pending pending(c10::intrusive_ptr<c10d::Work> work, const char* what, bool patient = false) {
-    return Pending(std::make_unique<C10dWork>(shared_, std::move(work), what, patient));
+    return pending_work(shared_, std::move(work), what, patient);
   }
 
   std::shared_ptr<Shared> shared_;
   StorePtr store_;
   std::string address_;
-  c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
+  BackendPtr gloo_, nccl_;  // of tensors on the host; on GPUs, once one is asked of
 };
 
 }  // namespace

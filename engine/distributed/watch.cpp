@@ -99,11 +99,20 @@ Watch::Failure Watch::fail(const Failure& mine) {
 std::vector<int64_t> Watch::lost_ranks() {
   std::vector<int64_t> lost;
   try {
-    std::vector<int64_t> before;
-    for (int64_t r = 0; r < world_; ++r) before.push_back(speaking_->add(beat_key(r), 0));
+    const auto counts = [&] {
+      std::vector<int64_t> all;
+      for (int64_t r = 0; r < world_; ++r) all.push_back(speaking_->add(beat_key(r), 0));
+      return all;
+    };
+    // Twice silent, or a rank that a busy machine has starved for a moment would be named too.
+    const auto first = counts();
     std::this_thread::sleep_for(4 * kBeat);
+    const auto second = counts();
+    std::this_thread::sleep_for(4 * kBeat);
+    const auto third = counts();
     for (int64_t r = 0; r < world_; ++r) {
-      if (speaking_->add(beat_key(r), 0) == before[static_cast<size_t>(r)]) lost.push_back(r);
+      const auto i = static_cast<size_t>(r);
+      if (first[i] == second[i] && second[i] == third[i]) lost.push_back(r);
     }
   } catch (const std::exception&) {
     if (rank_ != 0) lost = {0};

@@ -52,7 +52,7 @@ void add_training(MemoryPlan& memory, double parameters, double ranks, int64_t z
   memory.optimizer += 2 * kFloat * parameters / (zero >= 1 ? ranks : 1);
   if (ranks == 1) return;
   memory.exchange += 2 * std::min(kBucketsUnderWay * bucket_bytes, kFloat * parameters);
-  if (zero <= 2) memory.exchange += kFloat * parameters / ranks;  // the sums
+  if (zero < 2) memory.exchange += kFloat * parameters / ranks;  // sums, beside the gradients
 }
 
 /// Gradients go to their owners and sums or parameters come back: twice (W-1)/W of P.

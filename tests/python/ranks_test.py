@@ -174,6 +174,46 @@ def test_sigterm_to_all_ends_all_with_its_code(folder, tmp_path):
     assert [code for code, _ in ends] == [143, 143], ends
 
 
+def ranks_of(launcher):
+    """Process ids of a torchrun's ranks, by rank."""
+    found = {}
+    for process in pathlib.Path("/proc").iterdir():
+        try:
+            parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            environment = (process / "environ").read_bytes().decode().split("\0") if parent == launcher else []
+        except (OSError, ValueError, IndexError):
+            continue
+        for variable in environment:
+            if variable.startswith("RANK="):
+                found[int(variable[5:])] = int(process.name)
+    return found
+
+
+def test_torchrun_restarts_a_killed_rank_into_resume(folder, tmp_path):
+    options = [*DETERMINISTIC, "--set", "pretrain.steps=600", "--set", "checkpoint.every_steps=25"]
+    lone, out = tmp_path / "lone", tmp_path / "out"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([BINARY, "run", folder / "recipe.toml", "--out", lone, *options], check=True, cwd=ROOT, timeout=300,
+                   env=environment)
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--no-python", "--nproc-per-node", "2", "--max-restarts", "1",
+         "--monitor-interval", "0.1", "--master-port", str(free_port()), BINARY, "run", folder / "recipe.toml", "--out",
+         out, "--resume", *options],
+        cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        deadline = time.time() + 60
+        while not list(out.glob("checkpoints/pretrain/*/manifest.json")):
+            assert time.time() < deadline and launcher.poll() is None
+            time.sleep(0.01)
+        os.kill(ranks_of(launcher.pid)[1], signal.SIGKILL)
+        _, errors = launcher.communicate(timeout=200)
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert launcher.returncode == 0, errors
+    assert_same_run(lone, out)
+
+
 def test_an_error_of_one_rank_is_said_once_and_ends_all(folder, tmp_path):
     ends = Ranks(2, lambda rank: ["run", folder / "recipe.toml", "--out", tmp_path / "out", "--quiet",
                                   "--set", f"seed={rank}"]).wait()
@@ -249,3 +289,60 @@ def test_the_main_job_on_two_ranks(tmp_path):
     done = torchrun(2, "run", recipe, "--out", tmp_path / "two", *options)
     assert done.returncode == 0, done.stderr
     assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+def test_plan_is_the_arithmetic_of_its_page(hone):
+    """Against the table's formulas in engine/distributed/README.md, worked out here."""
+    def plan(gpus, zero):
+        done = hone("plan", ROOT / "experiments/recipes/quickstart.toml", "--gpus", gpus, "--gpu", "h100", "--zero", zero,
+                    "--json")
+        return json.loads(done.stdout)
+
+    hidden, inner, vocabulary, layers = 128, 344, 2048, 2
+    parameters = vocabulary * hidden + layers * (4 * hidden * hidden + 3 * hidden * inner + 2 * hidden) + hidden
+    lone = plan(1, 0)
+    assert lone["parameters"] == parameters
+    pretrain = lone["stages"][0]
+    kept = ("parameters", "gradients", "optimizer")
+    assert sum(pretrain["memory"][name] for name in kept) == 16 * parameters
+    assert pretrain["bytes_sent_a_step"] == 0 and pretrain["seconds"]["exposed_communication"] == 0
+    for gpus in (8, 64, 512):
+        for zero, expected in ((0, 16), (1, 8 + 8 / gpus), (2, 4 + 12 / gpus)):
+            pretrain, *_, train = plan(gpus, zero)["stages"]
+            assert sum(pretrain["memory"][name] for name in kept) == pytest.approx(expected * parameters)
+            assert sum(train["memory"][name] for name in kept) == pytest.approx(2 * expected * parameters)
+            assert train["memory"]["frozen"] == 8 * parameters
+            assert pretrain["bytes_sent_a_step"] == pytest.approx(8 * parameters * (gpus - 1) / gpus)
+    assert "one of a100" in hone("plan", ROOT / "experiments/recipes/quickstart.toml", "--gpu", "z80", code=2).stderr
+
+
+def bench(world, *arguments):
+    """What experiments/bench/ranks_bench.cpp says on `world` ranks."""
+    binary = BUILD / "bin" / "ranks_bench"
+    if not binary.exists():
+        pytest.skip("no benchmarks in this build")
+    port = free_port()
+    processes = [subprocess.Popen([binary, *map(str, arguments)], stdout=subprocess.PIPE, text=True,
+                                  env=rank_environment(rank, world, port)) for rank in range(world)]
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * world
+    return json.loads(said[0])
+
+
+def test_peak_memory_falls_as_the_stages_say(hone):
+    """8 P bytes of moments and 4 P of gradients: what a stage deals out is gone from each rank's peak."""
+    world = 2
+    found = {zero: bench(world, "train", "--zero", zero, "--hidden", 512, "--tokens", 256, "--steps", 2)
+             for zero in (0, 1, 2)}
+    parameters = found[0]["parameters"]
+    for rank in range(world):
+        grown = {zero: run["memory_peak"][rank] - run["memory_before"][rank] for zero, run in found.items()}
+        assert grown[0] - grown[1] == pytest.approx(8 * parameters * (1 - 1 / world), rel=0.1), grown
+        assert grown[1] - grown[2] == pytest.approx(4 * parameters, rel=0.1), grown
+
+
+@pytest.mark.slow
+def test_the_backward_pass_hides_the_reduction(hone):
+    found = bench(2, "overlap", "--steps", 8)
+    assert found["after_backward"]["hidden_share"] < 0.2
+    assert found["overlapped"]["hidden_share"] >= 0.9, found
