@@ -60,7 +60,11 @@ GradientExchange::GradientExchange(ParameterArena& parameters, const RankPlan& p
     place += owned_.back().size();
   }
   order_.resize(buckets_.size());
-  std::iota(order_.rbegin(), order_.rend(), size_t{0});  // backward goes roughly from the end
+  // Until the first pass has shown its order: from the arena's end, where the last blocks lie, but
+  // vectors, which complete throughout, last.
+  std::iota(order_.rbegin(), order_.rend(), size_t{0});
+  std::stable_partition(order_.begin(), order_.end(),
+                        [&](size_t bucket) { return buckets_[bucket].matrices; });
   if (plan_.communicator->world() == 1) return;
   sums_ = at::empty({place}, parameters_.grad().options());
   size_t bucket = 0;
@@ -91,6 +95,7 @@ void GradientExchange::cut(const ParameterArena& parameters, int64_t bucket_byte
                        end - buckets_.back().begin > most;
     if (fresh) buckets_.push_back({leaves[i].offset, end});
     buckets_.back().end = end;
+    buckets_.back().matrices = leaves[i].decay;
   }
   for (auto& bucket : buckets_) {
     const int64_t unit = kElements * span_.shards;

@@ -63,6 +63,7 @@ class GradientExchange {
   struct Bucket {
     int64_t begin = 0, end = 0, grain = 0;
     int64_t leaves = 0, missing = 0;  // leaves, and those that the running pass still owes
+    bool matrices = false;
   };
   struct Flight {
     size_t bucket = 0;
