@@ -352,7 +352,8 @@ def test_blindness_of_every_byte(serve):
             assignment = client.next()
             if assignment is None:
                 break
-            client.answer(assignment, {"outcome": "flagged", "flags": ["unsafe"]} if n == 1 and client is rater else ORDERED)
+            # Of two one at most is gold, whose flag concerns no expert.
+            client.answer(assignment, {"outcome": "flagged", "flags": ["unsafe"]} if n < 2 and client is rater else ORDERED)
         client.post("/api/undo")
         client.get("/api/me")
         client.get("/api/statistics")
