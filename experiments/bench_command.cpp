@@ -22,7 +22,8 @@ namespace {
 struct Part {
   const char* name;
   const char* what;
-  bool google;  // a Google Benchmark program: knows --filter and --json
+  bool google;                    // a Google Benchmark program: knows --filter and --json
+  const char* program = nullptr;  // with the part as its first argument; none: <part>_bench
 };
 
 constexpr Part kParts[] = {
@@ -34,6 +35,9 @@ constexpr Part kParts[] = {
     {"journal", "answers acknowledged a second", true},
     {"service", "the rater service under load", false},
     {"checkpoint", "what a checkpoint costs", false},
+    {"collectives", "bus bandwidth by size, of the ranks that a launcher starts", false, "ranks"},
+    {"overlap", "how much of the reduction the backward pass hides", false, "ranks"},
+    {"train", "tokens a second and peak memory of each rank", false, "ranks"},
 };
 
 struct Arguments {
@@ -69,12 +73,13 @@ void run_part(const Arguments& a) {
                            "'" + (a.filter.empty() ? a.json : a.filter) + "'");
   }
   const auto program = std::filesystem::read_symlink("/proc/self/exe").parent_path() /
-                       (a.part + std::string("_bench"));
+                       ((part->program ? part->program : part->name) + std::string("_bench"));
   if (!std::filesystem::exists(program)) {
     throw data::IoError("hone bench", program.string(),
                         "the program of this part (built with -DHONE_BENCHMARKS=ON)", "no file");
   }
   std::vector<std::string> words = {program.string()};
+  if (part->program) words.push_back(part->name);
   if (!a.filter.empty()) words.push_back("--benchmark_filter=" + a.filter);
   if (!a.json.empty()) {
     words.push_back("--benchmark_out=" + a.json);
@@ -105,7 +110,9 @@ void add_bench_command(CLI::App& app) {
                   "  hone bench kernels\n"
                   "  hone bench kernels --filter 'advantages|adamw' --json kernels.json\n"
                   "  HONE_BENCH_THREADS=1 hone bench kernels --filter advantages\n"
-                  "  hone bench service -- --seconds 10");
+                  "  hone bench service -- --seconds 10\n"
+                  "  torchrun --no-python --nproc-per-node 2 hone bench collectives\n"
+                  "  torchrun --no-python --nproc-per-node 2 hone bench train -- --zero 2");
   command->callback([arguments] { run_part(*arguments); });
 }
 
