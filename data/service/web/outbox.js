@@ -8,7 +8,7 @@ const FIRST_WAIT_MS = 1000, LONGEST_WAIT_MS = 30000;
 
 export class Outbox extends EventTarget {
   #memory;
-  #sending = false;
+  #sending = null;  // the flush under way
   #wait = 0;
   #timer = 0;
   #believed = 0; // how often the browser's word that there is no network was taken
@@ -39,16 +39,16 @@ export class Outbox extends EventTarget {
     return last;
   }
 
-  async flush() {
-    if (this.#sending) return;
-    this.#sending = true;
+  /// Who calls while answers are on their way waits for those: until then nobody can say whether they arrive.
+  flush() {
+    this.#sending ??= this.#flush().finally(() => { this.#sending = null; });
+    return this.#sending;
+  }
+
+  async #flush() {
     clearTimeout(this.#timer);
-    try {
-      if (navigator.locks) await navigator.locks.request("hone-outbox", () => this.#sendAll());
-      else await this.#sendAll();
-    } finally {
-      this.#sending = false;
-    }
+    if (navigator.locks) await navigator.locks.request("hone-outbox", () => this.#sendAll());
+    else await this.#sendAll();
     if (this.waiting.length && this.state !== "stopped") this.#later();
   }
 
