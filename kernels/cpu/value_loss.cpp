@@ -37,9 +37,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> value_loss_cpu(const at::Tensor& 
           }
         });
     *loss.mutable_data_ptr<scalar_t>() = static_cast<scalar_t>(sums.loss);
-    double* m = metrics.mutable_data_ptr<double>();
-    m[0] = sums.clip_fraction;
-    m[1] = sums.squared_error;
+    sums.store(metrics.mutable_data_ptr<double>());
   });
   return {loss, metrics, grad};
 }

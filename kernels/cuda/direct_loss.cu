@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/loss_launchers.h"
+#include "kernels/cuda/store_sums.cuh"
 #include "kernels/math/direct.h"
 
 namespace hone::kernels::cuda {
@@ -57,29 +58,18 @@ struct AddResponse {
   }
 };
 
-template <typename T, typename Sums>
-struct StoreLoss {
-  T* loss;
-  double* metrics;
-
-  HONE_DEVICE void operator()(const Sums& total) const {
-    *loss = static_cast<T>(total.loss);
-    total.store(metrics);
-  }
-};
-
 }  // namespace
 
 template <typename T>
 cudaError_t launch_direct_loss(const DirectLossArgs<T>& args, cudaStream_t stream) {
   return launch_sum(AddPair<T>{args}, args.n, static_cast<math::DirectSums*>(args.workspace),
-                    StoreLoss<T, math::DirectSums>{args.loss, args.metrics}, stream);
+                    StoreLossAndMetrics<T>{args.loss, args.metrics}, stream);
 }
 
 template <typename T>
 cudaError_t launch_kto_loss(const KtoLossArgs<T>& args, cudaStream_t stream) {
   return launch_sum(AddResponse<T>{args}, args.n, static_cast<math::KtoSums*>(args.workspace),
-                    StoreLoss<T, math::KtoSums>{args.loss, args.metrics}, stream);
+                    StoreLossAndMetrics<T>{args.loss, args.metrics}, stream);
 }
 
 template cudaError_t launch_direct_loss(const DirectLossArgs<float>&, cudaStream_t);

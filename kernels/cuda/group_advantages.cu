@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/launchers.h"
+#include "kernels/cuda/store_sums.cuh"
 #include "kernels/math/whitening.h"
 
 namespace hone::kernels::cuda {
@@ -50,17 +51,6 @@ struct AddSample {
   }
 };
 
-struct StoreSums {
-  double* stats;
-
-  HONE_DEVICE void operator()(const math::MomentSums& total) const {
-    stats[0] = total.sum;
-    stats[1] = total.squares;
-    stats[2] = total.count;
-    stats[3] = 0;
-  }
-};
-
 template <typename T>
 HONE_KERNEL(kThreads)
 whiten_batch_kernel(GroupAdvantageArgs<T> a, Workspace w) {
@@ -93,7 +83,7 @@ cudaError_t launch_group_advantages(const GroupAdvantageArgs<T>& args, cudaStrea
       device::launch(group_kernel<T, double>, blocks, kThreads, 0, stream, args, w.centred);
   if (error != cudaSuccess) return error;
   error = launch_sum(AddSample{w.centred, args.token_counts}, args.samples, w.partial,
-                     StoreSums{w.stats}, stream);
+                     StoreMoments{w.stats}, stream);
   if (error != cudaSuccess) return error;
   return device::launch(whiten_batch_kernel<T>, blocks_for(args.samples), kThreads, 0, stream, args,
                         w);

@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/loss_launchers.h"
+#include "kernels/cuda/store_sums.cuh"
 #include "kernels/device/collectives.h"
 #include "kernels/math/policy.h"
 #include "kernels/math/sequence_ratio.h"
@@ -77,17 +78,6 @@ struct AddToken {
   }
 };
 
-template <typename T>
-struct StoreLoss {
-  T* loss;
-  double* metrics;
-
-  HONE_DEVICE void operator()(const math::PolicySums& total) const {
-    *loss = static_cast<T>(total.loss);
-    total.store(metrics);
-  }
-};
-
 }  // namespace
 
 size_t sum_workspace_bytes() {
@@ -109,7 +99,7 @@ cudaError_t launch_policy_loss(const PolicyLossArgs<T>& args, cudaStream_t strea
   share(args.logp_old, args.logp_behaviour, false, args.log_behaviour);
   if (error != cudaSuccess) return error;
   error = launch_sum(AddToken<T>{args}, args.n, static_cast<math::PolicySums*>(args.workspace),
-                     StoreLoss<T>{args.loss, args.metrics}, stream);
+                     StoreLossAndMetrics<T>{args.loss, args.metrics}, stream);
   if (error != cudaSuccess || args.surrogate == nullptr) return error;
   return device::launch(share_gradient_kernel<T>, args.sequences, kThreads, 0, stream, args, mean);
 }

@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/loss_launchers.h"
+#include "kernels/cuda/store_sums.cuh"
 #include "kernels/math/preference.h"
 
 namespace hone::kernels::cuda {
@@ -23,15 +24,6 @@ struct AddPair {
       sum.loss += static_cast<double>(weight) * nll.value;
     }
     a.grad[i] = derivative;
-  }
-};
-
-template <typename T>
-struct StoreLoss {
-  T* loss;
-
-  HONE_DEVICE void operator()(const math::PreferenceSum& total) const {
-    *loss = static_cast<T>(total.loss);
   }
 };
 

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/loss_launchers.h"
+#include "kernels/cuda/store_sums.cuh"
 #include "kernels/math/ranking.h"
 
 namespace hone::kernels::cuda {
@@ -25,15 +26,6 @@ struct AddGroup {
     sums.loss +=
         weight * (a.plackett_luce ? math::plackett_luce(items, weight, a.log_sums + begin, grad)
                                   : math::mean_of_pairs(items, weight, a.pair, grad));
-  }
-};
-
-template <typename T>
-struct StoreLoss {
-  T* loss;
-
-  HONE_DEVICE void operator()(const math::PreferenceSum& total) const {
-    *loss = static_cast<T>(total.loss);
   }
 };
 

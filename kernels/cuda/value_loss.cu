@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/loss_launchers.h"
+#include "kernels/cuda/store_sums.cuh"
 #include "kernels/math/policy.h"
 #include "kernels/math/value.h"
 
@@ -26,24 +27,12 @@ struct AddToken {
   }
 };
 
-template <typename T>
-struct StoreLoss {
-  T* loss;
-  double* metrics;
-
-  HONE_DEVICE void operator()(const math::ValueSums& total) const {
-    *loss = static_cast<T>(total.loss);
-    metrics[0] = total.clip_fraction;
-    metrics[1] = total.squared_error;
-  }
-};
-
 }  // namespace
 
 template <typename T>
 cudaError_t launch_value_loss(const ValueLossArgs<T>& args, cudaStream_t stream) {
   return launch_sum(AddToken<T>{args}, args.n, static_cast<math::ValueSums*>(args.workspace),
-                    StoreLoss<T>{args.loss, args.metrics}, stream);
+                    StoreLossAndMetrics<T>{args.loss, args.metrics}, stream);
 }
 
 template cudaError_t launch_value_loss(const ValueLossArgs<float>&, cudaStream_t);

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/launchers.h"
+#include "kernels/cuda/store_sums.cuh"
 #include "kernels/math/whitening.h"
 
 namespace hone::kernels::cuda {
@@ -19,17 +20,6 @@ struct AddMoment {
 
   HONE_DEVICE void operator()(math::MomentSums& sums, int64_t i) const {
     if (mask == nullptr || mask[i] != 0) sums.add(static_cast<double>(x[i]));
-  }
-};
-
-struct StoreMoments {
-  double* stats;
-
-  HONE_DEVICE void operator()(const math::MomentSums& total) const {
-    stats[0] = total.sum;
-    stats[1] = total.squares;
-    stats[2] = total.count;
-    stats[3] = 0;
   }
 };
 

@@ -50,6 +50,12 @@ struct ValueSums {
     clip_fraction += later.clip_fraction;
     squared_error += later.squared_error;
   }
+
+  /// metrics [2]
+  HONE_HD void store(double* metrics) const {
+    metrics[0] = clip_fraction;
+    metrics[1] = squared_error;
+  }
 };
 
 }  // namespace hone::kernels::math
