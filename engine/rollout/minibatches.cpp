@@ -5,9 +5,12 @@
 #include <ATen/ops/full.h>
 
 #include <algorithm>
+#include <array>
 #include <span>
+#include <string_view>
 
 #include "data/error.h"
+#include "kernels/aggregation.h"
 
 namespace hone::engine {
 namespace {
@@ -19,8 +22,7 @@ int64_t input_tokens(const Rollout& rollout, int64_t text) {
 }
 
 struct Weights {
-  double per_token = 0.0;     // token_mean, constant
-  double per_sequence = 0.0;  // seq_mean_token_mean: divided by the text's tokens
+  kernels::AggregationWeights policy;
   double per_state = 0.0;
 };
 
@@ -31,20 +33,16 @@ Weights minibatch_weights(const Rollout& rollout, const std::vector<int64_t>& te
     tokens += rollout.response_tokens(i);
     states += rollout.response_tokens(i) + rollout.has_final[static_cast<size_t>(i)];
   }
-  const auto sequences = static_cast<double>(texts.size());
-  Weights weights;
-  weights.per_state = 1.0 / static_cast<double>(states);
-  if (options.aggregation == "token_mean") {
-    weights.per_token = 1.0 / static_cast<double>(tokens);
-  } else if (options.aggregation == "seq_mean_token_mean") {
-    weights.per_sequence = 1.0 / sequences;
-  } else if (options.aggregation == "constant") {
-    weights.per_token = 1.0 / (sequences * static_cast<double>(options.max_new_tokens));
-  } else {
+  constexpr std::array<std::string_view, 3> kKnown{"token_mean", "seq_mean_token_mean", "constant"};
+  if (std::find(kKnown.begin(), kKnown.end(), options.aggregation) == kKnown.end()) {
     throw data::InputError("ppo", "aggregation", "token_mean, seq_mean_token_mean or constant",
                            options.aggregation);
   }
-  return weights;
+  const kernels::AggregationCounts counts{.tokens = static_cast<double>(tokens),
+                                          .sequences = static_cast<double>(texts.size()),
+                                          .length = static_cast<double>(options.max_new_tokens)};
+  return {kernels::aggregation_weights("ppo", options.aggregation, counts),
+          1.0 / static_cast<double>(states)};
 }
 
 Pack make_pack(const Rollout& rollout, const std::vector<int64_t>& texts, const Weights& weights) {
@@ -78,7 +76,8 @@ Pack make_pack(const Rollout& rollout, const std::vector<int64_t>& texts, const 
     const int64_t first_entry = rollout.offsets[static_cast<size_t>(i)];
     const int64_t first_state = start + text.prompt_tokens - 1;
     const double weight =
-        weights.per_token + (tokens > 0 ? weights.per_sequence / static_cast<double>(tokens) : 0.0);
+        weights.policy.per_token +
+        (tokens > 0 ? weights.policy.per_sequence / static_cast<double>(tokens) : 0.0);
     for (int64_t t = 0; t < tokens; ++t) {
       *a++ = first_state + t;
       *y++ = text.tokens[static_cast<size_t>(text.prompt_tokens + t)];

@@ -213,8 +213,7 @@ void PpoTrainer::for_each_shard(Optimizer& optimizer, const Minibatch& minibatch
                                 const Accumulate& accumulate) const {
   const std::function<void()> nothing, last = [&] { optimizer.expect_last_backward(); };
   for (int64_t shard = span_.begin; shard < span_.end; ++shard) {
-    accumulate(span_.shards == 1 ? minibatch : packs_of_shard(minibatch, shard),
-               shard + 1 == span_.end ? last : nothing);
+    accumulate(packs_of_shard(minibatch, shard), shard + 1 == span_.end ? last : nothing);
     optimizer.end_shard();
   }
 }
