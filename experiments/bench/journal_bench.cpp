@@ -31,16 +31,31 @@ namespace fs = std::filesystem;
 using namespace hone::data;
 using Clock = std::chrono::steady_clock;
 
-fs::path root() {
-  static const fs::path path = [] {
+/// A folder that goes with the process: made before the journals in it, so destroyed after them.
+class Folder {
+ public:
+  Folder() {
     const char* given = std::getenv("HONE_BENCH_DIR");
     std::string name =
         ((given ? fs::path(given) : fs::temp_directory_path()) / "hone-journal-XXXXXX").string();
     if (mkdtemp(name.data()) == nullptr) std::abort();
-    std::atexit([] { fs::remove_all(root()); });
-    return fs::path(name);
-  }();
-  return path;
+    path_ = name;
+  }
+  ~Folder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+const fs::path& root() {
+  static const Folder folder;
+  return folder.path();
 }
 
 double milliseconds(Clock::duration duration) {
