@@ -48,10 +48,12 @@ function(hone_library room)
   target_link_libraries(hone_${room} PUBLIC hone_options ${ARG_LINK})
 endfunction()
 
-# hone_test(<path>_test.cpp [VARIANT name] LINK ... [LABELS ...]): one binary and one CTest entry a
-# file.
+# hone_test(<path>_test.cpp [VARIANT name] [ALL_CORES] LINK ... [LABELS ...]): one binary and one CTest
+# entry a file. A test has one thread, so that `ctest -j` runs as many as there are cores (at these
+# sizes a second thread costs more than it brings); with ALL_CORES it runs alone, with a thread a core.
+cmake_host_system_information(RESULT HONE_CORES QUERY NUMBER_OF_LOGICAL_CORES)
 function(hone_test source)
-  cmake_parse_arguments(ARG "" "VARIANT" "LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "ALL_CORES" "VARIANT" "LINK;LABELS" ${ARGN})
   string(REPLACE "/" "_" name ${source})
   string(REGEX REPLACE "\\.cpp$" "" name ${name})
   if(ARG_VARIANT)
@@ -66,6 +68,11 @@ function(hone_test source)
   set_tests_properties(${name} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
   set_property(TEST ${name} PROPERTY ENVIRONMENT
     "HONE_SOURCE_DIR=${PROJECT_SOURCE_DIR};HONE_BINARY_DIR=${CMAKE_BINARY_DIR}")
+  if(ARG_ALL_CORES)
+    set_property(TEST ${name} PROPERTY PROCESSORS ${HONE_CORES})
+  else()
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT OMP_NUM_THREADS=1)
+  endif()
   if(ARG_LABELS)
     set_property(TEST ${name} PROPERTY LABELS ${ARG_LABELS})
   endif()

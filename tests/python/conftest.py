@@ -11,6 +11,15 @@ from rater_service import Server
 ROOT = pathlib.Path(os.environ.get("HONE_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 BUILD = pathlib.Path(os.environ.get("HONE_BINARY_DIR", ROOT / "build"))
 
+# The files that take longest, in that order: with several workers they go first, so that all end together.
+LONGEST = ("resume_test", "ranks_test", "browser_test", "trl_losses_test", "resume_ranks_test", "kernel_fakes_test", "run_test",
+           "model_families_test", "service_test", "security_test", "model_damage_test", "generation_test")
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))  # stable: as collected within a file
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: minutes; only with scripts/test --slow")
