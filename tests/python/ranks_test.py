@@ -189,7 +189,9 @@ def ranks_of(launcher):
     return found
 
 
+@pytest.mark.slow
 def test_torchrun_restarts_a_killed_rank_into_resume(folder, tmp_path):
+    """Killed while pretraining, against a lone rank; resume_ranks_test.py has the train stage by default."""
     options = [*DETERMINISTIC, "--set", "pretrain.steps=600", "--set", "checkpoint.every_steps=25"]
     lone, out = tmp_path / "lone", tmp_path / "out"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -271,8 +273,9 @@ def test_a_launchers_variable_that_is_missing(folder, hone):
     assert "MASTER_ADDR" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_main_job_on_two_ranks(tmp_path):
-    """The quickstart's own data, shortened: texts, metrics and models of one rank."""
+    """The quickstart's own data, shortened: texts, metrics and models of one rank. By default: resume_ranks_test.py."""
     cache = pathlib.Path(os.environ.get("HONE_CACHE", ROOT / ".cache"))
     if not list(cache.glob("vaderSentiment*")):
         pytest.skip(f"no film reviews in {cache}")

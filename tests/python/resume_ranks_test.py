@@ -41,6 +41,13 @@ def assert_same(out, through):
     assert not (out / "checkpoints").exists()
 
 
+def test_one_rank_gives_the_bytes_of_two(recipe, through, hone, tmp_path):  # noqa: F811
+    """Real judgements; the quickstart's own recipe is a slow test of ranks_test.py."""
+    hone("run", recipe, "--out", tmp_path / "lone", *OPTIONS, "--set", "checkpoint.every_steps=0",
+         "--set", "checkpoint.every_seconds=0")
+    assert_same(tmp_path / "lone", through)
+
+
 def kill_somewhere(recipe, through, out, rng, seen):  # noqa: F811
     """Kills one rank or both in a random stage of those left; the other has to end by itself."""
     left = STAGES[STAGES.index(where_it_stood(out)[0]):-1]

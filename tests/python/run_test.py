@@ -236,6 +236,15 @@ def test_a_judge_that_fails_is_named(folder, finished, hone, tmp_path):
     assert "false" in done.stderr and "exit code 1" in done.stderr
 
 
+def test_the_collapse_is_the_quickstart_without_its_penalty():
+    """Else a copy of a finished quickstart could not lend it its stages."""
+    import tomllib
+    recipes = [tomllib.loads((ROOT / f"experiments/recipes/{name}.toml").read_text()) for name in ("quickstart", "collapse")]
+    for recipe in recipes:
+        del recipe["name"], recipe["train"]["ppo"]["kl_coef"], recipe["train"]["ppo"]["actor"]["lr"]
+    assert recipes[0] == recipes[1]
+
+
 def test_one_run_at_a_time(folder, finished, hone):
     import fcntl
     with open(finished / "lock", "w") as lock:
