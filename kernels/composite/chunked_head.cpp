@@ -176,21 +176,24 @@ int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary, bool cpu) {
                                      cut.min_chunk_rows, cut.max_chunk_rows));
 }
 
+HeadGradients empty_head_gradients(const HeadInputs& in, const HeadNeeds& needs) {
+  const auto options = in.hidden.options().dtype(compute_type(in.hidden.scalar_type()));
+  const bool none = in.hidden.size(0) == 0;
+  const auto room = [&](bool needed, at::IntArrayRef sizes) {
+    if (!needed) return at::empty({0}, options);
+    return none ? at::zeros(sizes, options) : at::empty(sizes, options);
+  };
+  return {room(needs[0], in.hidden.sizes()), room(needs[1], in.weight.sizes()),
+          room(needs[2], {in.weight.size(0)})};
+}
+
 HeadGradients for_each_head_chunk(
     const HeadInputs& in, const HeadNeeds& needs,
     c10::function_ref<void(const at::Tensor& logits, int64_t begin)> rows) {
   const auto [need_hidden, need_weight, need_bias] = needs;
   const int64_t tokens = in.hidden.size(0), vocabulary = in.weight.size(0);
   const bool parallel = in.hidden.is_cpu(), gradients_needed = any(needs);
-  const auto options = in.hidden.options().dtype(compute_type(in.hidden.scalar_type()));
-  // Without tokens nothing is written: zeros.
-  const auto result = [&](bool needed, at::IntArrayRef sizes) {
-    if (!needed) return at::empty({0}, options);
-    return tokens == 0 ? at::zeros(sizes, options) : at::empty(sizes, options);
-  };
-  const HeadGradients gradients{result(need_hidden, in.hidden.sizes()),
-                                result(need_weight, in.weight.sizes()),
-                                result(need_bias, {vocabulary})};
+  const HeadGradients gradients = empty_head_gradients(in, needs);
   const Cut cut = parallel ? cut_of(vocabulary) : kGpuCut;
   const int64_t chunk = head_chunk_rows(tokens, vocabulary, parallel);
   const ChunkProducts products(in, std::min(chunk, tokens), gradients_needed);

@@ -45,6 +45,10 @@ HeadGradients for_each_head_chunk(
     const HeadInputs& in, const HeadNeeds& needs,
     c10::function_ref<void(const at::Tensor& logits, int64_t begin)> rows);
 
+/// Room for the gradients that a call wants, in the type that ops on `in` compute in. Without
+/// tokens nothing will be written, so it is zero then.
+HeadGradients empty_head_gradients(const HeadInputs& in, const HeadNeeds& needs);
+
 /// Shapes, dtypes and (on CPU) the range of the targets; messages start with `op`.
 HeadInputs check_head(const char* op, const at::Tensor& hidden, const at::Tensor& weight,
                       const at::Tensor& targets, const std::optional<at::Tensor>& bias,

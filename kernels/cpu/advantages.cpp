@@ -119,11 +119,7 @@ struct CpuAdvantages {
     math::AdvantageStats total;  // in the order of the sequences, whatever the threads
     for (const auto& row : partial) total.merge(row);
     if (!std::isfinite(total.sum + total.squares + total.kl)) refuse_non_finite(in, settings);
-    double* stats = out.stats.mutable_data_ptr<double>();
-    stats[0] = total.sum;
-    stats[1] = total.squares;
-    stats[2] = total.count;
-    stats[3] = total.kl;
+    total.store(out.stats.mutable_data_ptr<double>());
   }
 };
 

@@ -4,8 +4,7 @@
 #include <torch/library.h>
 
 #include "kernels/bfloat16.h"
-#include "kernels/composite/chunked_head.h"
-#include "kernels/cpu/head_rows.h"
+#include "kernels/cpu/head_passes.h"
 
 namespace hone::kernels {
 namespace {
@@ -19,24 +18,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> head_nll_grad_cpu(
   const Tensor weights = head_token_values("head_nll", "token_weights", token_weights, hidden);
   const int64_t tokens = hidden.size(0);
   const auto options = hidden.options().dtype(compute_type(hidden.scalar_type()));
-  Tensor logprobs = at::empty({tokens}, options);
+  Tensor logprobs = at::empty({tokens}, options), entropy = at::empty({tokens}, options);
   Tensor loss = at::empty({}, options);
   HeadGradients gradients;
   AT_DISPATCH_FLOATING_TYPES(logprobs.scalar_type(), "head_nll", [&] {
     const scalar_t* token_weight = weights.const_data_ptr<scalar_t>();
     const scalar_t* logprob = logprobs.const_data_ptr<scalar_t>();
-    gradients = for_each_head_chunk(in, needs, [&](const Tensor& logits, int64_t begin) {
-      const HeadRows<scalar_t> rows{logits.data_ptr<scalar_t>(),
-                                    in.targets.const_data_ptr<int64_t>() + begin,
-                                    logits.size(0),
-                                    logits.size(1),
-                                    temperature,
-                                    logprobs.data_ptr<scalar_t>() + begin,
-                                    nullptr};
-      if (!any(needs)) return head_rows_forward(rows);
-      head_rows_fused<scalar_t>(rows,
-                                [&](int64_t row, scalar_t) { return -token_weight[begin + row]; });
-    });
+    gradients = head_fused<scalar_t>(
+        {in, temperature, logprobs.data_ptr<scalar_t>(), entropy.data_ptr<scalar_t>()}, needs,
+        [&](int64_t token, scalar_t) { return -token_weight[token]; }, nullptr);
     double total = 0;  // in token order, so that it does not depend on threads
     for (int64_t i = 0; i < tokens; ++i) {
       // A masked token may have log-probability -inf; 0 * inf must not reach the loss.

@@ -1,14 +1,13 @@
 #include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/mul.h>
 #include <torch/library.h>
 
 #include <optional>
-#include <vector>
 
 #include "kernels/bfloat16.h"
-#include "kernels/composite/chunked_head.h"
-#include "kernels/cpu/head_rows.h"
+#include "kernels/cpu/head_passes.h"
 #include "kernels/head_policy_inputs.h"
 #include "kernels/loss_options.h"
 #include "kernels/math/policy.h"
@@ -57,29 +56,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_l
     const auto derivative = [&](int64_t i, scalar_t logprob) {
       return token_weight[i] == 0 ? scalar_t(0) : token_weight[i] * token(i, logprob).derivative;
     };
-    gradients = for_each_head_chunk(in, needs, [&](const Tensor& logits, int64_t begin) {
-      const HeadRows<scalar_t> rows{logits.data_ptr<scalar_t>(),
-                                    in.targets.const_data_ptr<int64_t>() + begin,
-                                    logits.size(0),
-                                    logits.size(1),
-                                    temperature,
-                                    logprobs.data_ptr<scalar_t>() + begin,
-                                    entropy.data_ptr<scalar_t>() + begin};
-      if (!any(needs)) return head_rows_forward(rows);
-      if (entropy_coef == 0) {
-        return head_rows_fused<scalar_t>(
-            rows, [&](int64_t row, scalar_t logprob) { return derivative(begin + row, logprob); });
-      }
-      // The entropy's gradient needs the whole row's entropy first: the rows are read again.
-      head_rows_forward(rows);
-      std::vector<scalar_t> grad(static_cast<size_t>(rows.rows)), grad_entropy(grad.size());
-      for (size_t r = 0; r < grad.size(); ++r) {
-        const int64_t i = begin + static_cast<int64_t>(r);
-        grad[r] = derivative(i, rows.logprobs[r]);
-        grad_entropy[r] = -static_cast<scalar_t>(entropy_coef) * token_weight[i];
-      }
-      head_rows_backward<scalar_t>(rows, {grad.data(), grad_entropy.data()});
-    });
+    // loss -= entropy_coef * sum of weight * entropy.
+    const Tensor entropy_gradient =
+        entropy_coef == 0 ? Tensor() : at::mul(values.token_weights, -entropy_coef);
+    gradients = head_fused<scalar_t>(
+        {in, temperature, logprobs.data_ptr<scalar_t>(), entropy.data_ptr<scalar_t>()}, needs,
+        derivative, data(entropy_gradient));
     math::PolicySums sums;  // in token order, so that it does not depend on threads
     const scalar_t *logprob = data(logprobs), *row_entropy = data(entropy);
     for (int64_t i = 0; i < tokens; ++i) {

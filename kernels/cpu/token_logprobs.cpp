@@ -4,8 +4,7 @@
 #include <torch/library.h>
 
 #include "kernels/bfloat16.h"
-#include "kernels/composite/chunked_head.h"
-#include "kernels/cpu/head_rows.h"
+#include "kernels/cpu/head_passes.h"
 #include "kernels/loss_signatures.h"
 
 namespace hone::kernels {
@@ -22,12 +21,8 @@ std::tuple<Tensor, Tensor> token_logprobs_cpu(const Tensor& hidden, const Tensor
   Tensor logprobs = at::empty({hidden.size(0)}, options);
   Tensor entropy = at::empty({hidden.size(0)}, options);
   AT_DISPATCH_FLOATING_TYPES(logprobs.scalar_type(), "token_logprobs", [&] {
-    for_each_head_chunk(in, kForwardOnly, [&](const Tensor& logits, int64_t begin) {
-      head_rows_forward<scalar_t>(
-          {logits.data_ptr<scalar_t>(), in.targets.const_data_ptr<int64_t>() + begin,
-           logits.size(0), logits.size(1), temperature, logprobs.data_ptr<scalar_t>() + begin,
-           entropy.data_ptr<scalar_t>() + begin});
-    });
+    head_forward<scalar_t>(
+        {in, temperature, logprobs.data_ptr<scalar_t>(), entropy.data_ptr<scalar_t>()});
   });
   return {logprobs, entropy};
 }
@@ -45,16 +40,12 @@ std::tuple<Tensor, Tensor, Tensor> token_logprobs_backward_cpu(
   const Tensor held = logprobs.contiguous(), held_entropy = entropy.contiguous();
   HeadGradients gradients;
   AT_DISPATCH_FLOATING_TYPES(held.scalar_type(), kOp, [&] {
-    const auto from = [](const Tensor& x, int64_t begin) -> const scalar_t* {
-      return x.defined() ? x.const_data_ptr<scalar_t>() + begin : nullptr;
+    const auto data = [](const Tensor& x) {
+      return x.defined() ? x.const_data_ptr<scalar_t>() : nullptr;
     };
-    gradients = for_each_head_chunk(in, needs, [&](const Tensor& logits, int64_t begin) {
-      head_rows_backward<scalar_t>(
-          {logits.data_ptr<scalar_t>(), in.targets.const_data_ptr<int64_t>() + begin,
-           logits.size(0), logits.size(1), temperature, held.data_ptr<scalar_t>() + begin,
-           held_entropy.data_ptr<scalar_t>() + begin},
-          {from(g, begin), from(h, begin)});
-    });
+    gradients = head_backward<scalar_t>(
+        {in, temperature, held.data_ptr<scalar_t>(), held_entropy.data_ptr<scalar_t>()}, needs,
+        {data(g), data(h)});
   });
   return {rounded(gradients.hidden, hidden), rounded(gradients.weight, weight),
           rounded(gradients.bias, weight)};

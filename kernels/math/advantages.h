@@ -92,6 +92,15 @@ HONE_HD int64_t score_entry(const AdvantageRows<T>& a, int64_t row, bool after_l
   return after_last && last + 1 < end ? last + 1 : last;
 }
 
+/// Is entry t the one that score_entry finds? `later`: an entry of the row after t is trained.
+template <typename T>
+HONE_HD bool is_scored(const AdvantageRows<T>& a, int64_t row, int64_t t, bool later,
+                       bool after_last) {
+  if (later) return false;
+  if (a.trained(row, t)) return !after_last || t + 1 == a.end(row);
+  return after_last && t > a.begin(row) && a.trained(row, t - 1);
+}
+
 template <typename T>
 struct AdvantageStep {
   T reward, value, kl;
@@ -131,6 +140,14 @@ struct AdvantageStats {
     squares += later.squares;
     count += later.count;
     kl += later.kl;
+  }
+
+  /// The `stats` tensor.
+  HONE_HD void store(double* stats) const {
+    stats[0] = sum;
+    stats[1] = squares;
+    stats[2] = count;
+    stats[3] = kl;
   }
 };
 

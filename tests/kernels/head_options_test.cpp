@@ -175,8 +175,10 @@ TEST(HeadOptions, PolicyLossEqualsItsTwoHalvesForEveryKind) {
 TEST(HeadOptions, BiasOfFloatAndBfloat16) {
   at::manual_seed(4);
   std::mt19937 rng(4);
-  const Head h = random_head(rng, 300, 16, 600);
-  for (const auto& [type, tolerance] : {std::pair{at::kFloat, 1e-4}, {at::kBFloat16, 5e-2}}) {
+  for (const auto& [type, tolerance, vocabulary] : {std::tuple{at::kFloat, 1e-4, 600},
+                                                    {at::kBFloat16, 5e-2, 600},
+                                                    {at::kBFloat16, 5e-2, 9001}}) {
+    const Head h = random_head(rng, 300, 16, vocabulary);
     const auto as = [type = type](const Tensor& x) { return x.to(type).requires_grad_(true); };
     const Tensor x = as(h.hidden), w = as(h.weight), b = as(h.bias);
     const Tensor weights = at::full({300}, 1.0 / 300);
@@ -186,6 +188,36 @@ TEST(HeadOptions, BiasOfFloatAndBfloat16) {
     head_nll(h.hidden, h.weight, h.targets, weights.to(at::kDouble), 1.0, exact).loss.backward();
     EXPECT_EQ(b.grad().scalar_type(), type);
     expect_close(b.grad(), exact.grad(), tolerance * 0.02, tolerance, "bias");
+  }
+}
+
+/// Ids that the bias rules out weigh nothing, also where they fill whole tiles of a vocabulary.
+TEST(HeadOptions, IdsRuledOutByTheBiasAreAsIfTheyWereNotThere) {
+  at::manual_seed(5);
+  std::mt19937 rng(5);
+  const int64_t kept = 500;
+  for (const int64_t vocabulary : {600, 20000}) {
+    Head h = random_head(rng, 40, 6, vocabulary);
+    h.targets = at::randint(vocabulary - kept, vocabulary, {40}, at::kLong);
+    h.bias.narrow(0, 0, vocabulary - kept).fill_(-std::numeric_limits<double>::infinity());
+    const Tensor weights = at::rand({40}, at::kDouble);
+    const auto run = [&](const Tensor& w, const Tensor& bias, const Tensor& targets) {
+      const Tensor x = h.hidden.clone().requires_grad_(true);
+      const Tensor leaf = w.clone().requires_grad_(true);
+      const auto got = token_logprobs(x, leaf, targets, 0.7, bias);
+      ((got.logprobs + 0.3 * got.entropy) * weights).sum().backward();
+      const auto nll = head_nll(x, leaf, targets, weights, 0.7, bias);
+      nll.loss.backward();
+      return std::vector<Tensor>{got.logprobs, got.entropy, nll.loss, x.grad(),
+                                 leaf.grad().narrow(0, w.size(0) - kept, kept)};
+    };
+    const auto got = run(h.weight, h.bias, h.targets);
+    const auto want =
+        run(h.weight.narrow(0, vocabulary - kept, kept), h.bias.narrow(0, vocabulary - kept, kept),
+            h.targets - (vocabulary - kept));
+    for (size_t i = 0; i < got.size(); ++i) {
+      expect_close(got[i], want[i], 1e-12, 1e-12, "result " + std::to_string(i));
+    }
   }
 }
 
