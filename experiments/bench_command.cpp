@@ -110,6 +110,7 @@ void add_bench_command(CLI::App& app) {
                   "  hone bench kernels\n"
                   "  hone bench kernels --filter 'advantages|adamw' --json kernels.json\n"
                   "  HONE_BENCH_THREADS=1 hone bench kernels --filter advantages\n"
+                  "  hone bench kernels -- --device cuda\n"
                   "  hone bench service -- --seconds 10\n"
                   "  torchrun --no-python --nproc-per-node 2 hone bench collectives\n"
                   "  torchrun --no-python --nproc-per-node 2 hone bench train -- --zero 2");

@@ -8,6 +8,7 @@
 #include "kernels/checks.h"
 #include "kernels/find_op.h"
 #include "kernels/ops.h"
+#include "kernels/recycled.h"
 
 #define HONE_ADVANTAGE_INPUTS                                                          \
   "Tensor logp_old, Tensor? logp_ref, Tensor? values, Tensor? scores, "                \
@@ -49,7 +50,7 @@ AdvantageTensors allocating_advantages(
     bool store_rewards) {
   check::model_floating("advantages", "logp_old", logp_old);
   const auto options = logp_old.options().dtype(compute_type(logp_old.scalar_type()));
-  const auto like_input = [&] { return at::empty(logp_old.sizes(), options); };
+  const auto like_input = [&] { return recycled_empty(logp_old.sizes(), options); };
   const Advantages out{like_input(), like_input(),
                        store_rewards ? like_input() : at::empty({0}, options),
                        at::empty({4}, options.dtype(at::kDouble))};

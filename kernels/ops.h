@@ -5,7 +5,7 @@
 // user of `torch.ops.hone.*` run the same code.
 //
 // Layout: token streams are packed. A batch of B sequences is one flat stream of N tokens with
-// `cu_seqlens` [B+1] int64, cu_seqlens[0] = 0, cu_seqlens[B] = N. Nothing is padded.
+// `cu_seqlens` [B+1] int64, cu_seqlens[0] = 0, cu_seqlens[B] = N; `advantages` also takes [B,T].
 //
 // Types: float32 and float64; the model ops (head, transformer pieces, sample, dropout) also take
 // bfloat16, compute in float32 and round their results once. Log-probabilities, entropies, losses

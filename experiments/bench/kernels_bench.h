@@ -1,6 +1,7 @@
 #pragma once
 
-// How an op is timed beside what bounds it on the same machine in the same run.
+// How an op is timed beside what bounds it on the same machine in the same run; on a GPU with its
+// events, after a write larger than its caches.
 
 #include <ATen/core/Tensor.h>
 #include <benchmark/benchmark.h>
@@ -14,6 +15,12 @@ namespace hone::bench {
 struct Cost {
   double bytes = 0, flops = 0;
 };
+
+/// Where the benchmarks' tensors live: the CPU, or with --device cuda a GPU.
+at::Device device();
+inline at::TensorOptions floats() { return at::TensorOptions().device(device()); }
+inline at::TensorOptions doubles() { return floats().dtype(at::kDouble); }
+inline at::TensorOptions longs() { return floats().dtype(at::kLong); }
 
 /// Times `work` and its bound (a copy of as many bytes, or the bare GEMMs) alternately, so that
 /// both see the same machine. Counters: ms, bound_ms, bytes/s, FLOP/s, and percent_of_limit, which

@@ -18,10 +18,10 @@ struct Head {
   Tensor hidden, weight, targets, weights;
 
   explicit Head(const benchmark::State& state)
-      : hidden(at::randn({state.range(0), state.range(1)})),
-        weight(at::randn({state.range(2), state.range(1)}) * 0.1),
-        targets(at::randint(state.range(2), {state.range(0)}, at::kLong)),
-        weights(at::full({state.range(0)}, 1.0 / state.range(0))) {}
+      : hidden(at::randn({state.range(0), state.range(1)}, floats())),
+        weight(at::randn({state.range(2), state.range(1)}, floats()) * 0.1),
+        targets(at::randint(state.range(2), {state.range(0)}, longs())),
+        weights(at::full({state.range(0)}, 1.0 / state.range(0), floats())) {}
 
   double flops(int gemms) const {
     return 2.0 * gemms * static_cast<double>(hidden.numel()) * static_cast<double>(weight.size(0));
@@ -30,8 +30,10 @@ struct Head {
   /// The GEMMs of the op and nothing else, in its chunks.
   std::function<void()> gemms(bool gradients) const {
     const int64_t tokens = hidden.size(0);
-    const int64_t rows = std::min(head_chunk_rows(tokens, weight.size(0)), tokens);
-    const Tensor logits = at::empty({rows, weight.size(0)}), d_hidden = at::empty_like(hidden);
+    const int64_t rows =
+        std::min(head_chunk_rows(tokens, weight.size(0), device().is_cpu()), tokens);
+    const Tensor logits = at::empty({rows, weight.size(0)}, floats()),
+                 d_hidden = at::empty_like(hidden);
     const Tensor d_weight = at::zeros_like(weight);
     return [=, *this] {
       for (int64_t begin = 0; begin < tokens; begin += rows) {
@@ -103,12 +105,13 @@ void attention_bench(benchmark::State& state, bool backward) {
   o.kv_heads = state.range(2);
   o.head_dim = state.range(3);
   const int64_t tokens = sequences * length, width = 3 * o.heads * o.head_dim;
-  const Tensor cu = at::arange(sequences + 1, at::kLong) * length;
-  const Tensor angles = at::rand({length, o.head_dim / 2});
+  const Tensor cu = at::arange(sequences + 1, longs()) * length;
+  const Tensor angles = at::rand({length, o.head_dim / 2}, floats());
   const Tensor cos = angles.cos(), sin = angles.sin();
-  const Tensor qkv = at::randn({tokens, width}).requires_grad_(backward);
-  const Tensor grad = at::randn({tokens, width / 3});
-  const Tensor hidden = at::randn({tokens, width / 3}), weight = at::randn({width, width / 3});
+  const Tensor qkv = at::randn({tokens, width}, floats()).requires_grad_(backward);
+  const Tensor grad = at::randn({tokens, width / 3}, floats());
+  const Tensor hidden = at::randn({tokens, width / 3}, floats()),
+               weight = at::randn({width, width / 3}, floats());
   const auto work = [&] {
     const Tensor out = attention(qkv, cu, cos, sin, o);
     if (!backward) return;
@@ -136,11 +139,12 @@ void BM_decode_attention(benchmark::State& state) {
   o.heads = o.kv_heads = 4;
   o.head_dim = 32;
   const int64_t per_row = position / block_size + 1;
-  const Tensor k = at::randn({rows * per_row, block_size, 4, 32}), v = at::randn_like(k);
-  const Tensor table = at::arange(rows * per_row, at::kInt).view({rows, per_row});
-  const Tensor positions = at::full({rows}, position, at::kLong);
-  const Tensor angles = at::rand({position + 1, 16}), cos = angles.cos(), sin = angles.sin();
-  const Tensor qkv = at::randn({rows, 3 * 128});
+  const Tensor k = at::randn({rows * per_row, block_size, 4, 32}, floats()), v = at::randn_like(k);
+  const Tensor table = at::arange(rows * per_row, floats().dtype(at::kInt)).view({rows, per_row});
+  const Tensor positions = at::full({rows}, position, longs());
+  const Tensor angles = at::rand({position + 1, 16}, floats()), cos = angles.cos(),
+               sin = angles.sin();
+  const Tensor qkv = at::randn({rows, 3 * 128}, floats());
   compare_with_copy(
       state, [&] { decode_attention(qkv, k, v, table, positions, cos, sin, o); },
       8.0 * (rows * (position + 1) * 128));
@@ -149,8 +153,8 @@ BENCHMARK(BM_decode_attention)->Args({256, 40})->Args({64, 1000})->UseManualTime
 
 void BM_sample(benchmark::State& state) {
   const int64_t rows = state.range(0), vocabulary = state.range(1);
-  const Tensor logits = at::randn({rows, vocabulary}) * 2;
-  const Tensor i = at::arange(rows, at::kLong), keys = at::stack({i, i, i}, 1);
+  const Tensor logits = at::randn({rows, vocabulary}, floats()) * 2;
+  const Tensor i = at::arange(rows, longs()), keys = at::stack({i, i, i}, 1);
   SampleOptions o;
   o.temperature = 0.7;
   if (state.range(2) != 0) o.top_k = 50;
@@ -166,22 +170,22 @@ BENCHMARK(BM_sample)
     ->UseManualTime();
 
 void BM_rms_norm(benchmark::State& state) {
-  const Tensor x = at::randn({state.range(0), state.range(1)}),
-               weight = at::randn({state.range(1)});
+  const Tensor x = at::randn({state.range(0), state.range(1)}, floats()),
+               weight = at::randn({state.range(1)}, floats());
   compare_with_copy(
       state, [&] { rms_norm(x, weight, 1e-5); }, 8.0 * (x.numel()));
 }
 BENCHMARK(BM_rms_norm)->Args({1536, 128})->Args({65536, 256})->UseManualTime();
 
 void BM_swiglu(benchmark::State& state) {
-  const Tensor x = at::randn({state.range(0), 2 * state.range(1)});
+  const Tensor x = at::randn({state.range(0), 2 * state.range(1)}, floats());
   compare_with_copy(
       state, [&] { swiglu(x); }, 8.0 * (x.numel() * 3 / 4));  // reads 2F, writes F
 }
 BENCHMARK(BM_swiglu)->Args({1536, 344})->Args({65536, 256})->UseManualTime();
 
 void BM_dropout(benchmark::State& state) {
-  const Tensor x = at::randn({state.range(0)});
+  const Tensor x = at::randn({state.range(0)}, floats());
   compare_with_copy(
       state, [&] { hone::kernels::dropout(x, 0.1, 1); }, 8.0 * (state.range(0)));
 }

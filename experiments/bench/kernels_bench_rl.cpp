@@ -19,23 +19,24 @@ struct Rollout {
   Tensor cu, old, ref, values, scores;
 
   Rollout(int64_t rows, int64_t length, bool ragged) : sequences(rows) {
-    Tensor lengths = at::full({rows}, length, at::kLong);
-    if (ragged) lengths = at::randint(0, 2 * length + 1, {rows}, at::kLong);
-    cu = at::cat({at::zeros({1}, at::kLong), lengths.cumsum(0)});
+    Tensor lengths = at::full({rows}, length, longs());
+    if (ragged) lengths = at::randint(0, 2 * length + 1, {rows}, longs());
+    cu = at::cat({at::zeros({1}, longs()), lengths.cumsum(0)});
     tokens = cu[rows].item<int64_t>();
-    old = at::randn({tokens}), ref = at::randn({tokens}), values = at::randn({tokens});
-    scores = at::randn({rows});
+    old = at::randn({tokens}, floats()), ref = at::randn({tokens}, floats()),
+    values = at::randn({tokens}, floats());
+    scores = at::randn({rows}, floats());
   }
 };
 
 /// Arguments: rows, length, ragged. Reads three floats a token and writes two, 20 bytes.
 void advantages_bench(benchmark::State& state, const AdvantageOptions& options) {
   const Rollout r(state.range(0), state.range(1), state.range(2) != 0);
-  const Advantages out{at::empty({r.tokens}), at::empty({r.tokens}), at::empty({0}),
-                       at::empty({4}, at::kDouble)};
+  const Advantages out{at::empty({r.tokens}, floats()), at::empty({r.tokens}, floats()),
+                       at::empty({0}, floats()), at::empty({4}, doubles())};
   AdvantageExtras extras;
   const bool vtrace = options.estimator == "vtrace";
-  if (vtrace) extras.logp_behaviour = at::randn({r.tokens});
+  if (vtrace) extras.logp_behaviour = at::randn({r.tokens}, floats());
   compare_with_copy(
       state,
       [&] {
@@ -67,11 +68,11 @@ BENCHMARK(BM_advantages_vtrace)->Args({4096, 1024, 0})->UseManualTime();
 /// Padded rows with a mask byte a token, half of them padding.
 void BM_advantages_padded(benchmark::State& state) {
   const int64_t rows = state.range(0), width = state.range(1);
-  const Tensor old = at::randn({rows, width}), ref = at::randn({rows, width}),
-               values = at::randn({rows, width}), scores = at::randn({rows});
-  const Tensor mask = at::arange(width) < at::randint(1, width + 1, {rows, 1}, at::kLong);
-  const Advantages out{at::empty({rows, width}), at::empty({rows, width}), at::empty({0}),
-                       at::empty({4}, at::kDouble)};
+  const Tensor old = at::randn({rows, width}, floats()), ref = at::randn({rows, width}, floats()),
+               values = at::randn({rows, width}, floats()), scores = at::randn({rows}, floats());
+  const Tensor mask = at::arange(width, floats()) < at::randint(1, width + 1, {rows, 1}, longs());
+  const Advantages out{at::empty({rows, width}, floats()), at::empty({rows, width}, floats()),
+                       at::empty({0}, floats()), at::empty({4}, doubles())};
   const AdvantageOptions options{.kl_coef = 0.05, .store_rewards = false};
   const double trained = mask.sum().item<double>();
   compare_with_copy(
@@ -81,17 +82,17 @@ void BM_advantages_padded(benchmark::State& state) {
 BENCHMARK(BM_advantages_padded)->Args({4096, 1024})->UseManualTime();
 
 void BM_moments(benchmark::State& state) {
-  const Tensor x = at::randn({state.range(0)});
+  const Tensor x = at::randn({state.range(0)}, floats());
   compare_with_copy(
       state, [&] { moments(x, std::nullopt); }, 4.0 * static_cast<double>(state.range(0)));
 }
 void BM_whiten(benchmark::State& state) {
-  const Tensor x = at::randn({state.range(0)}), stats = moments(x, std::nullopt);
+  const Tensor x = at::randn({state.range(0)}, floats()), stats = moments(x, std::nullopt);
   compare_with_copy(
       state, [&] { whiten(x, stats, true, true); }, 8.0 * static_cast<double>(state.range(0)));
 }
 void BM_group_advantages(benchmark::State& state) {
-  const Tensor scores = at::randn({state.range(0)});
+  const Tensor scores = at::randn({state.range(0)}, floats());
   compare_with_copy(
       state, [&] { group_advantages(scores, 8, {}); }, 8.0 * static_cast<double>(state.range(0)));
 }
@@ -102,26 +103,27 @@ BENCHMARK(BM_group_advantages)->Arg(1 << 16)->UseManualTime();
 /// Forward and gradient: four reads, one write.
 void BM_policy_loss(benchmark::State& state) {
   const int64_t n = state.range(0);
-  const Tensor old = at::randn({n}) * 0.1, advantages = at::randn({n}),
-               weights = at::full({n}, 1.0 / static_cast<double>(n));
-  const Tensor fresh = (old + 0.1 * at::randn({n})).requires_grad_(true);
+  const Tensor old = at::randn({n}, floats()) * 0.1, advantages = at::randn({n}, floats()),
+               weights = at::full({n}, 1.0 / static_cast<double>(n), floats());
+  const Tensor fresh = (old + 0.1 * at::randn({n}, floats())).requires_grad_(true);
   compare_with_copy(
       state, [&] { policy_loss(fresh, old, advantages, std::nullopt, weights, {}); },
       20.0 * static_cast<double>(n));
 }
 void BM_value_loss(benchmark::State& state) {
   const int64_t n = state.range(0);
-  const Tensor old = at::randn({n}), returns = at::randn({n}),
-               weights = at::full({n}, 1.0 / static_cast<double>(n));
-  const Tensor values = at::randn({n}).requires_grad_(true);
+  const Tensor old = at::randn({n}, floats()), returns = at::randn({n}, floats()),
+               weights = at::full({n}, 1.0 / static_cast<double>(n), floats());
+  const Tensor values = at::randn({n}, floats()).requires_grad_(true);
   compare_with_copy(
       state, [&] { value_loss(values, old, returns, weights, 0.2); },
       20.0 * static_cast<double>(n));
 }
 void BM_preference_loss(benchmark::State& state) {
   const int64_t n = state.range(0);
-  const Tensor target = at::ones({n}), weights = at::full({n}, 1.0 / static_cast<double>(n));
-  const Tensor delta = at::randn({n}).requires_grad_(true);
+  const Tensor target = at::ones({n}, floats()),
+               weights = at::full({n}, 1.0 / static_cast<double>(n), floats());
+  const Tensor delta = at::randn({n}, floats()).requires_grad_(true);
   compare_with_copy(
       state, [&] { preference_loss(delta, target, weights, std::nullopt, {}); },
       16.0 * static_cast<double>(n));
@@ -134,9 +136,11 @@ BENCHMARK(BM_preference_loss)->Arg(1 << 16)->UseManualTime();
 /// bfloat16 copy written as well, 28.
 void adamw_bench(benchmark::State& state, bool mixed) {
   const int64_t size = state.range(0);
-  const Tensor param = at::randn({size}), m = at::zeros({size}), v = at::zeros({size});
-  const Tensor grad = (at::randn({size}) * 1e-3).to(mixed ? at::kBFloat16 : at::kFloat);
-  const Tensor rounded = at::empty({mixed ? size : 0}, at::kBFloat16), one = at::ones({});
+  const Tensor param = at::randn({size}, floats()), m = at::zeros({size}, floats()),
+               v = at::zeros({size}, floats());
+  const Tensor grad = (at::randn({size}, floats()) * 1e-3).to(mixed ? at::kBFloat16 : at::kFloat);
+  const Tensor rounded = at::empty({mixed ? size : 0}, floats().dtype(at::kBFloat16)),
+               one = at::ones({}, floats());
   const std::vector<int64_t> offsets{0, size / 2, size};
   const std::vector<double> lr{1e-3, 1e-3}, decay{0.1, 0.0};
   int64_t step = 0;
@@ -154,12 +158,12 @@ BENCHMARK(BM_adamw)->Arg(660000)->Arg(8000000)->UseManualTime();
 BENCHMARK(BM_adamw_bfloat16)->Arg(8000000)->UseManualTime();
 
 void BM_grad_norm(benchmark::State& state) {
-  const Tensor grad = at::randn({state.range(0)});
+  const Tensor grad = at::randn({state.range(0)}, floats());
   compare_with_copy(
       state, [&] { grad_norm(grad); }, 4.0 * static_cast<double>(state.range(0)));
 }
 void BM_scale(benchmark::State& state) {
-  const Tensor x = at::randn({state.range(0)}), one = at::ones({}, at::kDouble);
+  const Tensor x = at::randn({state.range(0)}, floats()), one = at::ones({}, doubles());
   compare_with_copy(
       state, [&] { scale(x, one); }, 8.0 * static_cast<double>(state.range(0)));
 }

@@ -1,11 +1,10 @@
 #include <ATen/Dispatch.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include "kernels/cpu/fixed_order_sum.h"
 #include "kernels/loss_inputs.h"
 #include "kernels/loss_options.h"
+#include "kernels/loss_outputs.h"
 
 namespace hone::kernels {
 namespace {
@@ -53,17 +52,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> direct_loss_cpu(
   const DirectInputs in =
       check_direct_loss(logp_chosen, logp_rejected, ref_chosen, ref_rejected, weights,
                         length_chosen, length_rejected, kind, direct_needs(kind, params));
-  const Tensor loss = at::empty({}, in.logp_chosen.options());
-  const Tensor metrics =
-      at::empty({math::DirectSums::kMetrics}, in.logp_chosen.options().dtype(at::kDouble));
-  const Tensor d_chosen = at::empty_like(in.logp_chosen), d_rejected = at::empty_like(d_chosen);
+  const LossOutputs out = loss_outputs(in.logp_chosen, math::DirectSums::kMetrics);
+  const Tensor d_rejected = gradient_like(in.logp_rejected);
   AT_DISPATCH_FLOATING_TYPES(in.logp_chosen.scalar_type(), "direct_loss", [&] {
-    const auto sums = run(in, cast<scalar_t>(params), d_chosen.mutable_data_ptr<scalar_t>(),
-                          d_rejected.mutable_data_ptr<scalar_t>());
-    *loss.mutable_data_ptr<scalar_t>() = static_cast<scalar_t>(sums.loss);
-    sums.store(metrics.mutable_data_ptr<double>());
+    store_sums<scalar_t>(run(in, cast<scalar_t>(params), out.grad.mutable_data_ptr<scalar_t>(),
+                             d_rejected.mutable_data_ptr<scalar_t>()),
+                         out);
   });
-  return {loss, metrics, d_chosen, d_rejected};
+  return {out.loss, out.metrics, out.grad, d_rejected};
 }
 
 std::tuple<Tensor, Tensor, Tensor> kto_loss_cpu(const Tensor& logp, const Tensor& logp_ref,
@@ -73,9 +69,7 @@ std::tuple<Tensor, Tensor, Tensor> kto_loss_cpu(const Tensor& logp, const Tensor
                                                 double undesirable_weight) {
   const auto params = kto_params(beta, desirable_weight, undesirable_weight);
   const KtoInputs in = check_kto_loss(logp, logp_ref, desirable, weights, kl);
-  const Tensor loss = at::empty({}, in.logp.options());
-  const Tensor metrics = at::empty({math::KtoSums::kMetrics}, in.logp.options().dtype(at::kDouble));
-  const Tensor grad = at::empty_like(in.logp);
+  const LossOutputs out = loss_outputs(in.logp, math::KtoSums::kMetrics);
   AT_DISPATCH_FLOATING_TYPES(in.logp.scalar_type(), "kto_loss", [&] {
     const auto p = cast<scalar_t>(params);
     const scalar_t *x = in.logp.const_data_ptr<scalar_t>(),
@@ -83,7 +77,7 @@ std::tuple<Tensor, Tensor, Tensor> kto_loss_cpu(const Tensor& logp, const Tensor
                    *weight = in.weights.const_data_ptr<scalar_t>();
     const uint8_t* good = in.desirable.const_data_ptr<uint8_t>();
     const scalar_t mean_kl = *in.kl.const_data_ptr<scalar_t>();
-    scalar_t* d = grad.mutable_data_ptr<scalar_t>();
+    scalar_t* d = out.grad.mutable_data_ptr<scalar_t>();
     const auto sums = sum_in_blocks<math::KtoSums>(
         in.logp.numel(), [&](math::KtoSums& s, int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) {
@@ -94,10 +88,9 @@ std::tuple<Tensor, Tensor, Tensor> kto_loss_cpu(const Tensor& logp, const Tensor
             s.add(term, good[i] != 0, weight[i]);
           }
         });
-    *loss.mutable_data_ptr<scalar_t>() = static_cast<scalar_t>(sums.loss);
-    sums.store(metrics.mutable_data_ptr<double>());
+    store_sums<scalar_t>(sums, out);
   });
-  return {loss, metrics, grad};
+  return {out.loss, out.metrics, out.grad};
 }
 
 }  // namespace

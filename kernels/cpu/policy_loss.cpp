@@ -1,12 +1,13 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
+#include "kernels/cpu/exponentials.h"
 #include "kernels/cpu/fixed_order_sum.h"
 #include "kernels/loss_inputs.h"
 #include "kernels/loss_options.h"
+#include "kernels/loss_outputs.h"
 #include "kernels/loss_signatures.h"
 #include "kernels/math/sequence_ratio.h"
 
@@ -84,16 +85,18 @@ math::PolicySums run(const PolicyInputs& in, const math::PolicyParams<T>& p, T* 
   }
   const auto sums = sum_in_blocks<math::PolicySums>(
       in.logp_new.numel(), [&](math::PolicySums& s, int64_t begin, int64_t end) {
+        T log_r[kSumBlock] = {}, r[kSumBlock];
+        for (int64_t i = begin; i < end; ++i) {
+          log_r[i - begin] = shares ? log_ratio[i] : now[i] - old[i];
+        }
+        exponentials(log_r, r, end - begin);
         for (int64_t i = begin; i < end; ++i) {
           grad[i] = 0;
           if (weight[i] == 0) continue;
-          const math::PolicyPoint<T> point{now[i],
-                                           old[i],
-                                           adv[i],
-                                           ref[i],
-                                           shares ? log_ratio[i] : now[i] - old[i],
-                                           log_behaviour ? log_behaviour[i] : old[i] - sampled[i]};
-          const auto token = math::policy_token(point, p);
+          const math::PolicyPoint<T> point{
+              now[i], old[i],           adv[i],
+              ref[i], log_r[i - begin], log_behaviour ? log_behaviour[i] : old[i] - sampled[i]};
+          const auto token = math::policy_token(point, r[i - begin], p);
           if (spreads) {
             through[i] = weight[i] * token.surrogate;
             grad[i] = weight[i] * token.kl_gradient;
@@ -120,16 +123,12 @@ std::tuple<Tensor, Tensor, Tensor> policy_loss_cpu(
                     {logp_ref.has_value(), cu_seqlens.has_value(), logp_behaviour.has_value()});
   const PolicyInputs in = check_policy_loss(logp_new, logp_old, advantages, logp_ref, token_weights,
                                             cu_seqlens, logp_behaviour);
-  const Tensor loss = at::empty({}, in.logp_new.options());
-  const Tensor metrics =
-      at::empty({math::PolicySums::kMetrics}, in.logp_new.options().dtype(at::kDouble));
-  const Tensor grad = at::empty_like(in.logp_new);
+  const LossOutputs out = loss_outputs(in.logp_new, math::PolicySums::kMetrics);
   AT_DISPATCH_FLOATING_TYPES(in.logp_new.scalar_type(), "policy_loss", [&] {
-    const auto sums = run(in, cast<scalar_t>(params), grad.mutable_data_ptr<scalar_t>());
-    *loss.mutable_data_ptr<scalar_t>() = static_cast<scalar_t>(sums.loss);
-    sums.store(metrics.mutable_data_ptr<double>());
+    store_sums<scalar_t>(run(in, cast<scalar_t>(params), out.grad.mutable_data_ptr<scalar_t>()),
+                         out);
   });
-  return {loss, metrics, grad};
+  return {out.loss, out.metrics, out.grad};
 }
 
 }  // namespace

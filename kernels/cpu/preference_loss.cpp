@@ -1,11 +1,10 @@
 #include <ATen/Dispatch.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include "kernels/cpu/fixed_order_sum.h"
 #include "kernels/loss_inputs.h"
 #include "kernels/loss_options.h"
+#include "kernels/loss_outputs.h"
 #include "kernels/math/preference.h"
 
 namespace hone::kernels {
@@ -16,15 +15,14 @@ std::tuple<at::Tensor, at::Tensor> preference_loss_cpu(
     const OptionalTensor& margin, std::string_view model, double tie, double lapse) {
   const auto params = preference_params("preference_loss", model, tie, lapse);
   const PreferenceInputs in = check_preference_loss(delta, target, weights, margin);
-  const at::Tensor loss = at::empty({}, in.delta.options());
-  const at::Tensor grad = at::empty_like(in.delta);
+  const LossOutputs out = loss_outputs(in.delta, 0);
   AT_DISPATCH_FLOATING_TYPES(in.delta.scalar_type(), "preference_loss", [&] {
     const auto p = cast<scalar_t>(params);
     const scalar_t* difference = in.delta.const_data_ptr<scalar_t>();
     const scalar_t* share = in.target.const_data_ptr<scalar_t>();
     const scalar_t* weight = in.weights.const_data_ptr<scalar_t>();
     const scalar_t* shift = in.margin.defined() ? in.margin.const_data_ptr<scalar_t>() : nullptr;
-    scalar_t* d = grad.mutable_data_ptr<scalar_t>();
+    scalar_t* d = out.grad.mutable_data_ptr<scalar_t>();
     const auto sums = sum_in_blocks<math::PreferenceSum>(
         in.delta.numel(), [&](math::PreferenceSum& s, int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) {
@@ -36,9 +34,9 @@ std::tuple<at::Tensor, at::Tensor> preference_loss_cpu(
             s.loss += static_cast<double>(weight[i]) * nll.value;
           }
         });
-    *loss.mutable_data_ptr<scalar_t>() = static_cast<scalar_t>(sums.loss);
+    store_sums<scalar_t>(sums, out);
   });
-  return {loss, grad};
+  return {out.loss, out.grad};
 }
 
 }  // namespace

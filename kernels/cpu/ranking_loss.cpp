@@ -1,13 +1,12 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <vector>
 
 #include "kernels/loss_inputs.h"
 #include "kernels/loss_options.h"
+#include "kernels/loss_outputs.h"
 #include "kernels/math/ranking.h"
 
 namespace hone::kernels {
@@ -47,13 +46,12 @@ std::tuple<Tensor, Tensor> ranking_loss_cpu(const Tensor& scores, const Tensor& 
                                             std::string_view model, double tie, double lapse) {
   const RankingParams params = ranking_params(model, tie, lapse);
   const RankingInputs in = check_ranking_loss(scores, cu_seqlens, ranks, weights);
-  const Tensor loss = at::empty({}, in.scores.options());
-  const Tensor grad = at::empty_like(in.scores);
+  const LossOutputs out = loss_outputs(in.scores, 0);
   AT_DISPATCH_FLOATING_TYPES(in.scores.scalar_type(), "ranking_loss", [&] {
-    *loss.mutable_data_ptr<scalar_t>() =
-        static_cast<scalar_t>(run(in, params, grad.mutable_data_ptr<scalar_t>()));
+    *out.loss.mutable_data_ptr<scalar_t>() =
+        static_cast<scalar_t>(run(in, params, out.grad.mutable_data_ptr<scalar_t>()));
   });
-  return {loss, grad};
+  return {out.loss, out.grad};
 }
 
 }  // namespace

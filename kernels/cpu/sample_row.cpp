@@ -12,21 +12,12 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.
 #include "hwy/highway.h"
+#include "kernels/cpu/sample_filters-inl.h"
 #include "kernels/cpu/vector_exp-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
 namespace {
-
-// Weights summed in T before they join a double; also the step of the search for the token.
-constexpr int64_t kBlock = 256;
-
-/// Rows are padded to whole vectors with this many elements that weigh nothing.
-template <typename T>
-int64_t padded(int64_t size) {
-  const int64_t lanes = hn::Lanes(hn::ScalableTag<T>());
-  return (size + lanes - 1) / lanes * lanes;
-}
 
 template <typename T>
 T max_of(const T* x, int64_t size) {
@@ -43,186 +34,136 @@ T max_of(const T* x, int64_t size) {
   return top;
 }
 
-/// Sum of `weight(vector)` over a padded row, by blocks in double.
-template <typename T, typename Weight>
-HWY_INLINE double sum_of(const T* x, int64_t size, const Weight& weight) {
+struct Sums {
+  double raw = 0;       // of e^(logit - top)
+  double sum = 0;       // of the weights e^((logit - top) / temperature)
+  double weighted = 0;  // of weight * exponent
+};
+
+/// Reads logits [begin, end) of the row once. kStore leaves their weights, padded with zeros to
+/// whole vectors. kRaw: inverse is not 1, so that the raw sum is another.
+template <bool kRaw, bool kStore, typename T>
+Sums read_logits(const T* logits, int64_t size, int64_t begin, int64_t end, T top, T inverse,
+                 T* weights) {
   const hn::ScalableTag<T> d;
   const int64_t lanes = hn::Lanes(d);
-  double total = 0;
-  for (int64_t j = 0; j < size;) {
-    const int64_t end = std::min(size, j + kBlock);
-    auto sum = hn::Zero(d);
-    for (; j < end; j += lanes) sum = hn::Add(sum, weight(d, hn::LoadU(d, x + j)));
-    total += sum_in_double(d, sum);
+  const auto v_top = hn::Set(d, top), v_inverse = hn::Set(d, inverse);
+  auto raw = hn::Zero(d), sum = raw, weighted = raw;
+  for (int64_t j = begin; j < end; j += lanes) {
+    // The last vector is read from a copy, so that nothing behind the row is touched.
+    T last[hn::MaxLanes(d)];
+    const T* from = logits + j;
+    if (j + lanes > size) {
+      std::fill(last, last + lanes, -std::numeric_limits<T>::infinity());
+      std::copy(from, logits + size, last);
+      from = last;
+    }
+    const auto above = hn::Sub(hn::LoadU(d, from), v_top);
+    const auto t = hn::Mul(above, v_inverse);
+    const auto e = exp_below_88(d, t);
+    if (kStore) hn::StoreU(e, d, weights + (j - begin));
+    if (kRaw) raw = hn::Add(raw, exp_below_88(d, above));
+    sum = hn::Add(sum, e);
+    // 0 * -inf would be NaN where a logit is -inf.
+    weighted = hn::MulAdd(e, hn::Max(t, hn::Set(d, T(-1000))), weighted);
+  }
+  Sums out;
+  out.sum = sum_in_double(d, sum);
+  out.raw = kRaw ? sum_in_double(d, raw) : out.sum;
+  out.weighted = sum_in_double(d, weighted);
+  return out;
+}
+
+/// The whole row; `blocks` gets the sum of each block's weights.
+template <bool kRaw, bool kStore, typename T>
+Sums read_row(const T* logits, int64_t size, T top, T inverse, T* weights,
+              std::vector<double>& blocks) {
+  Sums total;
+  blocks.clear();
+  for (int64_t j = 0; j < size; j += kBlock) {
+    const Sums part = read_logits<kRaw, kStore>(logits, size, j, std::min(size, j + kBlock), top,
+                                                inverse, kStore ? weights + j : nullptr);
+    blocks.push_back(part.sum);
+    total.raw += part.raw;
+    total.sum += part.sum;
+    total.weighted += part.weighted;
   }
   return total;
 }
 
-template <typename T>
-void keep_at_least(T* weights, int64_t size, T least) {
-  const hn::ScalableTag<T> d;
-  const int64_t lanes = hn::Lanes(d);
-  const auto bound = hn::Set(d, least);
-  for (int64_t j = 0; j < size; j += lanes) {
-    const auto w = hn::LoadU(d, weights + j);
-    hn::StoreU(hn::IfThenElseZero(hn::Ge(w, bound), w), d, weights + j);
-  }
-}
+struct Place {
+  int64_t block;
+  double below;  // the weight of the blocks before it
+};
 
-/// The smallest float x in [0, 1] for which `enough(x)` holds; enough is false, then true. Floats
-/// that are not negative order as their bits do, so this is a bisection over integers.
-template <typename T, typename Enough>
-HWY_INLINE T smallest(const Enough& enough) {
-  using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-  const auto value = [](Bits bits) {
-    T x;
-    hwy::CopyBytes<sizeof(T)>(&bits, &x);
-    return x;
-  };
-  const T one = 1;
-  Bits low = 0, high;
-  hwy::CopyBytes<sizeof(T)>(&one, &high);
-  while (low < high) {
-    const Bits middle = low + (high - low) / 2;
-    if (enough(value(middle))) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
-  }
-  return value(low);
-}
-
-/// Keeps the k largest weights, and all that tie with the k-th.
-template <typename T>
-void filter_top_k(T* weights, int64_t size, int64_t k) {
-  const T above = smallest<T>([&](T x) {
-    const hn::ScalableTag<T> d;
-    const int64_t lanes = hn::Lanes(d);
-    const auto bound = hn::Set(d, x);
-    int64_t count = 0;
-    for (int64_t j = 0; j < size; j += lanes) {
-      count += hn::CountTrue(d, hn::Gt(hn::LoadU(d, weights + j), bound));
-    }
-    return count < k;
-  });
-  keep_at_least(weights, size, above);  // fewer than k are larger, so the k-th equals it
-}
-
-/// Keeps the largest weights until they reach p of the sum; the one that crosses stays, ties by id.
-template <typename T>
-void filter_top_p(T* weights, int64_t size, double p) {
-  const double goal = p * sum_of(weights, size, [](auto, auto w) { return w; });
-  const auto sum_above = [&](T x) {
-    return sum_of(weights, size,
-                  [x](auto d, auto w) { return hn::IfThenElseZero(hn::Gt(w, hn::Set(d, x)), w); });
-  };
-  const T crossing = smallest<T>([&](T x) { return sum_above(x) < goal; });
-  double before = sum_above(crossing);
-  for (int64_t j = 0; j < size; ++j) {
-    if (weights[j] < crossing) {
-      weights[j] = T(0);
-    } else if (weights[j] == crossing) {
-      if (before >= goal) weights[j] = T(0);
-      before += crossing;
-    }
-  }
-}
-
-/// Fills the padded weights and returns their sum; `weighted` gets the sum of weight * exponent.
-template <typename T>
-double fill_weights(const T* logits, int64_t size, T top, T inverse, T* weights, double& weighted) {
-  const hn::ScalableTag<T> d;
-  const int64_t lanes = hn::Lanes(d);
-  const auto v_top = hn::Set(d, top), v_inverse = hn::Set(d, inverse);
-  double sum = 0;
-  weighted = 0;
-  for (int64_t j = 0; j < size;) {
-    const int64_t end = std::min(size, j + kBlock);
-    auto part = hn::Zero(d), weighted_part = hn::Zero(d);
-    for (; j < end; j += lanes) {
-      // The last vector is read from a copy, so that nothing behind the row is touched.
-      T last[hn::MaxLanes(d)];
-      const T* from = logits + j;
-      if (j + lanes > size) {
-        std::fill(last, last + lanes, -std::numeric_limits<T>::infinity());
-        std::copy(from, logits + size, last);
-        from = last;
-      }
-      const auto t = hn::Mul(hn::Sub(hn::LoadU(d, from), v_top), v_inverse);
-      const auto e = exp_below_88(d, t);
-      hn::StoreU(e, d, weights + j);
-      part = hn::Add(part, e);
-      // 0 * -inf would be NaN where a logit is -inf.
-      weighted_part = hn::MulAdd(e, hn::Max(t, hn::Set(d, T(-1000))), weighted_part);
-    }
-    sum += sum_in_double(d, part);
-    weighted += sum_in_double(d, weighted_part);
-  }
-  return sum;
-}
-
-/// Lowest id whose cumulative weight exceeds `target`; rounding may leave the target at the very
-/// end, then the last id that weighs anything.
-template <typename T>
-int64_t pick(const T* weights, int64_t size, const std::vector<double>& blocks, double target) {
+/// The block of the lowest id whose cumulative weight exceeds `target`; rounding may leave the
+/// target at the very end, then the last block that weighs anything.
+Place find_block(const std::vector<double>& blocks, double target) {
   double below = 0;
-  int64_t block = 0, last_block = 0;
-  const int64_t count = static_cast<int64_t>(blocks.size());
-  for (; block < count; ++block) {
-    if (blocks[block] > 0) last_block = block;
-    if (below + blocks[block] > target) break;
+  Place last{0, 0};
+  for (size_t block = 0; block < blocks.size(); ++block) {
+    if (blocks[block] > 0) last = {static_cast<int64_t>(block), below};
+    if (below + blocks[block] > target) return {static_cast<int64_t>(block), below};
     below += blocks[block];
   }
-  if (block == count) block = last_block;
-  int64_t token = 0;
-  for (int64_t j = block * kBlock; j < std::min(size, (block + 1) * kBlock); ++j) {
+  return last;
+}
+
+/// The same inside a block.
+template <typename T>
+int64_t find_weight(const T* weights, int64_t size, double below, double target) {
+  int64_t found = 0;
+  for (int64_t j = 0; j < size; ++j) {
     if (!(weights[j] > T(0))) continue;
-    token = j;
+    found = j;
     below += weights[j];
     if (below > target) break;
   }
-  return token;
+  return found;
 }
 
 template <typename T>
 SampledRow sample(const T* logits, int64_t size, double uniform, const SamplingRule& rule,
                   SampleScratch<T>& scratch) {
   const T top = max_of(logits, size);
+  const bool greedy = rule.temperature == 0, filters = rule.filters() && !greedy;
+  const double inverse = greedy ? 1.0 : 1.0 / rule.temperature;
   const int64_t row = padded<T>(size);
-  scratch.weights.resize(row);
+  // Without filters no weight is kept: those of the block that is drawn from are made again. With
+  // them there is room for a second row and a vector.
+  scratch.weights.resize(static_cast<size_t>(filters ? 2 * row + padded<T>(1) : padded<T>(kBlock)));
   T* weights = scratch.weights.data();
-  double weighted = 0;
+  const auto read = [&](auto raw, auto store) {
+    return read_row<raw, store>(logits, size, top, static_cast<T>(inverse), weights,
+                                scratch.blocks);
+  };
+  using Yes = std::true_type;
+  using No = std::false_type;
+  const bool raw_differs = inverse != 1.0;
+  const Sums all = filters ? (raw_differs ? read(Yes(), Yes()) : read(No(), Yes()))
+                           : (raw_differs ? read(Yes(), No()) : read(No(), No()));
   SampledRow out{0, 0, 0, 0, false};
-  const double raw_sum = fill_weights(logits, size, top, T(1), weights, weighted);
-  out.valid = std::isfinite(raw_sum);
+  out.valid = std::isfinite(all.raw);
   if (!out.valid) return out;
-  if (rule.temperature == 0) {
+  if (greedy) {
     out.token = std::find(logits, logits + size, top) - logits;
-    out.raw_logprob = -std::log(raw_sum);
+    out.raw_logprob = -std::log(all.raw);
     return out;
   }
-  const double inverse = 1.0 / rule.temperature;
-  double sum = raw_sum;
-  if (rule.temperature != 1.0) {
-    sum = fill_weights(logits, size, top, static_cast<T>(inverse), weights, weighted);
+  out.entropy = std::log(all.sum) - all.weighted / all.sum;
+  double sum = all.sum;
+  if (filters) sum = filter(weights, size, row, rule, weights + row, scratch.blocks);
+  const double target = uniform * sum;
+  const Place place = find_block(scratch.blocks, target);
+  const int64_t first = place.block * kBlock, last = std::min(size, first + kBlock);
+  if (!filters) {
+    read_logits<false, true>(logits, size, first, last, top, static_cast<T>(inverse), weights);
   }
-  out.entropy = std::log(sum) - weighted / sum;
-  if (rule.top_k > 0 && rule.top_k < size) filter_top_k(weights, row, rule.top_k);
-  if (rule.top_p < 1.0) filter_top_p(weights, row, rule.top_p);
-  // The largest weight is 1 and every filter keeps it.
-  if (rule.min_p > 0.0) keep_at_least(weights, row, static_cast<T>(rule.min_p));
-  scratch.blocks.clear();
-  sum = 0;
-  for (int64_t j = 0; j < row; j += kBlock) {
-    scratch.blocks.push_back(
-        sum_of(weights + j, std::min(kBlock, row - j), [](auto, auto w) { return w; }));
-    sum += scratch.blocks.back();
-  }
-  out.token = pick(weights, size, scratch.blocks, uniform * sum);
-  const double raw = static_cast<double>(logits[out.token]) - static_cast<double>(top);
-  out.logprob = raw * inverse - std::log(sum);
-  out.raw_logprob = raw - std::log(raw_sum);
+  out.token =
+      first + find_weight(filters ? weights + first : weights, last - first, place.below, target);
+  const double above = static_cast<double>(logits[out.token]) - static_cast<double>(top);
+  out.logprob = above * inverse - std::log(sum);
+  out.raw_logprob = above - std::log(all.raw);
   return out;
 }
 

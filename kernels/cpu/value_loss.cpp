@@ -1,10 +1,9 @@
 #include <ATen/Dispatch.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include "kernels/cpu/fixed_order_sum.h"
 #include "kernels/loss_inputs.h"
+#include "kernels/loss_outputs.h"
 #include "kernels/math/value.h"
 
 namespace hone::kernels {
@@ -16,15 +15,13 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> value_loss_cpu(const at::Tensor& 
                                                               const at::Tensor& token_weights,
                                                               double clip) {
   const ValueInputs in = check_value_loss(values, values_old, returns, token_weights, clip);
-  const at::Tensor loss = at::empty({}, in.values.options());
-  const at::Tensor metrics = at::empty({2}, in.values.options().dtype(at::kDouble));
-  const at::Tensor grad = at::empty_like(in.values);
+  const LossOutputs out = loss_outputs(in.values, math::ValueSums::kMetrics);
   AT_DISPATCH_FLOATING_TYPES(in.values.scalar_type(), "value_loss", [&] {
     const scalar_t* now = in.values.const_data_ptr<scalar_t>();
     const scalar_t* old = in.values_old.const_data_ptr<scalar_t>();
     const scalar_t* target = in.returns.const_data_ptr<scalar_t>();
     const scalar_t* weight = in.token_weights.const_data_ptr<scalar_t>();
-    scalar_t* d = grad.mutable_data_ptr<scalar_t>();
+    scalar_t* d = out.grad.mutable_data_ptr<scalar_t>();
     const auto sums = sum_in_blocks<math::ValueSums>(
         in.values.numel(), [&](math::ValueSums& s, int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) {
@@ -36,10 +33,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> value_loss_cpu(const at::Tensor& 
             s.add(token, weight[i]);
           }
         });
-    *loss.mutable_data_ptr<scalar_t>() = static_cast<scalar_t>(sums.loss);
-    sums.store(metrics.mutable_data_ptr<double>());
+    store_sums<scalar_t>(sums, out);
   });
-  return {loss, metrics, grad};
+  return {out.loss, out.metrics, out.grad};
 }
 
 }  // namespace

@@ -1,21 +1,24 @@
 // Advantages of a batch as one segmented reverse scan over all its entries, packed or padded, so
-// that the load is even whatever the lengths (0, 1 and a million alike). Five launches, no atomics:
+// that the load is even whatever the lengths (0, 1 and a million alike). One launch, no atomics on
+// numbers, every input read once: the bound is 20 bytes a token.
 //
-//   score_entry_kernel  one thread a sequence: where its score goes
-//   tile_map_kernel     one block a tile of kTile tokens: the affine map of the whole tile
-//   carry_kernel        one block: X that enters each tile from the right (exclusive scan)
-//   apply_kernel        one block a tile: scan inside the tile, outputs, partial statistics
-//   total_sum_kernel    one block: statistics in a fixed order
+//   a block takes a tile of kTile tokens, by ticket, the last tile first
+//   1. each thread loads kItems consecutive tokens and composes their maps    registers
+//   2. scan over the block                                                    shared memory
+//   3. the tile's map is published; the state that enters is looked up        tile_chain.cuh
+//   4. each thread applies its maps again and stores; the block sums its statistics
+//   5. the block that is done last adds the tiles' statistics in their order
 //
 // A step is an affine map of what flows backwards in time (kernels/math/gae.h, vtrace.h); the map
 // of the last entry of a sequence is constant, which is all the segmentation there is. Scans run in
-// rank order with rank 0 the latest time, so `compose(a, b)` gets the later stretch first. Inputs
-// are read twice, the second time mostly from L2; the bound is 20 bytes a token once.
+// rank order with rank 0 the latest time, so `compose(a, b)` gets the later stretch first.
 
 #include <algorithm>
 
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/launchers.h"
+#include "kernels/cuda/row_search.cuh"
+#include "kernels/cuda/tile_chain.cuh"
 #include "kernels/math/gae.h"
 #include "kernels/math/vtrace.h"
 
@@ -30,173 +33,168 @@ constexpr int kThreads = kSumThreads;
 constexpr int kItems = 8;  // consecutive tokens a thread: one 32-byte sector of float
 constexpr int64_t kTile = kThreads * kItems;
 
-template <class Rule>
-struct Compose {
-  using Map = typename Rule::Map;
+/// At least one, whose block stores the statistics of an empty batch.
+int64_t tile_count(int64_t tokens) { return std::max<int64_t>(1, (tokens + kTile - 1) / kTile); }
 
-  HONE_DEVICE Map operator()(const Map& later, const Map& earlier) const {
-    return math::compose(later, earlier);
+/// Which entries of a stretch of time are trained, as far as the row that reaches out of it at its
+/// earlier end is concerned.
+struct Trained {
+  int any;   // of that row
+  int ends;  // that row ends inside the stretch
+};
+
+struct JoinTrained {
+  HONE_DEVICE Trained operator()(const Trained& later, const Trained& earlier) const {
+    return {earlier.ends != 0 ? earlier.any : (earlier.any | later.any), earlier.ends | later.ends};
   }
 };
 
-/// Workspace of one call, laid out behind one pointer.
-template <class Rule>
-struct Workspace {
-  AdvantageStats* stats;            // [tiles]
-  int64_t* scored;                  // [B]
-  typename Rule::Map* tile_maps;    // [tiles]
-  typename Rule::State* tile_next;  // [tiles] state after the tile
-};
-
-int64_t tile_count(int64_t tokens) { return (tokens + kTile - 1) / kTile; }
-
-template <class Rule>
-Workspace<Rule> layout(void* workspace, int64_t tiles, int64_t sequences) {
-  Workspace<Rule> w;
-  w.stats = static_cast<AdvantageStats*>(workspace);
-  w.scored = reinterpret_cast<int64_t*>(w.stats + tiles);
-  w.tile_maps = reinterpret_cast<typename Rule::Map*>(w.scored + sequences);
-  w.tile_next = reinterpret_cast<typename Rule::State*>(w.tile_maps + tiles);
-  return w;
+/// Is an entry of `row` trained from `t` on? The whole block asks, 4096 entries at a time.
+template <typename T>
+HONE_DEVICE bool trained_from(const AdvantageRows<T>& rows, int64_t row, int64_t t) {
+  constexpr int kLooks = 16;
+  for (const int64_t end = rows.trained_end(row); t < end; t += kThreads * kLooks) {
+    int any = 0;
+    HONE_UNROLL
+    for (int i = 0; i < kLooks; ++i) {
+      const int64_t at = t + i * kThreads + device::thread_index();
+      if (at < end && rows.mask.at(row, at) != 0) any = 1;
+    }
+    if (device::block_reduce<kThreads>(any, device::Larger{}) != 0) return true;
+  }
+  return false;
 }
 
+/// The tokens of a thread, [begin, end) of the batch, from the latest to the earliest.
 template <typename T>
-HONE_KERNEL(kThreads)
-score_entry_kernel(AdvantageRows<T> rows, bool after_last, int64_t* scored) {
-  const int64_t row = device::block_index() * kThreads + device::thread_index();
-  if (row >= rows.sequences) return;
-  scored[row] = math::score_entry(rows, row, after_last);
-}
+struct Span {
+  const AdvantageRows<T>& rows;
+  int64_t begin, end;
+  int64_t last_row;  // of token end - 1
 
-/// The sequence of token t: the last row with cu_seqlens[row] <= t (empty rows are passed over).
-template <typename T>
-HONE_DEVICE int64_t row_of(const AdvantageRows<T>& rows, int64_t t) {
-  if (rows.cu_seqlens == nullptr) return t / rows.width;
-  const int64_t* cu_seqlens = rows.cu_seqlens;
-  int64_t low = 0, high = rows.sequences;  // cu_seqlens[low] <= t < cu_seqlens[high]
-  while (high - low > 1) {
-    const int64_t middle = low + (high - low) / 2;
-    if (cu_seqlens[middle] <= t) {
-      low = middle;
-    } else {
-      high = middle;
+  /// visit(k, t, row, ends_row) with k the token's number from the end of a full span.
+  template <typename Visit>
+  HONE_DEVICE void each(Visit visit) const {
+    int64_t row = last_row;
+    HONE_UNROLL
+    for (int k = 0; k < kItems; ++k) {
+      const int64_t t = begin + kItems - 1 - k;
+      if (t >= end) continue;
+      while (row > 0 && t < rows.begin(row)) --row;
+      visit(k, t, row, t + 1 == rows.end(row));
     }
   }
-  return low;
-}
-
-/// Visits this thread's tokens from the latest to the earliest: visit(t, row, ends_row).
-template <typename T, typename Visit>
-HONE_DEVICE void visit_tokens(const AdvantageRows<T>& rows, Visit visit) {
-  const int64_t last_of_tile = (device::block_index() + 1) * kTile;
-  const int64_t begin = last_of_tile - (device::thread_index() + 1) * kItems;
-  const int64_t end = std::min(begin + kItems, rows.tokens);
-  if (begin >= end) return;
-  int64_t row = row_of(rows, end - 1);
-  for (int64_t t = end - 1; t >= begin; --t) {
-    while (row > 0 && t < rows.begin(row)) --row;
-    visit(t, row, t + 1 == rows.end(row));
-  }
-}
-
-template <class Rule, typename T>
-HONE_DEVICE typename Rule::Map map_of_thread(const AdvantageRows<T>& rows,
-                                             const AdvantageParams<T>& p, const int64_t* scored) {
-  auto map = Rule::identity();
-  visit_tokens(rows, [&](int64_t t, int64_t row, bool ends_row) {
-    const auto step = math::load_step(rows, row, t, scored[row], p);
-    map = math::compose(map, math::entry_map<Rule>(rows, row, step, ends_row, p));
-  });
-  return map;
-}
-
-template <class Rule, typename T>
-HONE_KERNEL(kThreads)
-tile_map_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, Workspace<Rule> w) {
-  const auto map = map_of_thread<Rule>(rows, p, w.scored);
-  const auto whole = device::block_reduce<kThreads>(map, Compose<Rule>{});
-  if (device::thread_index() == 0) w.tile_maps[device::block_index()] = whole;
-}
-
-/// Walks the tiles from the last, kThreads at a time; `next` is the state entering the batch of
-/// tiles.
-template <class Rule>
-HONE_KERNEL(kThreads)
-carry_kernel(Workspace<Rule> w, int64_t tiles) {
-  auto next = Rule::start(0);  // nothing after the stream
-  for (int64_t base = 0; base < tiles; base += kThreads) {
-    const int64_t tile = tiles - 1 - base - device::thread_index();
-    const auto map = tile >= 0 ? w.tile_maps[tile] : Rule::identity();
-    const auto scan = device::block_scan<kThreads>(map, Rule::identity(), Compose<Rule>{});
-    if (tile >= 0) w.tile_next[tile] = scan.before(next);
-    next = scan.total(next);
-  }
-}
-
-template <class Rule, typename T>
-HONE_KERNEL(kThreads)
-apply_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, Workspace<Rule> w) {
-  const auto map = map_of_thread<Rule>(rows, p, w.scored);
-  const auto scan = device::block_scan<kThreads>(map, Rule::identity(), Compose<Rule>{});
-  auto next = scan.before(w.tile_next[device::block_index()]);
-  AdvantageStats mine;
-  visit_tokens(rows, [&](int64_t t, int64_t row, bool ends_row) {
-    const auto step = math::load_step(rows, row, t, w.scored[row], p);
-    if (ends_row) next = Rule::start(rows.value_after(row));
-    math::store_step(rows, t, step, Rule::result(step, next, p), mine);
-    if (step.takes_part) next = Rule::map(step, p)(next);
-  });
-  const AdvantageStats total = block_sum(mine);
-  if (device::thread_index() == 0) w.stats[device::block_index()] = total;
-}
-
-struct StoreStats {
-  double* stats;
-
-  HONE_DEVICE void operator()(const AdvantageStats& total) const {
-    stats[0] = total.sum;
-    stats[1] = total.squares;
-    stats[2] = total.count;
-    stats[3] = total.kl;
-  }
 };
 
-}  // namespace
-
+/// Is an entry after this span's last one trained in the same row? All threads.
 template <typename T>
-size_t advantage_workspace_bytes(int64_t tokens, int64_t sequences) {
-  using Largest = math::Vtrace<T>;
-  const size_t tiles = static_cast<size_t>(tile_count(tokens));
-  return tiles * (sizeof(AdvantageStats) + sizeof(typename Largest::Map) +
-                  sizeof(typename Largest::State)) +
-         static_cast<size_t>(sequences) * sizeof(int64_t);
+HONE_DEVICE bool trained_later(const Span<T>& span, int64_t tile_end, int64_t tile_row) {
+  Trained mine{0, 0};
+  span.each([&](int, int64_t t, int64_t row, bool ends_row) {
+    if (ends_row) mine = {0, 1};
+    if (span.rows.trained(row, t)) mine.any = 1;
+  });
+  const bool beyond =
+      tile_end < span.rows.end(tile_row) && trained_from(span.rows, tile_row, tile_end);
+  const auto scan = device::block_scan<kThreads>(mine, Trained{0, 0}, JoinTrained{});
+  return scan.before.any != 0 || (scan.before.ends == 0 && beyond);
 }
 
-namespace {
+template <class Rule, typename T>
+HONE_KERNEL(kThreads)
+advantages_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, TileChain<Rule> chain,
+                  AdvantageStats* tile_stats, double* stats) {
+  HONE_SHARED(int64_t, taken, 1);
+  HONE_SHARED(typename Rule::State, entering, 1);
+  if (device::thread_index() == 0) taken[0] = device::atomic_add(chain.ticket(), 1);
+  device::barrier();
+  const int64_t ticket = taken[0], tile = chain.tiles - 1 - ticket;
+  const int64_t tile_begin = tile * kTile, tile_end = std::min(tile_begin + kTile, rows.tokens);
+  AdvantageStats mine;
+  if (tile_begin < tile_end) {  // all but an empty batch
+    const RowRange range{row_of_by_warp(rows, tile_begin), row_of_by_warp(rows, tile_end - 1)};
+    const int64_t begin = tile_begin + kTile - (device::thread_index() + 1) * kItems;
+    const int64_t end = std::min(begin + kItems, rows.tokens);
+    const Span<T> span{rows, begin, end, begin < end ? row_of(rows, end - 1, range) : range.last};
+
+    bool later = rows.mask ? trained_later(span, tile_end, range.last) : false;
+    math::AdvantageStep<T> steps[kItems];
+    auto map = Rule::identity();
+    span.each([&](int k, int64_t t, int64_t row, bool ends_row) {
+      if (!rows.mask) later = t + 1 < rows.trained_end(row);
+      if (ends_row) later = false;
+      const bool scored = math::is_scored(rows, row, t, later, p.after_last);
+      steps[k] = math::load_step(rows, row, t, scored ? t : -1, p);
+      if (steps[k].trained) later = true;
+      map = math::compose(map, math::entry_map<Rule>(rows, row, steps[k], ends_row, p));
+    });
+
+    const auto scan = device::block_scan<kThreads>(map, Rule::identity(), Compose<Rule>{});
+    if (device::thread_index() == 0) {
+      publish_map(chain, ticket, scan.total, rows.end(range.first) <= tile_end);
+    }
+    if (device::warp_index() == 0) {
+      // Where a row ends with the tile, nothing enters it.
+      const auto state =
+          tile_end == rows.end(range.last) ? Rule::start(0) : state_entering(chain, ticket);
+      if (device::lane() == 0) {
+        publish_state(chain, ticket, scan.total(state));
+        entering[0] = state;
+      }
+    }
+    device::barrier();
+    auto next = scan.before(entering[0]);
+    span.each([&](int k, int64_t t, int64_t row, bool ends_row) {
+      if (ends_row) next = Rule::start(rows.value_after(row));
+      math::store_step(rows, t, steps[k], Rule::result(steps[k], next, p), mine);
+      if (steps[k].takes_part) next = Rule::map(steps[k], p)(next);
+    });
+  }
+  const AdvantageStats of_tile = block_sum(mine);
+  HONE_SHARED(int64_t, done_before, 1);
+  if (device::thread_index() == 0) {
+    tile_stats[tile] = of_tile;
+    done_before[0] = device::atomic_add(chain.done(), 1);
+  }
+  device::barrier();
+  if (done_before[0] != chain.tiles - 1) return;
+
+  // Every other block has ended its work: its statistics are there, and nobody reads the words.
+  AdvantageStats sums;
+  for (int64_t i = device::thread_index(); i < chain.tiles; i += kThreads) {
+    sums.merge(tile_stats[i]);
+  }
+  const AdvantageStats total = block_sum(sums);
+  if (device::thread_index() == 0) total.store(stats);
+  for (int64_t i = device::thread_index(); i < chain_words(chain.tiles); i += kThreads) {
+    chain.words[i] = 0;
+  }
+}
 
 template <class Rule, typename T>
 cudaError_t launch_rule(const AdvantageArgs<T>& args, cudaStream_t stream) {
-  const AdvantageRows<T>& rows = args.rows;
-  const int64_t tiles = tile_count(rows.tokens);
-  const auto w = layout<Rule>(args.workspace, tiles, rows.sequences);
-  if (tiles > 0) {  // then there is a sequence, too
-    cudaError_t error =
-        device::launch(score_entry_kernel<T>, (rows.sequences + kThreads - 1) / kThreads, kThreads,
-                       0, stream, rows, args.params.after_last, w.scored);
-    if (error != cudaSuccess) return error;
-    error =
-        device::launch(tile_map_kernel<Rule, T>, tiles, kThreads, 0, stream, rows, args.params, w);
-    if (error != cudaSuccess) return error;
-    error = device::launch(carry_kernel<Rule>, 1, kThreads, 0, stream, w, tiles);
-    if (error != cudaSuccess) return error;
-    error = device::launch(apply_kernel<Rule, T>, tiles, kThreads, 0, stream, rows, args.params, w);
-    if (error != cudaSuccess) return error;
-  }
-  return device::launch(total_sum_kernel<AdvantageStats, StoreStats>, 1, kThreads, 0, stream,
-                        w.stats, tiles, StoreStats{args.stats});
+  const int64_t tiles = tile_count(args.rows.tokens);
+  auto* const tile_stats = static_cast<AdvantageStats*>(args.workspace);
+  TileChain<Rule> chain;
+  chain.words = args.words;
+  chain.maps = reinterpret_cast<typename Rule::Map*>(tile_stats + tiles);
+  chain.states = reinterpret_cast<typename Rule::State*>(chain.maps + tiles);
+  chain.tiles = tiles;
+  return device::launch(advantages_kernel<Rule, T>, tiles, kThreads, 0, stream, args.rows,
+                        args.params, chain, tile_stats, args.stats);
 }
 
 }  // namespace
+
+template <typename T>
+size_t advantage_workspace_bytes(int64_t tokens) {
+  using Largest = math::Vtrace<T>;
+  const size_t tiles = static_cast<size_t>(tile_count(tokens));
+  return tiles * (sizeof(AdvantageStats) + sizeof(typename Largest::Map)) +
+         static_cast<size_t>(chain_groups(tile_count(tokens))) * sizeof(typename Largest::State);
+}
+
+int64_t advantage_words(int64_t tokens) { return chain_words(tile_count(tokens)); }
 
 template <typename T>
 cudaError_t launch_advantages(const AdvantageArgs<T>& args, cudaStream_t stream) {
@@ -204,8 +202,8 @@ cudaError_t launch_advantages(const AdvantageArgs<T>& args, cudaStream_t stream)
                      : launch_rule<math::Gae<T>>(args, stream);
 }
 
-template size_t advantage_workspace_bytes<float>(int64_t, int64_t);
-template size_t advantage_workspace_bytes<double>(int64_t, int64_t);
+template size_t advantage_workspace_bytes<float>(int64_t);
+template size_t advantage_workspace_bytes<double>(int64_t);
 template cudaError_t launch_advantages(const AdvantageArgs<float>&, cudaStream_t);
 template cudaError_t launch_advantages(const AdvantageArgs<double>&, cudaStream_t);
 

@@ -11,6 +11,7 @@
 #include "kernels/cuda/loss_launchers.h"
 #include "kernels/loss_inputs.h"
 #include "kernels/loss_options.h"
+#include "kernels/loss_outputs.h"
 
 namespace hone::kernels::cuda {
 namespace {
@@ -40,9 +41,7 @@ std::tuple<Tensor, Tensor, Tensor> policy_loss_cuda(
   const PolicyInputs in = check_policy_loss(logp_new, logp_old, advantages, logp_ref, token_weights,
                                             cu_seqlens, logp_behaviour);
   const c10::cuda::CUDAGuard guard(in.logp_new.device());
-  const Tensor loss = at::empty({}, in.logp_new.options());
-  const Tensor metrics = doubles_on(in.logp_new, math::PolicySums::kMetrics);
-  const Tensor grad = at::empty_like(in.logp_new);
+  const LossOutputs out = loss_outputs(in.logp_new, math::PolicySums::kMetrics);
   const Tensor workspace = workspace_on(in.logp_new, sum_workspace_bytes());
   const bool spreads =
       params.level == RatioLevel::kSequenceMean || params.level == RatioLevel::kSequenceSum;
@@ -55,9 +54,9 @@ std::tuple<Tensor, Tensor, Tensor> policy_loss_cuda(
                                         in.advantages.const_data_ptr<scalar_t>(),
                                         data_or_null<scalar_t>(in.logp_ref),
                                         in.token_weights.const_data_ptr<scalar_t>(),
-                                        loss.mutable_data_ptr<scalar_t>(),
-                                        metrics.mutable_data_ptr<double>(),
-                                        grad.mutable_data_ptr<scalar_t>(),
+                                        out.loss.mutable_data_ptr<scalar_t>(),
+                                        out.metrics.mutable_data_ptr<double>(),
+                                        out.grad.mutable_data_ptr<scalar_t>(),
                                         in.logp_new.numel(),
                                         cast<scalar_t>(params),
                                         workspace.mutable_data_ptr(),
@@ -69,7 +68,7 @@ std::tuple<Tensor, Tensor, Tensor> policy_loss_cuda(
                                         scratch_or_null<scalar_t>(surrogate)};
     C10_CUDA_CHECK(launch_policy_loss(args, c10::cuda::getCurrentCUDAStream()));
   });
-  return {loss, metrics, grad};
+  return {out.loss, out.metrics, out.grad};
 }
 
 std::tuple<Tensor, Tensor, Tensor> value_loss_cuda(const Tensor& values, const Tensor& values_old,
@@ -77,20 +76,18 @@ std::tuple<Tensor, Tensor, Tensor> value_loss_cuda(const Tensor& values, const T
                                                    const Tensor& token_weights, double clip) {
   const ValueInputs in = check_value_loss(values, values_old, returns, token_weights, clip);
   const c10::cuda::CUDAGuard guard(in.values.device());
-  const Tensor loss = at::empty({}, in.values.options());
-  const Tensor metrics = doubles_on(in.values, 2);
-  const Tensor grad = at::empty_like(in.values);
+  const LossOutputs out = loss_outputs(in.values, math::ValueSums::kMetrics);
   const Tensor workspace = workspace_on(in.values, sum_workspace_bytes());
   AT_DISPATCH_FLOATING_TYPES(in.values.scalar_type(), "value_loss", [&] {
     const ValueLossArgs<scalar_t> args{
         in.values.const_data_ptr<scalar_t>(),  in.values_old.const_data_ptr<scalar_t>(),
         in.returns.const_data_ptr<scalar_t>(), in.token_weights.const_data_ptr<scalar_t>(),
-        loss.mutable_data_ptr<scalar_t>(),     metrics.mutable_data_ptr<double>(),
-        grad.mutable_data_ptr<scalar_t>(),     in.values.numel(),
+        out.loss.mutable_data_ptr<scalar_t>(), out.metrics.mutable_data_ptr<double>(),
+        out.grad.mutable_data_ptr<scalar_t>(), in.values.numel(),
         static_cast<scalar_t>(clip),           workspace.mutable_data_ptr()};
     C10_CUDA_CHECK(launch_value_loss(args, c10::cuda::getCurrentCUDAStream()));
   });
-  return {loss, metrics, grad};
+  return {out.loss, out.metrics, out.grad};
 }
 
 std::tuple<Tensor, Tensor> preference_loss_cuda(const Tensor& delta, const Tensor& target,
@@ -99,22 +96,21 @@ std::tuple<Tensor, Tensor> preference_loss_cuda(const Tensor& delta, const Tenso
   const auto params = preference_params("preference_loss", model, tie, lapse);
   const PreferenceInputs in = check_preference_loss(delta, target, weights, margin);
   const c10::cuda::CUDAGuard guard(in.delta.device());
-  const Tensor loss = at::empty({}, in.delta.options());
-  const Tensor grad = at::empty_like(in.delta);
+  const LossOutputs out = loss_outputs(in.delta, 0);
   const Tensor workspace = workspace_on(in.delta, sum_workspace_bytes());
   AT_DISPATCH_FLOATING_TYPES(in.delta.scalar_type(), "preference_loss", [&] {
     const PreferenceLossArgs<scalar_t> args{in.delta.const_data_ptr<scalar_t>(),
                                             in.target.const_data_ptr<scalar_t>(),
                                             in.weights.const_data_ptr<scalar_t>(),
                                             data_or_null<scalar_t>(in.margin),
-                                            loss.mutable_data_ptr<scalar_t>(),
-                                            grad.mutable_data_ptr<scalar_t>(),
+                                            out.loss.mutable_data_ptr<scalar_t>(),
+                                            out.grad.mutable_data_ptr<scalar_t>(),
                                             in.delta.numel(),
                                             cast<scalar_t>(params),
                                             workspace.mutable_data_ptr()};
     C10_CUDA_CHECK(launch_preference_loss(args, c10::cuda::getCurrentCUDAStream()));
   });
-  return {loss, grad};
+  return {out.loss, out.grad};
 }
 
 std::tuple<Tensor, Tensor> ranking_loss_cuda(const Tensor& scores, const Tensor& cu_seqlens,
@@ -123,8 +119,7 @@ std::tuple<Tensor, Tensor> ranking_loss_cuda(const Tensor& scores, const Tensor&
   const RankingParams params = ranking_params(model, tie, lapse);
   const RankingInputs in = check_ranking_loss(scores, cu_seqlens, ranks, weights);
   const c10::cuda::CUDAGuard guard(in.scores.device());
-  const Tensor loss = at::empty({}, in.scores.options());
-  const Tensor grad = at::empty_like(in.scores);
+  const LossOutputs out = loss_outputs(in.scores, 0);
   const Tensor workspace = workspace_on(in.scores, sum_workspace_bytes());
   const Tensor log_sums = doubles_on(in.scores, params.plackett_luce ? in.scores.numel() : 0);
   AT_DISPATCH_FLOATING_TYPES(in.scores.scalar_type(), "ranking_loss", [&] {
@@ -132,8 +127,8 @@ std::tuple<Tensor, Tensor> ranking_loss_cuda(const Tensor& scores, const Tensor&
                                          in.cu_seqlens.const_data_ptr<int64_t>(),
                                          data_or_null<int64_t>(in.ranks),
                                          in.weights.const_data_ptr<scalar_t>(),
-                                         loss.mutable_data_ptr<scalar_t>(),
-                                         grad.mutable_data_ptr<scalar_t>(),
+                                         out.loss.mutable_data_ptr<scalar_t>(),
+                                         out.grad.mutable_data_ptr<scalar_t>(),
                                          in.groups,
                                          params.plackett_luce,
                                          params.pair,
@@ -141,7 +136,7 @@ std::tuple<Tensor, Tensor> ranking_loss_cuda(const Tensor& scores, const Tensor&
                                          workspace.mutable_data_ptr()};
     C10_CUDA_CHECK(launch_ranking_loss(args, c10::cuda::getCurrentCUDAStream()));
   });
-  return {loss, grad};
+  return {out.loss, out.grad};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> direct_loss_cuda(
@@ -154,9 +149,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> direct_loss_cuda(
       check_direct_loss(logp_chosen, logp_rejected, ref_chosen, ref_rejected, weights,
                         length_chosen, length_rejected, kind, direct_needs(kind, params));
   const c10::cuda::CUDAGuard guard(in.logp_chosen.device());
-  const Tensor loss = at::empty({}, in.logp_chosen.options());
-  const Tensor metrics = doubles_on(in.logp_chosen, math::DirectSums::kMetrics);
-  const Tensor d_chosen = at::empty_like(in.logp_chosen), d_rejected = at::empty_like(d_chosen);
+  const LossOutputs out = loss_outputs(in.logp_chosen, math::DirectSums::kMetrics);
+  const Tensor d_rejected = gradient_like(in.logp_rejected);
   const Tensor workspace = workspace_on(in.logp_chosen, sum_workspace_bytes());
   AT_DISPATCH_FLOATING_TYPES(in.logp_chosen.scalar_type(), "direct_loss", [&] {
     const DirectLossArgs<scalar_t> args{in.logp_chosen.const_data_ptr<scalar_t>(),
@@ -166,16 +160,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> direct_loss_cuda(
                                         in.weights.const_data_ptr<scalar_t>(),
                                         data_or_null<scalar_t>(in.length_chosen),
                                         data_or_null<scalar_t>(in.length_rejected),
-                                        loss.mutable_data_ptr<scalar_t>(),
-                                        metrics.mutable_data_ptr<double>(),
-                                        d_chosen.mutable_data_ptr<scalar_t>(),
+                                        out.loss.mutable_data_ptr<scalar_t>(),
+                                        out.metrics.mutable_data_ptr<double>(),
+                                        out.grad.mutable_data_ptr<scalar_t>(),
                                         d_rejected.mutable_data_ptr<scalar_t>(),
                                         in.logp_chosen.numel(),
                                         cast<scalar_t>(params),
                                         workspace.mutable_data_ptr()};
     C10_CUDA_CHECK(launch_direct_loss(args, c10::cuda::getCurrentCUDAStream()));
   });
-  return {loss, metrics, d_chosen, d_rejected};
+  return {out.loss, out.metrics, out.grad, d_rejected};
 }
 
 std::tuple<Tensor, Tensor, Tensor> kto_loss_cuda(const Tensor& logp, const Tensor& logp_ref,
@@ -186,9 +180,7 @@ std::tuple<Tensor, Tensor, Tensor> kto_loss_cuda(const Tensor& logp, const Tenso
   const auto params = kto_params(beta, desirable_weight, undesirable_weight);
   const KtoInputs in = check_kto_loss(logp, logp_ref, desirable, weights, kl);
   const c10::cuda::CUDAGuard guard(in.logp.device());
-  const Tensor loss = at::empty({}, in.logp.options());
-  const Tensor metrics = doubles_on(in.logp, math::KtoSums::kMetrics);
-  const Tensor grad = at::empty_like(in.logp);
+  const LossOutputs out = loss_outputs(in.logp, math::KtoSums::kMetrics);
   const Tensor workspace = workspace_on(in.logp, sum_workspace_bytes());
   AT_DISPATCH_FLOATING_TYPES(in.logp.scalar_type(), "kto_loss", [&] {
     const KtoLossArgs<scalar_t> args{in.logp.const_data_ptr<scalar_t>(),
@@ -196,15 +188,15 @@ std::tuple<Tensor, Tensor, Tensor> kto_loss_cuda(const Tensor& logp, const Tenso
                                      in.desirable.const_data_ptr<uint8_t>(),
                                      in.weights.const_data_ptr<scalar_t>(),
                                      in.kl.const_data_ptr<scalar_t>(),
-                                     loss.mutable_data_ptr<scalar_t>(),
-                                     metrics.mutable_data_ptr<double>(),
-                                     grad.mutable_data_ptr<scalar_t>(),
+                                     out.loss.mutable_data_ptr<scalar_t>(),
+                                     out.metrics.mutable_data_ptr<double>(),
+                                     out.grad.mutable_data_ptr<scalar_t>(),
                                      in.logp.numel(),
                                      cast<scalar_t>(params),
                                      workspace.mutable_data_ptr()};
     C10_CUDA_CHECK(launch_kto_loss(args, c10::cuda::getCurrentCUDAStream()));
   });
-  return {loss, metrics, grad};
+  return {out.loss, out.metrics, out.grad};
 }
 
 }  // namespace

@@ -21,11 +21,14 @@ struct AdvantageArgs {
   math::AdvantageParams<T> params;
   bool vtrace;      // the rule of kernels/math/vtrace.h, not gae.h
   double* stats;    // [4] sum, sum of squares, count, sum of KL
-  void* workspace;  // advantage_workspace_bytes<T>(tokens, sequences)
+  void* workspace;  // advantage_workspace_bytes<T>(tokens), of any content
+  unsigned* words;  // [advantage_words(tokens)], zero; the launch leaves them zero. Launches that
+                    // may overlap need words and workspaces of their own
 };
 
 template <typename T>
-size_t advantage_workspace_bytes(int64_t tokens, int64_t sequences);
+size_t advantage_workspace_bytes(int64_t tokens);
+int64_t advantage_words(int64_t tokens);
 
 template <typename T>
 cudaError_t launch_advantages(const AdvantageArgs<T>& args, cudaStream_t stream);

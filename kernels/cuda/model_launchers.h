@@ -8,6 +8,7 @@
 
 #include "kernels/device/runtime.h"
 #include "kernels/math/adamw.h"
+#include "kernels/math/bfloat16.h"
 
 namespace hone::kernels::cuda {
 
@@ -70,6 +71,28 @@ struct DropoutArgs {
 
 template <typename T>
 cudaError_t launch_dropout(const DropoutArgs<T>& args, cudaStream_t stream);
+
+/// Logits as they are stored: float, double or Bfloat16; results in what that is computed in.
+template <typename T>
+struct SampleArgs {
+  const T* logits;      // [rows,vocabulary]
+  const int64_t* keys;  // [rows,3] prompt, sample, position
+  int64_t rows;
+  int64_t vocabulary;
+  int64_t seed;
+  double temperature;              // 0 = greedy
+  int64_t* tokens;                 // [rows]
+  math::Compute<T>* logprobs;      // [rows] under softmax(logits/temperature)
+  math::Compute<T>* raw_logprobs;  // [rows] under softmax(logits)
+  math::Compute<T>* entropy;       // [rows] of softmax(logits/temperature)
+};
+
+constexpr int64_t kMaxSampledVocabulary = 1 << 20;
+
+/// The op `sample` without filters. A row with a NaN, or with nothing finite, gives token 0 and
+/// NaN.
+template <typename T>
+cudaError_t launch_sample(const SampleArgs<T>& args, cudaStream_t stream);
 
 /// uniforms[r] = math::sample_uniform(seed, keys[r][0], keys[r][1], keys[r][2]).
 cudaError_t launch_sample_uniforms(const int64_t* keys, int64_t rows, int64_t seed,

@@ -91,19 +91,16 @@ HONE_HD T clamp_ratio(T ratio, const PolicyParams<T>& p) {
 /// Inside the clip range (and on its edges) both branches are equal and the gradient -A*r flows.
 template <typename T>
 HONE_HD void clipped_surrogate(T advantage, const PolicyParams<T>& p, PolicyToken<T>& out) {
+  // No branches: which way a token goes is a coin's toss.
   const T free_loss = -advantage * out.ratio;
   const T held_loss = -advantage * clamp_ratio(out.ratio, p);
+  const T ceiling = -p.dual_clip * advantage;
   out.clipped = held_loss > free_loss;
-  out.loss = out.clipped ? held_loss : free_loss;
-  out.derivative = out.clipped ? T(0) : free_loss;  // d(-A e^x)/dx = -A e^x
-  if (p.dual_clip > T(0) && advantage < T(0)) {
-    const T ceiling = -p.dual_clip * advantage;
-    if (out.loss > ceiling) {
-      out.loss = ceiling;
-      out.derivative = T(0);
-      out.dual_clipped = true;
-    }
-  }
+  const T loss = out.clipped ? held_loss : free_loss;
+  out.dual_clipped = (p.dual_clip > T(0)) & (advantage < T(0)) & (loss > ceiling);
+  out.loss = out.dual_clipped ? ceiling : loss;
+  // d(-A e^x)/dx = -A e^x
+  out.derivative = out.clipped | out.dual_clipped ? T(0) : free_loss;
 }
 
 template <typename T>
@@ -143,12 +140,13 @@ HONE_HD T behaviour_weight(T log_behaviour, const PolicyParams<T>& p, bool& cut)
   return low ? p.behaviour_low : p.behaviour_high;
 }
 
-/// The behaviour weight is a constant and multiplies the surrogate, not the reference KL.
+/// The behaviour weight is a constant and multiplies the surrogate, not the reference KL. `ratio`
+/// is e^x.log_ratio, from a caller that has many to make.
 template <typename T>
-HONE_HD PolicyToken<T> policy_token(const PolicyPoint<T>& x, const PolicyParams<T>& p) {
+HONE_HD PolicyToken<T> policy_token(const PolicyPoint<T>& x, T ratio, const PolicyParams<T>& p) {
   PolicyToken<T> out{};
   out.log_ratio = x.logp_new - x.logp_old;
-  out.ratio = std::exp(x.log_ratio);
+  out.ratio = ratio;
   out.behaviour = T(1);
   surrogate(x.logp_new, x.advantage, p, out);
   if (p.behaviour != Behaviour::kNone) {
@@ -166,6 +164,11 @@ HONE_HD PolicyToken<T> policy_token(const PolicyPoint<T>& x, const PolicyParams<
     out.derivative += out.kl_gradient;
   }
   return out;
+}
+
+template <typename T>
+HONE_HD PolicyToken<T> policy_token(const PolicyPoint<T>& x, const PolicyParams<T>& p) {
+  return policy_token(x, std::exp(x.log_ratio), p);
 }
 
 /// With the token's own ratio and no behaviour policy.

@@ -2,6 +2,8 @@
 
 // The clipped value loss of one token (Schulman's PPO code; ALGORITHMS.md 34).
 
+#include <cstdint>
+
 #include "kernels/math/host_device.h"
 
 namespace hone::kernels::math {
@@ -17,22 +19,21 @@ struct ValueToken {
 /// clip(v) = v_old + clamp(v - v_old, -clip, clip); clip <= 0: no clipping.
 template <typename T>
 HONE_HD ValueToken<T> value_token(T value, T value_old, T target, T clip) {
-  const T error = value - target;
-  ValueToken<T> out{T(0.5) * error * error, error, error * error, false};
-  if (!(clip > T(0))) return out;
+  const T error = value - target, squared_error = error * error;
   const T moved = value - value_old;
-  if (moved >= -clip && moved <= clip) return out;
   const T held = (moved < T(0) ? value_old - clip : value_old + clip) - target;
-  if (held * held > out.squared_error) {
-    out.loss = T(0.5) * held * held;
-    out.derivative = T(0);
-    out.clipped = true;
-  }
-  return out;
+  // No branches: which way a token goes is a coin's toss, and a wrong guess costs more than all
+  // this.
+  const bool inside = moved >= -clip && moved <= clip;
+  const bool clipped = (clip > T(0)) & !inside & (held * held > squared_error);
+  const T chosen = clipped ? held : error;
+  return {T(0.5) * chosen * chosen, clipped ? T(0) : error, squared_error, clipped};
 }
 
 /// Sums in double over tokens in a fixed order; the fields after `loss` are the metrics.
 struct ValueSums {
+  static constexpr int64_t kMetrics = 2;
+
   double loss = 0;
   double clip_fraction = 0;
   double squared_error = 0;
@@ -51,7 +52,7 @@ struct ValueSums {
     squared_error += later.squared_error;
   }
 
-  /// metrics [2]
+  /// The `metrics` tensor.
   HONE_HD void store(double* metrics) const {
     metrics[0] = clip_fraction;
     metrics[1] = squared_error;

@@ -2,6 +2,7 @@
 the memory of the head beside whole logits."""
 
 import inspect
+import json
 import os
 import pathlib
 import re
@@ -25,40 +26,57 @@ def python(code, **environment):
                           env=clean | {"PYTHONPATH": str(PACKAGE)} | environment)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.splitlines()[0][2:40])
-def test_examples_of_the_readme_run(example):
-    done = python(example, HONE_KERNELS_LIBRARY=str(LIBRARY))
+def report_of(code, **environment):
+    """What `code` prints as JSON in a fresh interpreter."""
+    done = python("import json\n" + code, **environment)
     assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_there_are_examples():
+def test_examples_of_the_readme_run():
     assert len(EXAMPLES) == 3
+    ran = report_of(f"for text in {EXAMPLES!r}: exec(text, {{}})\nprint(json.dumps('all'))", HONE_KERNELS_LIBRARY=str(LIBRARY))
+    assert ran == "all"
 
 
-def test_the_library_is_found_by_variable_and_in_a_build_folder(tmp_path):
-    say = "import hone_kernels; print(hone_kernels.library)"
-    assert python(say, HONE_KERNELS_LIBRARY=str(LIBRARY)).stdout.strip() == str(LIBRARY)
-    assert python(say, HONE_BINARY_DIR=str(LIBRARY.parents[1])).stdout.strip() == str(LIBRARY)
+IMPORTS = """
+import os, sys
+def found(**variables):
+    for name in [n for n in sys.modules if n.startswith("hone_kernels")]:
+        del sys.modules[name]
+    os.environ.update(variables)
+    try:
+        import hone_kernels
+        return str(hone_kernels.library)
+    except ImportError as error:
+        return str(error)
+    finally:
+        for name in variables:
+            del os.environ[name]
+"""
 
 
-def test_an_installed_copy_is_found_beside_the_package(tmp_path):
+def test_the_library_is_found_or_missed_in_so_many_words(tmp_path):
+    """By variable, in a build folder, beside an installed copy; where it is not, what was expected."""
     installed = tmp_path / "hone_kernels"
     installed.mkdir()
     for source in (PACKAGE / "hone_kernels").glob("*.py"):
         (installed / source.name).write_bytes(source.read_bytes())
-    (installed / "libhone_kernels.so").symlink_to(LIBRARY)
-    done = python("import hone_kernels; print(hone_kernels.library)", PYTHONPATH=str(tmp_path))
-    assert done.stdout.strip() == str(installed / "libhone_kernels.so"), done.stderr
-
-
-def test_import_errors_say_what_was_expected(tmp_path):
-    missing = tmp_path / "nowhere.so"
-    done = python("import hone_kernels", HONE_KERNELS_LIBRARY=str(missing))
-    assert "ImportError: libhone_kernels.so: expected a file at one of" in done.stderr
-    assert str(missing) in done.stderr and "correct HONE_KERNELS_LIBRARY" in done.stderr
-    missing.write_bytes(b"not a library")
-    done = python("import hone_kernels", HONE_KERNELS_LIBRARY=str(missing))
-    assert f"ImportError: {missing}: expected a library built against torch" in done.stderr
+    missing, broken = tmp_path / "nowhere.so", tmp_path / "broken.so"
+    broken.write_bytes(b"not a library")
+    got = report_of(IMPORTS + f"""
+places = [found(HONE_KERNELS_LIBRARY={str(LIBRARY)!r}), found(HONE_BINARY_DIR={str(LIBRARY.parents[1])!r}),
+          found(HONE_KERNELS_LIBRARY={str(missing)!r}), found(HONE_KERNELS_LIBRARY={str(broken)!r})]
+sys.path.insert(0, {str(tmp_path)!r})
+os.symlink({str(LIBRARY)!r}, {str(installed / LIBRARY.name)!r})
+places.append(found())
+print(json.dumps(places))
+""")
+    assert got[0] == got[1] == str(LIBRARY)
+    assert got[2].startswith("libhone_kernels.so: expected a file at one of")
+    assert str(missing) in got[2] and "correct HONE_KERNELS_LIBRARY" in got[2]
+    assert got[3].startswith(f"{broken}: expected a library built against torch")
+    assert got[4] == str(installed / LIBRARY.name)
 
 
 def test_every_public_function_is_typed_and_documented():
@@ -87,18 +105,15 @@ x, w = torch.randn(n, h, requires_grad=True), torch.randn(v, h, requires_grad=Tr
 ids = torch.randint(v, (n,))
 warm = hk.token_logprobs(x[:16], w, ids[:16]).logprobs.sum()
 warm.backward()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-if {ours}:
-    logp = hk.token_logprobs(x, w, ids).logprobs
-else:
-    logp = torch.log_softmax(x @ w.t(), -1).gather(1, ids[:, None]).squeeze(1)
-logp.sum().backward()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+peaks = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+hk.token_logprobs(x, w, ids).logprobs.sum().backward()
+peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+torch.log_softmax(x @ w.t(), -1).gather(1, ids[:, None]).sum().backward()
+peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(json.dumps(peaks))
 """
 
 
 def test_the_head_needs_an_eighth_of_the_memory_of_whole_logits():
-    ours, plain = (python(PEAK.format(ours=ours), HONE_KERNELS_LIBRARY=str(LIBRARY))
-                   for ours in (True, False))
-    assert ours.returncode == 0 and plain.returncode == 0, ours.stderr + plain.stderr
-    assert int(ours.stdout) * 8 < int(plain.stdout), (ours.stdout, plain.stdout)
+    before, ours, plain = report_of(PEAK, HONE_KERNELS_LIBRARY=str(LIBRARY))
+    assert (ours - before) * 8 < plain - before

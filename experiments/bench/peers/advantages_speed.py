@@ -5,8 +5,10 @@
                                               [--json FILE] [--svg FILE]
 
 KL penalty, score at the last token, GAE, returns and whitening of [B,T] float32. Peers, written down here from their formulas: the loops
-over time of verl (masks carried) and of TRL, TRL's step under torch.compile, NumPy's loop over time, SciPy's lfilter and torchrl's
-vectorised estimate where those are installed. Each figure is the least of several runs; a peer whose numbers are not ours is an error.
+over time of verl (masks carried) and of TRL 1.9 (experimental/ppo: padding filled, rewards, loop, masked whitening), TRL's step under
+torch.compile, NumPy's loop over time, SciPy's lfilter and torchrl's vectorised estimate where those are installed. Ours three times: into
+tensors of the caller, allocating, and whitened besides (Hone's losses whiten on the fly, from the statistics that the pass leaves).
+Each figure is the least of several runs; a peer whose numbers are not ours is an error.
 """
 import argparse
 import json
@@ -30,9 +32,14 @@ def shaped_rewards(d):
     return rewards
 
 
+def masked_mean(x, mask):
+    return (x * mask).sum() / mask.sum()
+
+
 def masked_whiten(x, mask):
-    mean = (x * mask).sum() / mask.sum()
-    variance = (((x - mean) ** 2) * mask).sum() / mask.sum()
+    """As verl and TRL have it, with its passes."""
+    mean = masked_mean(x, mask)
+    variance = masked_mean((x - masked_mean(x, mask)) ** 2, mask)
     count = mask.sum()
     return (x - mean) * torch.rsqrt(variance * count / (count - 1) + 1e-8)
 
@@ -61,14 +68,23 @@ def gae_step(reward, next_value, value, trace):
 
 
 def trl_loop(d, step=gae_step):
-    rewards, values = shaped_rewards(d), d["values"]
+    """Steps 4 and 6 of TRL's PPOTrainer, which fills what is padding first; here nothing is."""
+    rows, width = d["values"].shape
+    last = torch.full((rows,), width - 1)
+    index = torch.arange(width).repeat(rows, 1)
+    padding, padding_p1 = index > last.unsqueeze(1), index > (last + 1).unsqueeze(1)
+    old, ref = torch.masked_fill(d["old"], padding, 1.0), torch.masked_fill(d["ref"], padding, 1.0)
+    values = torch.masked_fill(d["values"], padding_p1, 0)
+    rewards = (-KL_COEF * -(ref - old)).clone()
+    rewards[torch.arange(rows), torch.where(last + 1 < width, last + 1, last)] += d["scores"]
     trace, reversed_advantages = torch.zeros_like(values[:, 0]), []
-    for t in reversed(range(values.shape[1])):
-        next_value = values[:, t + 1] if t + 1 < values.shape[1] else torch.zeros_like(trace)
+    for t in reversed(range(width)):
+        next_value = values[:, t + 1] if t + 1 < width else torch.zeros_like(trace)
         trace = step(rewards[:, t], next_value, values[:, t], trace)
         reversed_advantages.append(trace)
     advantages = torch.stack(reversed_advantages[::-1], dim=1)
-    return plain_whiten(advantages), advantages + values
+    returns = advantages + values
+    return torch.masked_fill(masked_whiten(advantages, ~padding), padding, 0), returns
 
 
 def numpy_loop(d):
@@ -104,11 +120,14 @@ def torchrl_estimate(d):
     return plain_whiten(advantages[..., 0]), returns[..., 0]
 
 
-def hone_pass(d):
-    op = torch.ops.hone
-    advantages, returns, _, stats = op.advantages(d["old"], d["ref"], d["values"], d["scores"], kl_coef=KL_COEF, gamma=GAMMA, lam=LAM,
-                                                  store_rewards=False)
-    return op.whiten(advantages, stats, True), returns
+def hone_advantages(d):
+    return torch.ops.hone.advantages(d["old"], d["ref"], d["values"], d["scores"], kl_coef=KL_COEF, gamma=GAMMA, lam=LAM,
+                                     store_rewards=False)
+
+
+def hone_whitened(d):
+    advantages, returns, _, stats = hone_advantages(d)
+    return torch.ops.hone.whiten(advantages, stats, True), returns
 
 
 def least_seconds(work, repeats):
@@ -166,20 +185,17 @@ def main():
     d = {name: torch.randn(rows, width) for name in ("old", "ref", "values")}
     d["scores"], d["mask"] = torch.randn(rows), torch.ones(rows, width)
 
-    want = hone_pass(d)
-    ours = least_seconds(lambda: hone_pass(d), 10)
+    want = hone_whitened(d)
     out = torch.empty(rows, width), torch.empty(rows, width), None, torch.empty(4, dtype=torch.double)
     inputs = d["old"], d["ref"], d["values"], d["scores"]
 
     def into():
         torch.ops.hone.advantages_into(*out, *inputs, kl_coef=KL_COEF, gamma=GAMMA, lam=LAM)
 
-    scan = least_seconds(into, 10)
+    ways = {"into": into, "advantages": lambda: hone_advantages(d), "whitened": lambda: hone_whitened(d)}
+    ours = {way: least_seconds(work, 10) for way, work in ways.items()}
     source, target = torch.randn(rows * width * 5 // 2), torch.empty(rows * width * 5 // 2)
     copy = least_seconds(lambda: target.copy_(source), 10)
-    print(f"{options.shape}, {options.threads} thread(s); copy of 20 bytes an element {copy * 1e3:.2f} ms; advantages_into "
-          f"{scan * 1e3:.2f} ms = {rows * width / scan / 1e9:.2f} G elements/s, {100 * copy / scan:.0f} % of the copy")
-    print(f"{'Hone, whitened, outputs allocated':40} {ours * 1e3:10.2f} ms")
     results = {}
     for name, (peer, repeats) in peers().items():
         try:
@@ -189,13 +205,20 @@ def main():
             continue
         for mine, theirs in zip(want, got):
             torch.testing.assert_close(mine, theirs, atol=2e-3, rtol=2e-3)
-        seconds = least_seconds(lambda: peer(d), repeats)
-        ours = min(ours, least_seconds(lambda: hone_pass(d), 3))  # both see the machine as it is now
-        scan = min(scan, least_seconds(into, 3))
-        results[name] = seconds
-        print(f"{name:40} {seconds * 1e3:10.2f} ms {seconds / ours:8.1f} times ours, {seconds / scan:8.1f} times advantages_into")
-    drawn = [("Hone, into given outputs", scan, ""), ("Hone, allocated, whitened", ours, "")]
-    drawn += [(n, s, f"  ({s / scan:.0f}x)") for n, s in results.items()]
+        results[name] = least_seconds(lambda: peer(d), repeats)
+        for way, work in ways.items():  # both see the machine as it is now
+            ours[way] = min(ours[way], least_seconds(work, 3))
+        copy = min(copy, least_seconds(lambda: target.copy_(source), 3))
+    scan = ours["into"]
+    print(f"{options.shape}, {options.threads} thread(s); copy of 20 bytes an element {copy * 1e3:.2f} ms; advantages_into "
+          f"{scan * 1e3:.2f} ms = {rows * width / scan / 1e9:.2f} G elements/s, {100 * copy / scan:.0f} % of the copy; allocating "
+          f"{ours['advantages'] * 1e3:.2f} ms; whitened {ours['whitened'] * 1e3:.2f} ms")
+    times = {name: {way: seconds / mine for way, mine in ours.items()} for name, seconds in results.items()}
+    for name, seconds in results.items():
+        print(f"{name:40} {seconds * 1e3:10.2f} ms {times[name]['advantages']:8.1f} times advantages, "
+              f"{times[name]['whitened']:8.1f} times with whitening")
+    drawn = [("Hone, advantages", ours["advantages"], ""), ("Hone, whitened besides", ours["whitened"], "")]
+    drawn += [(n, s, f"  ({times[n]['advantages']:.0f}x)") for n, s in results.items()]
     if options.svg:
         title = f"GAE with KL penalty, returns, whitening: {options.shape} float32, {options.threads} thread(s), log scale"
         pathlib.Path(options.svg).write_text(bars(title, drawn))
@@ -203,9 +226,10 @@ def main():
         commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
         record = {"commit": commit, "machine": machine(), "torch": torch.__version__,
                   "command": "experiments/bench/peers/advantages_speed.py " + " ".join(sys.argv[1:]),
-                  "shape": options.shape, "threads": options.threads, "copy_ms": copy * 1e3, "advantages_into_ms": scan * 1e3,
-                  "elements_per_second": rows * width / scan, "percent_of_copy": 100 * copy / scan, "hone_ms": ours * 1e3,
-                  "peers": {n: {"ms": s * 1e3, "times_ours": round(s / ours, 2), "times_advantages_into": round(s / scan, 2)} for n, s in results.items()}}
+                  "shape": options.shape, "threads": options.threads, "copy_ms": copy * 1e3,
+                  "hone_ms": {way: mine * 1e3 for way, mine in ours.items()},
+                  "elements_per_second": rows * width / scan, "percent_of_copy": 100 * copy / scan,
+                  "peers": {n: {"ms": s * 1e3, **{f"times_{w}": round(x, 1) for w, x in times[n].items()}} for n, s in results.items()}}
         pathlib.Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
 
 

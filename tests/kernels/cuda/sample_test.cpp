@@ -1,0 +1,117 @@
+// The sampling kernel against the CPU op: the same tokens for the same keys.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/cuda/model_launchers.h"
+#include "kernels/ops.h"
+#include "tests/kernels/cuda/device_run.h"
+#include "tests/kernels/cuda/elements.h"
+#include "tests/support/expect_close.h"
+
+namespace hone::kernels {
+namespace {
+
+using test::expect_close;
+using test::from_device;
+using test::GlobalBuffer;
+using test::on_device;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+Tensor keys_of(int64_t rows) {
+  const Tensor i = at::arange(rows, at::kLong);
+  return at::stack({i * 1000003, i % 3, 4096 - i}, 1);
+}
+
+/// `logits` in T; with bfloat16 they are rounded before both sides see them.
+template <typename T>
+void expect_cpu_op(const Tensor& logits, double temperature, double tolerance) {
+  using C = math::Compute<T>;
+  const int64_t rows = logits.size(0), size = logits.size(1);
+  const Tensor keys = keys_of(rows), wide = logits.to(at::kDouble).contiguous();
+  const std::vector<double> values(wide.data_ptr<double>(), wide.data_ptr<double>() + wide.numel());
+  // In double, so that a token at the edge of rounding does not depend on the CPU's.
+  const Sampled want = sample(wide, keys, 42, {temperature});
+  test::on_every_layout([&] {
+    const GlobalBuffer<T> in(test::elements<T>(values), "logits");
+    const auto key = on_device<int64_t>(keys, "keys");
+    const auto n = static_cast<size_t>(rows);
+    const GlobalBuffer<int64_t> tokens(n, "tokens");
+    const GlobalBuffer<C> logprobs(n, "logprobs"), raw(n, "raw_logprobs"), entropy(n, "entropy");
+    EXPECT_EQ(cuda::launch_sample<T>({in.data(), key.data(), rows, size, 42, temperature,
+                                      tokens.data(), logprobs.data(), raw.data(), entropy.data()},
+                                     nullptr),
+              cudaSuccess);
+    EXPECT_TRUE(at::equal(from_device(tokens), want.tokens));
+    const auto close = [&](const GlobalBuffer<C>& got, const Tensor& wanted, const char* what) {
+      expect_close(from_device(got), wanted, tolerance, tolerance, what);
+    };
+    close(logprobs, want.logprobs, "logprobs");
+    close(raw, want.raw_logprobs, "raw_logprobs");
+    close(entropy, want.entropy, "entropy");
+  });
+}
+
+/// Sizes about the edges of vectors (2, 4, 8), chunks (256), warps' turns (2048) and threads' runs
+/// of chunks (65536).
+const int64_t kSizes[] = {1, 2, 7, 31, 33, 255, 256, 257, 1000, 2047, 2049, 65539};
+
+TEST(CudaSample, IsTheCpuOp) {
+  at::manual_seed(1);
+  for (const int64_t size : kSizes) {
+    const Tensor logits = at::randn({size > 3000 ? 2 : 9, size}, at::kDouble) * 3;
+    for (const double temperature : {1.0, 0.0, 0.6}) {
+      SCOPED_TRACE("size " + std::to_string(size) + ", temperature " + std::to_string(temperature));
+      expect_cpu_op<double>(logits, temperature, 1e-11);
+      expect_cpu_op<float>(logits.to(at::kFloat), temperature, 2e-5);
+      expect_cpu_op<math::Bfloat16>(logits.to(at::kBFloat16), temperature, 2e-5);
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+}
+
+/// Ids ruled out, whole chunks of them too; ties; a common offset; nearly all weight on one id.
+TEST(CudaSample, IsTheCpuOpOnOddRows) {
+  at::manual_seed(2);
+  Tensor logits = at::randn({8, 1500}, at::kDouble);
+  logits.slice(0, 0, 4).slice(1, 100, 900).fill_(-kInfinity);
+  logits[1].fill_(-kInfinity)[1499] = 3;
+  logits[2].fill_(0.5);
+  logits[3] += 20000;
+  logits[4][700] = 60;
+  logits[5][0] = logits[5][1299] = logits[5].max();
+  for (const double temperature : {1.0, 0.0, 2.5})
+    expect_cpu_op<double>(logits, temperature, 1e-11);
+}
+
+TEST(CudaSample, RowsWithoutADistributionAreNan) {
+  Tensor logits = at::zeros({3, 300}, at::kDouble);
+  logits[0][299] = std::nan("");
+  logits[1].fill_(-kInfinity);
+  const Tensor keys = keys_of(3);
+  test::on_every_layout([&] {
+    const auto in = on_device<double>(logits, "logits");
+    const auto key = on_device<int64_t>(keys, "keys");
+    const GlobalBuffer<int64_t> tokens(3, "tokens");
+    const GlobalBuffer<double> logprobs(3, "logprobs"), raw(3, "raw"), entropy(3, "entropy");
+    const cuda::SampleArgs<double> args{
+        in.data(),     key.data(),      3,          300,           1, 1.0,
+        tokens.data(), logprobs.data(), raw.data(), entropy.data()};
+    EXPECT_EQ(cuda::launch_sample(args, nullptr), cudaSuccess);
+    const Tensor got = from_device(logprobs);
+    EXPECT_TRUE(got[0].isnan().item<bool>() && got[1].isnan().item<bool>());
+    EXPECT_FALSE(got[2].isnan().item<bool>());
+    EXPECT_EQ(tokens.host()[0], 0);
+    EXPECT_EQ(tokens.host()[1], 0);
+    cuda::SampleArgs<double> large = args;
+    large.vocabulary = cuda::kMaxSampledVocabulary + 1;
+    EXPECT_EQ(cuda::launch_sample(large, nullptr), cudaErrorInvalidValue);
+  });
+}
+
+}  // namespace
+}  // namespace hone::kernels

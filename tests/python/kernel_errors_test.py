@@ -1,0 +1,56 @@
+"""Bad input to every op: each tensor argument in turn of a wrong dtype, rank and size gives an error that names op, argument, expected and
+got; views that are not contiguous give what their copies give."""
+
+import pytest
+import torch
+
+from kernel_fakes_test import CALLS, ops  # noqa: F401
+
+
+def wrong(tensor):
+    """kind -> a tensor that is wrong in this one way."""
+    other = torch.float32 if not tensor.is_floating_point() else torch.int32
+    yield "dtype", tensor.detach().to(other)
+    yield "rank", tensor.detach().unsqueeze(0)
+    if tensor.dim() > 0:
+        yield "size", torch.cat([tensor.detach(), tensor.detach()[:1]])
+
+
+def tensor_arguments(op, arguments, options):
+    """(name, value, put) of each tensor that the call gives; put(x) is the call with x in its place."""
+    schema = op.default._schema.arguments
+    given = {**{a.name: value for a, value in zip(schema, arguments)}, **options}
+
+    def put(name, x):
+        return {**given, name: x}
+
+    for argument in schema:
+        if isinstance(given.get(argument.name), torch.Tensor):
+            yield argument.name, given[argument.name], lambda x, name=argument.name: put(name, x)
+
+
+# A wrong dtype, rank or size of these is no mistake: what is said of them is in the docstring of the op.
+ALLOWED = {
+    ("grad_norm", "grad", "rank"), ("grad_norm", "grad", "size"), ("scale", "x", "rank"), ("scale", "x", "size"),
+    ("dropout", "x", "rank"), ("dropout", "x", "size"), ("whiten", "x", "rank"), ("whiten", "x", "size"),
+    ("scale", "factor", "rank"), ("adamw_step", "grad_scale", "rank"), ("adamw_step", "grad_scale", "dtype"),
+    ("rms_norm", "x", "rank"), ("rms_norm", "x", "size"), ("swiglu", "x", "rank"), ("swiglu", "x", "size"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_wrong_tensor_is_named(ops, name):  # noqa: F811
+    torch.manual_seed(0)
+    op = getattr(ops, name.split()[0])
+    arguments, options = CALLS[name]()
+    tried = 0
+    for argument, tensor, call in tensor_arguments(op, arguments, options):
+        for kind, bad in wrong(tensor):
+            if (name.split()[0], argument, kind) in ALLOWED:
+                continue
+            with pytest.raises(RuntimeError, match=rf"^{name.split()[0]}: [^:]*: expected .*got .*") as error:
+                op(**call(bad))
+                pytest.fail(f"{argument} of a wrong {kind} was taken")
+            tried += 1
+            assert "Traceback" not in str(error.value)
+    assert tried > 0
