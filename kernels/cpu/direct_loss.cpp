@@ -28,7 +28,7 @@ math::DirectSums run(const DirectInputs& in, const math::DirectParams<T>& p, T* 
              *length_rejected = data_or_null<T>(in.length_rejected);
   const auto at = [](const T* x, int64_t i, T otherwise) { return x ? x[i] : otherwise; };
   return sum_in_blocks<math::DirectSums>(
-      in.logp_chosen.numel(), [&](math::DirectSums& s, int64_t begin, int64_t end) {
+      in.logp_chosen.numel(), [=](math::DirectSums& s, int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           d_chosen[i] = d_rejected[i] = 0;
           if (weight[i] == 0) continue;
@@ -79,7 +79,7 @@ std::tuple<Tensor, Tensor, Tensor> kto_loss_cpu(const Tensor& logp, const Tensor
     const scalar_t mean_kl = *in.kl.const_data_ptr<scalar_t>();
     scalar_t* d = out.grad.mutable_data_ptr<scalar_t>();
     const auto sums = sum_in_blocks<math::KtoSums>(
-        in.logp.numel(), [&](math::KtoSums& s, int64_t begin, int64_t end) {
+        in.logp.numel(), [=](math::KtoSums& s, int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) {
             d[i] = 0;
             if (weight[i] == 0) continue;

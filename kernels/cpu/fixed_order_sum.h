@@ -23,7 +23,9 @@ Sums sum_in_blocks(int64_t n, const Add& add) {
   std::vector<Sums> partial(static_cast<size_t>(blocks));
   at::parallel_for(0, blocks, kGrain, [&](int64_t first, int64_t last) {
     for (int64_t b = first; b < last; ++b) {
-      add(partial[static_cast<size_t>(b)], b * kSumBlock, std::min(n, (b + 1) * kSumBlock));
+      Sums mine{};  // in registers
+      add(mine, b * kSumBlock, std::min(n, (b + 1) * kSumBlock));
+      partial[static_cast<size_t>(b)] = mine;
     }
   });
   Sums total{};

@@ -84,7 +84,7 @@ math::PolicySums run(const PolicyInputs& in, const math::PolicyParams<T>& p, T* 
     through = surrogate.mutable_data_ptr<T>();
   }
   const auto sums = sum_in_blocks<math::PolicySums>(
-      in.logp_new.numel(), [&](math::PolicySums& s, int64_t begin, int64_t end) {
+      in.logp_new.numel(), [=](math::PolicySums& s, int64_t begin, int64_t end) {
         T log_r[kSumBlock] = {}, r[kSumBlock];
         for (int64_t i = begin; i < end; ++i) {
           log_r[i - begin] = shares ? log_ratio[i] : now[i] - old[i];

@@ -24,7 +24,7 @@ std::tuple<at::Tensor, at::Tensor> preference_loss_cpu(
     const scalar_t* shift = in.margin.defined() ? in.margin.const_data_ptr<scalar_t>() : nullptr;
     scalar_t* d = out.grad.mutable_data_ptr<scalar_t>();
     const auto sums = sum_in_blocks<math::PreferenceSum>(
-        in.delta.numel(), [&](math::PreferenceSum& s, int64_t begin, int64_t end) {
+        in.delta.numel(), [=](math::PreferenceSum& s, int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) {
             d[i] = 0;
             if (weight[i] == 0) continue;

@@ -82,10 +82,10 @@ HWY_INLINE T smallest(const Enough& enough) {
   return value(low);
 }
 
-/// Copies the weights from `least` on to `out` (room for a vector more than there are) and says how
-/// many they are.
+/// Copies the weights from `least` on to `room` [size + a vector], padded to whole vectors with
+/// zeros, and says how many they are then.
 template <typename T>
-int64_t at_least(const T* weights, int64_t size, T least, T* out) {
+int64_t padded_at_least(const T* weights, int64_t size, T least, T* room) {
   const hn::ScalableTag<T> d;
   const int64_t lanes = hn::Lanes(d);
   const auto bound = hn::Set(d, least);
@@ -93,20 +93,19 @@ int64_t at_least(const T* weights, int64_t size, T least, T* out) {
   for (int64_t j = 0; j < size; j += lanes) {
     const auto w = hn::LoadU(d, weights + j);
     const auto kept = hn::Ge(w, bound);
-    if (!hn::AllFalse(d, kept)) count += hn::CompressBlendedStore(w, kept, d, out + count);
+    if (!hn::AllFalse(d, kept)) count += hn::CompressBlendedStore(w, kept, d, room + count);
   }
-  return count;
+  std::fill(room + count, room + count + lanes, T(0));
+  return (count + lanes - 1) / lanes * lanes;
 }
 
-/// Keeps the k largest weights, and all that tie with the k-th. Three passes: the largest of each
-/// of a few times k groups; what reaches the k-th of those, among which the k largest weights are;
-/// and the cut. `room` [size + a vector].
+/// At least the k largest of many weights, copied to `room` [size + a vector] and padded to whole
+/// vectors with zeros: what reaches the k-th of the largest of a few times k groups. Says how many.
 template <typename T>
-void filter_top_k(T* weights, int64_t size, int64_t k, T* room) {
+int64_t candidates(const T* weights, int64_t size, int64_t k, T* room) {
   const hn::ScalableTag<T> d;
   const int64_t lanes = hn::Lanes(d), vectors = size / lanes;
-  const int64_t wanted = (4 * k + lanes - 1) / lanes;  // vectors of groups
-  const int64_t each = std::max<int64_t>(1, vectors / wanted);
+  const int64_t each = std::max<int64_t>(1, vectors / ((4 * k + lanes - 1) / lanes));
   int64_t groups = 0;
   for (int64_t v = 0; v < vectors; v += each, groups += lanes) {
     auto top = hn::LoadU(d, weights + v * lanes);
@@ -115,13 +114,31 @@ void filter_top_k(T* weights, int64_t size, int64_t k, T* room) {
     }
     hn::StoreU(top, d, room + groups);
   }
-  const auto kth_largest = [k](T* x, int64_t count) {
-    std::nth_element(x, x + (k - 1), x + count, std::greater<T>());
-    return x[k - 1];
-  };
-  const T reached = kth_largest(room, groups);
-  const int64_t count = at_least(weights, size, reached, room);
-  keep_at_least(weights, size, kth_largest(room, count));
+  std::nth_element(room, room + (k - 1), room + groups, std::greater<T>());
+  return padded_at_least(weights, size, room[k - 1], room);
+}
+
+/// Keeps the k largest weights, and all that tie with the k-th.
+template <typename T>
+void filter_top_k(T* weights, int64_t size, int64_t k, T* room) {
+  constexpr int64_t kFew = 8192;  // so many are searched as fast as they are sifted
+  const T* among = weights;
+  int64_t count = size;
+  if (size > kFew) {
+    among = room;
+    count = candidates(weights, size, k, room);
+  }
+  const T above = smallest<T>([&](T x) {
+    const hn::ScalableTag<T> d;
+    const int64_t lanes = hn::Lanes(d);
+    const auto bound = hn::Set(d, x);
+    int64_t larger = 0;
+    for (int64_t j = 0; j < count; j += lanes) {
+      larger += hn::CountTrue(d, hn::Gt(hn::LoadU(d, among + j), bound));
+    }
+    return larger < k;
+  });
+  keep_at_least(weights, size, above);  // fewer than k are larger, so the k-th equals it
 }
 
 /// Keeps the largest weights until they reach p of the sum; the one that crosses stays, ties by id.
@@ -130,12 +147,8 @@ void filter_top_k(T* weights, int64_t size, int64_t k, T* room) {
 template <typename T>
 void filter_top_p(T* weights, int64_t size, double p, T* room) {
   const double sum = sum_of(weights, size, [](auto, auto w) { return w; }), goal = p * sum;
-  const hn::ScalableTag<T> d;
-  const int64_t lanes = hn::Lanes(d);
   const T least = static_cast<T>((1 - p) * sum / static_cast<double>(size) * 0.999);
-  int64_t count = at_least(weights, size, least, room);
-  std::fill(room + count, room + count + lanes, T(0));
-  count = (count + lanes - 1) / lanes * lanes;
+  const int64_t count = padded_at_least(weights, size, least, room);
   const auto sum_above = [&](T x) {
     return sum_of(room, count, [x](auto tag, auto w) {
       return hn::IfThenElseZero(hn::Gt(w, hn::Set(tag, x)), w);

@@ -23,7 +23,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> value_loss_cpu(const at::Tensor& 
     const scalar_t* weight = in.token_weights.const_data_ptr<scalar_t>();
     scalar_t* d = out.grad.mutable_data_ptr<scalar_t>();
     const auto sums = sum_in_blocks<math::ValueSums>(
-        in.values.numel(), [&](math::ValueSums& s, int64_t begin, int64_t end) {
+        in.values.numel(), [=](math::ValueSums& s, int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) {
             d[i] = 0;
             if (weight[i] == 0) continue;

@@ -100,8 +100,9 @@ HONE_DEVICE bool trained_later(const Span<T>& span, int64_t tile_end, int64_t ti
   return scan.before.any != 0 || (scan.before.ends == 0 && beyond);
 }
 
+// Two blocks an SM leave a thread the registers that its eight steps take.
 template <class Rule, typename T>
-HONE_KERNEL(kThreads)
+HONE_KERNEL_RESIDENT(kThreads, 2)
 advantages_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, TileChain<Rule> chain,
                   AdvantageStats* tile_stats, double* stats) {
   HONE_SHARED(int64_t, taken, 1);
@@ -126,6 +127,8 @@ advantages_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, TileChain<Rule> c
       const bool scored = math::is_scored(rows, row, t, later, p.after_last);
       steps[k] = math::load_step(rows, row, t, scored ? t : -1, p);
       if (steps[k].trained) later = true;
+      mine.kl += steps[k].kl;
+      steps[k].kl = 0;  // summed: eight registers less to the second walk
       map = math::compose(map, math::entry_map<Rule>(rows, row, steps[k], ends_row, p));
     });
 

@@ -17,7 +17,7 @@
 
 namespace hone::kernels::cuda {
 
-constexpr int64_t kGroup = 256;  // the chain of group states is so much shorter than the tiles
+constexpr int64_t kGroup = 128;  // the chain of group states is so much shorter than the tiles
 
 /// `words`: zero before a launch, zero again after it.
 template <class Rule>

@@ -91,16 +91,21 @@ HONE_HD T clamp_ratio(T ratio, const PolicyParams<T>& p) {
 /// Inside the clip range (and on its edges) both branches are equal and the gradient -A*r flows.
 template <typename T>
 HONE_HD void clipped_surrogate(T advantage, const PolicyParams<T>& p, PolicyToken<T>& out) {
-  // No branches: which way a token goes is a coin's toss.
   const T free_loss = -advantage * out.ratio;
   const T held_loss = -advantage * clamp_ratio(out.ratio, p);
-  const T ceiling = -p.dual_clip * advantage;
+  // The larger instead of a branch: which one it is is a coin's toss.
+  out.loss = held_loss > free_loss ? held_loss : free_loss;
   out.clipped = held_loss > free_loss;
-  const T loss = out.clipped ? held_loss : free_loss;
-  out.dual_clipped = (p.dual_clip > T(0)) & (advantage < T(0)) & (loss > ceiling);
-  out.loss = out.dual_clipped ? ceiling : loss;
   // d(-A e^x)/dx = -A e^x
-  out.derivative = out.clipped | out.dual_clipped ? T(0) : free_loss;
+  out.derivative = out.clipped ? T(0) : free_loss;
+  if (p.dual_clip > T(0) && advantage < T(0)) {
+    const T ceiling = -p.dual_clip * advantage;
+    if (out.loss > ceiling) {
+      out.loss = ceiling;
+      out.derivative = T(0);
+      out.dual_clipped = true;
+    }
+  }
 }
 
 template <typename T>
@@ -202,16 +207,16 @@ struct PolicySums {
     const double w = weight;
     const double x = token.log_ratio;
     loss += w * token.loss;
-    clip_fraction += token.clipped ? w : 0.0;
+    clip_fraction += w * static_cast<double>(token.clipped);
     approx_kl += w * 0.5 * x * x;
     mean_log_ratio -= w * x;
     mean_ratio += w * token.ratio;
     see_deviation(std::fabs(static_cast<double>(token.ratio) - 1.0));
     entropy += w * token_entropy;
     reference_kl += w * token.kl;
-    dual_clip_fraction += token.dual_clipped ? w : 0.0;
+    dual_clip_fraction += w * static_cast<double>(token.dual_clipped);
     behaviour += w * token.behaviour;
-    behaviour_cut += token.behaviour_cut ? w : 0.0;
+    behaviour_cut += w * static_cast<double>(token.behaviour_cut);
   }
 
   HONE_HD void merge(const PolicySums& later) {

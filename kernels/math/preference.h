@@ -71,6 +71,7 @@ HONE_HD LogTerm<T> log_tie(T z, const PreferenceParams<T>& p) {
 /// tie (then the logarithm splits and nothing can underflow).
 template <typename T>
 HONE_HD LogTerm<T> lapsed_nll(const LogTerm<T>& x, T lapse, T floor) {
+  if (lapse == T(0)) return {-x.value, -x.derivative};
   if (floor == T(0)) return {-x.value - std::log(T(1) - T(2) * lapse), -x.derivative};
   const T kept = (T(1) - T(2) * lapse) * std::exp(x.value);
   const T likelihood = kept + floor;

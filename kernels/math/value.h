@@ -2,6 +2,7 @@
 
 // The clipped value loss of one token (Schulman's PPO code; ALGORITHMS.md 34).
 
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/math/host_device.h"
@@ -19,15 +20,16 @@ struct ValueToken {
 /// clip(v) = v_old + clamp(v - v_old, -clip, clip); clip <= 0: no clipping.
 template <typename T>
 HONE_HD ValueToken<T> value_token(T value, T value_old, T target, T clip) {
-  const T error = value - target, squared_error = error * error;
-  const T moved = value - value_old;
-  const T held = (moved < T(0) ? value_old - clip : value_old + clip) - target;
-  // No branches: which way a token goes is a coin's toss, and a wrong guess costs more than all
-  // this.
-  const bool inside = moved >= -clip && moved <= clip;
-  const bool clipped = (clip > T(0)) & !inside & (held * held > squared_error);
-  const T chosen = clipped ? held : error;
-  return {T(0.5) * chosen * chosen, clipped ? T(0) : error, squared_error, clipped};
+  // Largest and smallest instead of branches: which way a token goes is a coin's toss, and a wrong
+  // guess costs more than all this.
+  const T reach = clip > T(0) ? clip : T(INFINITY);
+  const T low = value_old - reach, high = value_old + reach;
+  const T not_below = value < low ? low : value;
+  const T held = (not_below > high ? high : not_below) - target, error = value - target;
+  const T squared_held = held * held, squared_error = error * error;
+  const bool clipped = squared_held > squared_error;
+  const T larger = squared_held > squared_error ? squared_held : squared_error;
+  return {T(0.5) * larger, error * static_cast<T>(!clipped), squared_error, clipped};
 }
 
 /// Sums in double over tokens in a fixed order; the fields after `loss` are the metrics.
@@ -42,7 +44,7 @@ struct ValueSums {
   HONE_HD void add(const ValueToken<T>& token, T weight) {
     const double w = weight;
     loss += w * token.loss;
-    clip_fraction += token.clipped ? w : 0.0;
+    clip_fraction += w * static_cast<double>(token.clipped);
     squared_error += w * token.squared_error;
   }
 

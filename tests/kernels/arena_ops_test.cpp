@@ -1,5 +1,5 @@
-// grad_norm, scale and dropout against plain loops on 10,000 random shapes each. The judge of dropout
-// has a Philox of its own, written from the paper's definition.
+// grad_norm, scale and dropout against plain loops on 10,000 random shapes each. The judge of
+// dropout has a Philox of its own, written from the paper's definition.
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -99,9 +99,9 @@ TEST(ArenaOps, DropoutKeepsAndScalesByTheCounterOnTenThousandRandomShapes) {
     const auto least = static_cast<uint64_t>(p * 4294967296.0);
     for (size_t i = 0; i < want.size(); ++i) {
       const auto block = static_cast<uint64_t>(i / 4);
-      const auto draw = philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), 0,
-                                0xFFFFFFFF},
-                               static_cast<uint64_t>(seed));
+      const auto draw =
+          philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), 0, 0xFFFFFFFF},
+                 static_cast<uint64_t>(seed));
       const double keep = 1 / (1 - p);
       if (draw[i % 4] < least) {
         want[i] = 0;

@@ -13,6 +13,8 @@ REPORTS = pathlib.Path(os.environ["HONE_BINARY_DIR"]) / "ptxas"
 # hold 2048 threads at 32, 1024 at 64, 512 at 128. None may spill.
 HOT = {
     "adamw_kernel": 40,
+    "advantages_kernelI": 128,
+    "sample_kernelI": 64,
     r"partial_sums_kernel\w*policy_loss_cu": 80,
     r"partial_sums_kernel\w*value_loss_cu": 64,
     "head_rows_forward_kernel": 48,

@@ -63,12 +63,14 @@ const int64_t kSizes[] = {1, 2, 7, 31, 33, 255, 256, 257, 1000, 2047, 2049, 6553
 TEST(CudaSample, IsTheCpuOp) {
   at::manual_seed(1);
   for (const int64_t size : kSizes) {
-    const Tensor logits = at::randn({size > 3000 ? 2 : 9, size}, at::kDouble) * 3;
+    const bool large = size > 1100;
+    const Tensor logits = at::randn({large ? 1 : 5, size}, at::kDouble) * 3;
     for (const double temperature : {1.0, 0.0, 0.6}) {
       SCOPED_TRACE("size " + std::to_string(size) + ", temperature " + std::to_string(temperature));
-      expect_cpu_op<double>(logits, temperature, 1e-11);
-      expect_cpu_op<float>(logits.to(at::kFloat), temperature, 2e-5);
-      expect_cpu_op<math::Bfloat16>(logits.to(at::kBFloat16), temperature, 2e-5);
+      if (size < 60000) expect_cpu_op<double>(logits, temperature, 1e-11);
+      if (!large || temperature == 0.6)
+        expect_cpu_op<float>(logits.to(at::kFloat), temperature, 2e-5);
+      if (!large) expect_cpu_op<math::Bfloat16>(logits.to(at::kBFloat16), temperature, 2e-5);
       if (::testing::Test::HasFailure()) return;
     }
   }
