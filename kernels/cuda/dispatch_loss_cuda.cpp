@@ -12,6 +12,7 @@
 #include "kernels/loss_inputs.h"
 #include "kernels/loss_options.h"
 #include "kernels/loss_outputs.h"
+#include "kernels/math/value.h"
 
 namespace hone::kernels::cuda {
 namespace {
