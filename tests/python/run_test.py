@@ -238,7 +238,7 @@ def test_a_judge_that_fails_is_named(folder, finished, hone, tmp_path):
 
 def test_the_collapse_is_the_quickstart_without_its_penalty():
     """Else a copy of a finished quickstart could not lend it its stages."""
-    import tomllib
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
     recipes = [tomllib.loads((ROOT / f"experiments/recipes/{name}.toml").read_text()) for name in ("quickstart", "collapse")]
     for recipe in recipes:
         del recipe["name"], recipe["train"]["ppo"]["kl_coef"], recipe["train"]["ppo"]["actor"]["lr"]
