@@ -2,10 +2,11 @@
 """The table and the picture of `hone bench kernels`.
 
   hone bench kernels --json raw.json
-  experiments/bench/kernels_table.py raw.json [--json experiments/results/kernels_bench.json] [--svg experiments/results/kernels_bench.svg]
+  experiments/bench/kernels_table.py raw.json... [--json experiments/results/kernels_bench.json] [--svg experiments/results/kernels_bench.svg]
 
 Prints a line an op and shape: milliseconds, those of its bound (a copy of its bytes, or its bare GEMMs, in the same run), per cent of the
-bound; --json keeps them with machine and command, --svg draws them. Also reads what --json left.
+bound; --json keeps them with machine and command, --svg draws them. Several files (of several filters) become one table. Also reads what
+--json left.
 """
 import argparse
 import json
@@ -55,14 +56,15 @@ def picture(kept):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("raw", type=pathlib.Path)
+    parser.add_argument("raw", type=pathlib.Path, nargs="+")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--svg", type=pathlib.Path)
     parser.add_argument("--note", help="what else the machine did")
     options = parser.parse_args()
-    kept = table(json.loads(options.raw.read_text()))
+    tables = [table(json.loads(raw.read_text())) for raw in options.raw]
+    kept = {**tables[0], "rows": [row for one in tables for row in one["rows"]]}
     if not kept["rows"]:
-        sys.exit(f"{options.raw}: expected rows of hone bench kernels, got none")
+        sys.exit(f"{options.raw[0]}: expected rows of hone bench kernels, got none")
     if options.note:
         kept["machine"]["note"] = options.note
     for row in kept["rows"]:
