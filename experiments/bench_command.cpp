@@ -14,6 +14,7 @@
 
 #include "data/error.h"
 #include "engine/cli/command.h"
+#include "engine/distributed/rank_environment.h"
 #include "engine/runtime/build_info.h"
 
 namespace hone::engine {
@@ -43,6 +44,7 @@ constexpr Part kParts[] = {
 struct Arguments {
   std::string part, filter, json;
   std::vector<std::string> rest;
+  int64_t ranks = 0;
 };
 
 std::string names() {
@@ -78,7 +80,21 @@ void run_part(const Arguments& a) {
     throw data::IoError("hone bench", program.string(),
                         "the program of this part (built with -DHONE_BENCHMARKS=ON)", "no file");
   }
-  std::vector<std::string> words = {program.string()};
+  std::vector<std::string> words;
+  if (a.ranks > 0) {
+    if (!part->program) {
+      throw data::InputError("hone bench " + a.part, "--ranks",
+                             "collectives, overlap or train, which several ranks measure", a.part);
+    }
+    if (!rank_environment().alone()) {
+      throw data::InputError("hone bench " + a.part, "--ranks",
+                             "no launcher around it, as it starts torchrun itself",
+                             rank_environment().launcher + "'s environment");
+    }
+    words = {"torchrun", "--standalone", "--no-python", "--nproc-per-node",
+             std::to_string(a.ranks)};
+  }
+  words.push_back(program.string());
   if (part->program) words.push_back(part->name);
   if (!a.filter.empty()) words.push_back("--benchmark_filter=" + a.filter);
   if (!a.json.empty()) {
@@ -91,8 +107,11 @@ void run_part(const Arguments& a) {
   argv.push_back(nullptr);
   std::fflush(stdout);
   setenv("HONE_COMMIT", version_text().c_str(), /*overwrite=*/0);
-  execv(program.c_str(), argv.data());
-  throw data::IoError("hone bench", program.string(), "a program that starts",
+  execvp(argv.front(), argv.data());
+  throw data::IoError("hone bench", words.front(),
+                      a.ranks > 0 ? "PyTorch's launcher on the PATH (or mpirun -n " +
+                                        std::to_string(a.ranks) + " hone bench ... without --ranks)"
+                                  : std::string("a program that starts"),
                       std::strerror(errno));
 }
 
@@ -104,6 +123,9 @@ void add_bench_command(CLI::App& app) {
   command->add_option("part", arguments->part, names())->required();
   command->add_option("--filter", arguments->filter, "Only measurements that match this regex");
   command->add_option("--json", arguments->json, "Write the figures to this file");
+  command->add_option("--ranks", arguments->ranks,
+                      "Of collectives, overlap and train: starts so many through torchrun")
+      ->check(CLI::PositiveNumber);
   command->add_option("arguments", arguments->rest, "After --: as the part itself takes them");
   command->footer(described() +
                   "Examples:\n"
@@ -112,8 +134,9 @@ void add_bench_command(CLI::App& app) {
                   "  HONE_BENCH_THREADS=1 hone bench kernels --filter advantages\n"
                   "  hone bench kernels -- --device cuda\n"
                   "  hone bench service -- --seconds 10\n"
-                  "  torchrun --no-python --nproc-per-node 2 hone bench collectives\n"
-                  "  torchrun --no-python --nproc-per-node 2 hone bench train -- --zero 2");
+                  "  hone bench collectives --ranks 2\n"
+                  "  hone bench train --ranks 2 -- --zero 3\n"
+                  "  srun --ntasks=16 hone bench train -- --zero 2");
   command->callback([arguments] { run_part(*arguments); });
 }
 

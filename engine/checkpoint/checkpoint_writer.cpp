@@ -14,10 +14,16 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-/// Training comes first on a core that both want. Linux gives each thread its own priority.
+/// Training comes first on a core, and on a disk, that both want: Linux gives each thread its own
+/// priorities. The last one, not the idle class, which a busy machine may leave without any time.
 void step_back() {
-  constexpr int kNice = 10;
-  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice);
+  constexpr int kNice = 19;
+  const auto thread = static_cast<id_t>(syscall(SYS_gettid));
+  setpriority(PRIO_PROCESS, thread, kNice);
+  // ioprio_set(2): IOPRIO_WHO_PROCESS, the best-effort class's last level. Whether it is heeded is
+  // the disk scheduler's affair.
+  constexpr int kWhoProcess = 1, kBestEffort = 2 << 13, kLastLevel = 7;
+  syscall(SYS_ioprio_set, kWhoProcess, thread, kBestEffort | kLastLevel);
 }
 
 /// What `act` throws, as text; empty when it does not.
@@ -84,13 +90,13 @@ std::string CheckpointWriter::take_error() {
 }
 
 void CheckpointWriter::run(SafePoint point, ShardData data, const std::shared_ptr<HostCopy>& copy) {
-  copy->help();
+  step_back();
+  copy->help();  // what it has not come to when the training needs it, the training copies
   data.values = copy->take();
   {
     const std::lock_guard lock(lock_);
     copy_.reset();
   }
-  step_back();
   std::string error;
   const std::string failed = failure_of([&] { error = write(point, data); });
   const std::lock_guard lock(lock_);

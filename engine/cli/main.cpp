@@ -65,7 +65,9 @@ int main(int argc, char** argv) {
     return 128 + interrupted.signal;
   } catch (const hone::engine::RankFailure& failure) {
     // One line for all ranks, and one exit code.
-    if (hone::engine::rank_environment().rank == 0) std::cerr << "hone: " << failure.what() << "\n";
+    if (hone::engine::rank_environment().rank == failure.speaker()) {
+      std::cerr << "hone: " << failure.what() << "\n";
+    }
     return failure.exit_code();
   } catch (const hone::data::InputError& error) {
     std::cerr << "hone: " << error.what() << "\n";

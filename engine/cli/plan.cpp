@@ -4,6 +4,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "engine/cli/command.h"
 
@@ -11,7 +12,7 @@ namespace hone::engine {
 namespace {
 
 struct PlanArguments {
-  std::filesystem::path recipe;
+  std::filesystem::path recipe, like;
   std::vector<std::string> overrides;
   int64_t gpus = 8, zero = -1;
   std::string gpu = "h100";
@@ -22,6 +23,23 @@ std::string number(const char* format, double value) {
   char text[64];
   std::snprintf(text, sizeof(text), format, value);
   return text;
+}
+
+/// What a run has measured of a planned step: seconds, and planned over measured.
+nlohmann::json measured_json(const StepPlan& step, const MeasuredRun& run) {
+  nlohmann::json object;
+  const auto add = [&](const char* name, const std::string& key, double planned) {
+    const auto found = run.seconds.find(key);
+    if (found == run.seconds.end() || found->second <= 0) return;
+    object[name] = {{"seconds", found->second}, {"planned_over_measured", planned / found->second}};
+  };
+  add("step", step.stage, step.seconds());
+  if (step.stage == "train") {
+    add("rollout", "rollout", step.rollout_seconds);
+    add("scoring", "scoring", step.scoring_seconds);
+    add("update", "update", step.compute_seconds + step.exposed_seconds);
+  }
+  return object;
 }
 
 nlohmann::json to_json(const StepPlan& step) {
@@ -48,7 +66,8 @@ nlohmann::json to_json(const StepPlan& step) {
             {"step", step.seconds()}}}};
 }
 
-void print(const ClusterPlan& plan, const Hardware& hardware, int64_t zero) {
+void print(const ClusterPlan& plan, const Hardware& hardware, int64_t zero,
+           const std::optional<MeasuredRun>& run) {
   std::cout << number("%.4g", static_cast<double>(plan.parameters)) << " parameters on "
             << plan.ranks << " x " << hardware.name << ", zero " << zero << "\n\n";
   for (const auto& step : plan.stages) {
@@ -77,6 +96,14 @@ void print(const ClusterPlan& plan, const Hardware& hardware, int64_t zero) {
         seconds(step.communication_seconds) + ", of it exposed " + seconds(step.exposed_seconds));
     row("a step",
         seconds(step.seconds()) + ", " + number("%.4g tokens/s", step.tokens / step.seconds()));
+    if (run) {
+      const auto measured = measured_json(step, *run);
+      for (const auto& [part, figures] : measured.items()) {
+        row("  measured, " + part, seconds(figures["seconds"].get<double>()) + ": planned " +
+                                       number("%.2f of it",
+                                              figures["planned_over_measured"].get<double>()));
+      }
+    }
     std::cout << "\n";
   }
   const auto efficiency = efficiency_of(hardware);
@@ -92,14 +119,27 @@ void execute(const PlanArguments& arguments) {
       planned_model(recipe, std::filesystem::absolute(arguments.recipe).parent_path());
   const auto& hardware = find_hardware(arguments.gpu);
   const int64_t zero = arguments.zero < 0 ? recipe.ranks.zero : arguments.zero;
-  const auto plan = plan_run(recipe, model, hardware, arguments.gpus, zero);
-  if (!arguments.json) return print(plan, hardware, zero);
+  auto lengths = assumed_lengths(recipe, model.max_positions);
+  std::optional<MeasuredRun> run;
+  if (!arguments.like.empty()) {
+    run = measured_run(arguments.like, lengths);
+    lengths = run->lengths;
+  }
+  const auto plan = plan_run(recipe, model, hardware, arguments.gpus, zero, lengths);
+  if (!arguments.json) return print(plan, hardware, zero, run);
   nlohmann::json object = {{"parameters", plan.parameters},
                            {"ranks", plan.ranks},
                            {"gpu", hardware.name},
                            {"zero", zero},
+                           {"lengths",
+                            {{"prompt", lengths.prompt},
+                             {"response", lengths.response},
+                             {"reward_batch", lengths.reward_batch}}},
                            {"stages", nlohmann::json::array()}};
-  for (const auto& step : plan.stages) object["stages"].push_back(to_json(step));
+  for (const auto& step : plan.stages) {
+    object["stages"].push_back(to_json(step));
+    if (run) object["stages"].back()["measured"] = measured_json(step, *run);
+  }
   std::cout << object.dump(1) << "\n";
 }
 
@@ -118,13 +158,16 @@ void add_plan_command(CLI::App& app) {
   }
   command->add_option("--gpu", arguments->gpu, "One of " + names)->capture_default_str();
   command->add_option("--zero", arguments->zero, "Instead of the recipe's ranks.zero")
-      ->check(CLI::Range(0, 2));
+      ->check(CLI::Range(0, 3));
+  command->add_option("--like", arguments->like,
+                      "Run folder: texts as long as its were, and its seconds beside the plan's");
   command->add_flag("--json", arguments->json, "For programs");
   command->callback([arguments] { execute(*arguments); });
   command->footer(
       "Examples:\n"
       "  hone plan experiments/recipes/hh.toml --gpus 64 --gpu h100 --zero 2\n"
-      "  hone plan experiments/recipes/quickstart.toml --gpus 1 --gpu cpu2 --json");
+      "  hone plan experiments/recipes/quickstart.toml --gpus 1 --gpu cpu2 --like "
+      "runs/quickstart");
 }
 
 }  // namespace hone::engine

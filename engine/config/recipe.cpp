@@ -203,7 +203,8 @@ void validate_recipe(const Recipe& recipe, const std::string& where) {
   check.at_least("checkpoint.keep_last", static_cast<double>(checkpoint.keep_last), 1);
   check.at_least("checkpoint.keep_every", static_cast<double>(checkpoint.keep_every), 0);
   check.at_least("ranks.shards", static_cast<double>(recipe.ranks.shards), 0);
-  check.within("ranks.zero", static_cast<double>(recipe.ranks.zero), 0, 2);
+  check.within("ranks.zero", static_cast<double>(recipe.ranks.zero), 0, 3);
+  check.one_of("ranks.frozen", recipe.ranks.frozen, {"auto", "whole", "parts"});
   check.at_least("ranks.bucket_megabytes", recipe.ranks.bucket_megabytes, 1e-3);
   check.at_least("ranks.silence_seconds", recipe.ranks.silence_seconds, 1);
   check.at_least("ranks.collective_seconds", recipe.ranks.collective_seconds, 1);

@@ -138,10 +138,12 @@ struct RanksOptions {
   int64_t shards = 0;
   bool deterministic = false;
   int64_t zero = 0;
+  std::string frozen = "auto";
   double bucket_megabytes = 16;
   double silence_seconds = 60;
   double collective_seconds = 1800;
 
+  bool frozen_in_parts() const { return frozen == "auto" ? zero == 3 : frozen == "parts"; }
   /// Logical shards of a step on `world` ranks.
   int64_t shards_of(int64_t world) const {
     if (shards > 0) return shards;
@@ -156,7 +158,11 @@ struct RanksOptions {
     v("deterministic", deterministic,
       "the same bits on 1, 2 and 4 ranks: 4 shards where shards = 0");
     v("zero", zero,
-      "what a rank keeps its part of only: 0 nothing | 1 optimizer state | 2 gradients too");
+      "what a rank keeps its part of only: 0 nothing | 1 optimizer state | 2 gradients too | 3 "
+      "parameters too");
+    v("frozen", frozen,
+      "reference and reward model in PPO: whole | parts, gathered block by block as in zero = 3 | "
+      "auto: parts where zero = 3");
     v("bucket_megabytes", bucket_megabytes, "gradients leave in buckets of this size");
     v("silence_seconds", silence_seconds, "a rank not heard from for so long is lost");
     v("collective_seconds", collective_seconds, "limit of one collective while all ranks live");

@@ -64,7 +64,12 @@ class C10dWork : public Pending::Work {
       if (const auto failure = shared_->watch->failure()) shared_->stop(*failure, what_);
       const auto lost = shared_->watch->lost_ranks();
       if (!lost.empty()) {
-        shared_->stop(shared_->watch->fail({1, rank_list(lost) + " has died", true}), what_);
+        int64_t speaker = 0;
+        while (std::find(lost.begin(), lost.end(), speaker) != lost.end()) ++speaker;
+        shared_->stop(
+            shared_->watch->fail(
+                {1, rank_list(lost) + (lost.size() == 1 ? " has died" : " have died"), true, speaker}),
+            what_);
       }
     }
     shared_->stop(shared_->watch->fail({1,

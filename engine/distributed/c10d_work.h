@@ -28,7 +28,8 @@ struct Shared {
     throw RankFailure(failure.exit_code,
                       failure.message + (failure.lost ? "; rank " + std::to_string(rank) +
                                                             " noticed in collective '" + what + "'"
-                                                      : ""));
+                                                      : ""),
+                      failure.speaker);
   }
 };
 

@@ -183,7 +183,7 @@ RankFailure RankGroup::fail(int exit_code, const std::string& message) {
   auto& shared = *impl_->shared;
   const auto first = shared.watch->fail({exit_code, message, false});
   shared.broken = true;
-  return {first.exit_code, first.message};
+  return {first.exit_code, first.message, first.speaker};
 }
 
 void agree(Communicator& communicator, const char* what, const std::string& text) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <sstream>
 
 namespace hone::engine {
 namespace {
@@ -11,13 +12,19 @@ constexpr auto kBeat = std::chrono::milliseconds(200);
 constexpr const char* kFailed = "failed";
 
 std::string encode(const Watch::Failure& failure) {
-  return std::to_string(failure.exit_code) + (failure.lost ? " lost " : " said ") + failure.message;
+  return std::to_string(failure.exit_code) + (failure.lost ? " lost " : " said ") +
+         std::to_string(failure.speaker) + " " + failure.message;
 }
 
 Watch::Failure decode(const std::string& text) {
-  const auto space = text.find(' ');
-  return {std::stoi(text.substr(0, space)), text.substr(space + 6),
-          text.substr(space + 1, 4) == "lost"};
+  std::istringstream fields(text);
+  Watch::Failure failure;
+  std::string kind;
+  fields >> failure.exit_code >> kind >> failure.speaker;
+  fields.get();
+  std::getline(fields, failure.message, '\0');
+  failure.lost = kind == "lost";
+  return failure;
 }
 
 }  // namespace
@@ -43,7 +50,9 @@ void Watch::run() {
     try {
       look();
     } catch (const std::exception&) {
-      if (!closing_) hear({1, "rank 0, or the launcher that holds its store, has gone", true});
+      if (!closing_) {
+        hear({1, "rank 0 has died, or the launcher that holds its store", true, rank_ == 0 ? 0 : 1});
+      }
       return;
     }
     while (!closing_ && Clock::now() < next) {
@@ -69,7 +78,7 @@ void Watch::look() {
       fail({1,
             "rank " + std::to_string(r) + " has died or hangs: nothing heard from it for " +
                 std::to_string(seconds) + " s",
-            true});
+            true, r == 0 ? 1 : 0});
       return;
     }
   }

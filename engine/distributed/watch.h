@@ -21,6 +21,7 @@ class Watch {
     int exit_code = 1;
     std::string message;
     bool lost = false;  // a rank has died or hangs: where that was noticed is worth saying
+    int64_t speaker = 0;  // the lowest rank that lives
   };
 
   /// `store` for this thread alone. `silence`: a rank that has not counted for so long is lost.

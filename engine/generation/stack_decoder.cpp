@@ -200,6 +200,7 @@ int64_t stack_decoder_rows() { return kernels::kStackRows * at::get_num_threads(
 
 std::unique_ptr<Decoder> make_stack_decoder(const CausalLM& model, const SchedulerLimits& limits,
                                             const GenerationOptions& options) {
+  model.parameters().require_whole("generation");
   return std::make_unique<StackDecoder>(model, limits, options);
 }
 

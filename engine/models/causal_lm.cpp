@@ -64,6 +64,37 @@ void check_positions(const at::Tensor& positions, int64_t limit) {
       std::to_string(last + 1));
 }
 
+/// The blocks' parameters while a pass goes through them, where they are not all here anyway: the
+/// backward pass, announced by the gradient of each block's output, goes the other way.
+class BlocksInTurn {
+ public:
+  BlocksInTurn(ParameterKeeper* keeper, int64_t layers) : keeper_(keeper), layers_(layers) {
+    if (keeper_) keeper_->begin(ParameterKeeper::Pass::kForward);
+  }
+  /// `x` [N,H] goes into block `layer`, or, after the last, out of it.
+  void enter(int64_t layer, const at::Tensor& x) const {
+    if (!keeper_) return;
+    if (layer < layers_) {
+      keeper_->enter(layer);
+    } else {
+      keeper_->end();
+    }
+    if (!x.requires_grad() || !keeper_->in_parts()) return;
+    x.register_hook([keeper = keeper_, layer, layers = layers_](const at::Tensor&) {
+      if (layer == layers) keeper->begin(ParameterKeeper::Pass::kBackward);
+      if (layer > 0) {
+        keeper->enter(layer - 1);
+      } else {
+        keeper->end();
+      }
+    });
+  }
+
+ private:
+  ParameterKeeper* keeper_;
+  int64_t layers_;
+};
+
 }  // namespace
 
 void KvCache::copy_block(int64_t from, int64_t to) {
@@ -183,11 +214,13 @@ at::Tensor CausalLM::forward(const at::Tensor& tokens, const at::Tensor& cu_seql
     const auto seed = static_cast<int64_t>(mix(dropout_seed_, dropout_calls_++) >> 1);
     return residual.add(kernels::dropout(output(x), dropout, seed));
   };
+  const BlocksInTurn turn(parameters_.keeper(), config_.layers);
   at::Tensor x = embed(tokens, positions);
   const bool whole_blocks = writer == nullptr && dropout == 0.0 && x.is_cpu() &&
                             parameters_.data().scalar_type() != at::kBFloat16;
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     const TransformerBlock& block = blocks_[layer];
+    turn.enter(static_cast<int64_t>(layer), x);
     if (whole_blocks && block.is_llama()) {
       x = kernels::transformer_block(x, block.weights(), cu_seqlens, cos_, sin_, block.attention,
                                      config_.norm_eps,
@@ -200,6 +233,7 @@ at::Tensor CausalLM::forward(const at::Tensor& tokens, const at::Tensor& cu_seql
     x = add(x, block.attended(mixed), block.attention_output);
     x = add(x, block.mlp_input(x), block.down);
   }
+  turn.enter(config_.layers, x);
   return (*final_norm_)(x, config_.norm_eps);
 }
 
@@ -228,15 +262,18 @@ at::Tensor CausalLM::decode(const at::Tensor& tokens, const at::Tensor& position
                             const at::Tensor& block_table) {
   const at::NoGradGuard no_grad;
   reserve_positions(block_table.size(1) * cache.block_size);
+  const BlocksInTurn turn(parameters_.keeper(), config_.layers);
   at::Tensor x = embed(tokens, positions);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     const TransformerBlock& block = blocks_[layer];
+    turn.enter(static_cast<int64_t>(layer), x);
     const at::Tensor mixed =
         kernels::decode_attention(block.attention_input(x), cache.keys[layer], cache.values[layer],
                                   block_table, positions, cos_, sin_, block.attention);
     block.attention_output.add_to(x, block.attended(mixed));
     block.down.add_to(x, block.mlp_input(x));
   }
+  turn.enter(config_.layers, x);
   return (*final_norm_)(x, config_.norm_eps);
 }
 
@@ -263,6 +300,7 @@ void CausalLM::set_dropout(double p, uint64_t seed, uint64_t calls) {
 
 std::unique_ptr<CausalLM> CausalLM::copy(HeadKind head, uint64_t seed) const {
   const at::NoGradGuard no_grad;
+  parameters_.require_whole("copy of a model");
   const at::Tensor& data = parameters_.data();
   auto result = std::make_unique<CausalLM>(config_, head, data.scalar_type(), data.device());
   if (head == head_) {

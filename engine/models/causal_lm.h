@@ -72,6 +72,11 @@ class CausalLM : public reward::Backbone {
   /// Same weights, own arena. A scalar copy of a language model gets a fresh head from `seed`.
   std::unique_ptr<CausalLM> copy(HeadKind head, uint64_t seed = 0) const;
 
+  /// ParameterKeeper::meet, where there is a keeper.
+  void meet() const {
+    if (parameters_.keeper()) parameters_.keeper()->meet();
+  }
+
   const ModelConfig& config() const { return config_; }
   HeadKind head() const { return head_; }
   ParameterArena& parameters() { return parameters_; }

@@ -33,21 +33,21 @@ class Declaration {
 
   int64_t table(const char* name, int64_t rows) {
     return arena_.add_leaf({{name, {rows, config_.hidden_size}}}, /*decay=*/true,
-                           /*in_block=*/false);
+                           /*block=*/-1);
   }
   int64_t matrix(const std::vector<Part>& parts, int64_t columns, int64_t layer) {
     Slices slices;
     for (const Part& part : parts) {
       slices.push_back({layer_name(part.name, layer) + ".weight", {part.rows, columns}});
     }
-    return arena_.add_leaf(slices, /*decay=*/true, /*in_block=*/true, family_.transposed);
+    return arena_.add_leaf(slices, /*decay=*/true, layer, family_.transposed);
   }
   int64_t vector(const std::vector<Part>& parts, int64_t layer, const char* suffix) {
     Slices slices;
     for (const Part& part : parts) {
       slices.push_back({layer_name(part.name, layer) + suffix, {part.rows}});
     }
-    return arena_.add_leaf(slices, /*decay=*/false, /*in_block=*/false);
+    return arena_.add_leaf(slices, /*decay=*/false, /*block=*/-1);
   }
   int64_t bias(Bias kind, bool by_config, const std::vector<Part>& parts, int64_t layer) {
     const bool present = kind == Bias::kAlways || (kind == Bias::kByConfig && by_config);

@@ -77,6 +77,7 @@ std::unique_ptr<CausalLM> load_model(const fs::path& directory, HeadKind head, a
 
 void save_model(const CausalLM& model, const fs::path& directory) {
   const at::NoGradGuard no_grad;
+  model.parameters().require_whole("model to save");
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) {

@@ -23,15 +23,33 @@ int64_t numel_of(const std::vector<int64_t>& shape) {
   return numel;
 }
 
+/// The whole pages of a tensor in host memory go back to the system: private anonymous memory then
+/// reads as zeros, with nothing to write and nothing to hold. What lies before and after those
+/// pages, in bytes from the tensor's beginning.
+struct Kept {
+  size_t before = 0, after = 0;  // [0, before) and [after, nbytes) are as they were
+};
+Kept give_back(const at::Tensor& part) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<uintptr_t>(part.mutable_data_ptr());
+  const uintptr_t last = first + part.nbytes();
+  const uintptr_t first_page = (first + page - 1) / page * page, last_page = last / page * page;
+  if (first_page >= last_page ||
+      madvise(reinterpret_cast<void*>(first_page), last_page - first_page, MADV_DONTNEED) != 0) {
+    return {part.nbytes(), part.nbytes()};
+  }
+  return {first_page - first, last_page - first};
+}
+
 }  // namespace
 
 int64_t ParameterArena::add_leaf(
     const std::vector<std::pair<std::string, std::vector<int64_t>>>& slices, bool decay,
-    bool in_block, bool transposed) {
+    int64_t block, bool transposed) {
   const auto index = static_cast<int64_t>(leaves_.size());
   ParameterLeaf leaf;
   leaf.decay = decay;
-  leaf.in_block = in_block;
+  leaf.block = block;
   leaf.shape = slices.front().second;
   leaf.shape[0] = 0;
   leaf.offset = size_;
@@ -84,18 +102,24 @@ void ParameterArena::release_grad(int64_t begin, int64_t end) {
     part.zero_();
     return;
   }
-  // Private anonymous memory that is given back reads as zeros: nothing to write, nothing to hold.
-  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const Kept kept = give_back(part);
   auto* bytes = static_cast<char*>(part.mutable_data_ptr());
-  const auto first = reinterpret_cast<uintptr_t>(bytes), last = first + part.nbytes();
-  const uintptr_t first_page = (first + page - 1) / page * page, last_page = last / page * page;
-  if (first_page >= last_page ||
-      madvise(reinterpret_cast<void*>(first_page), last_page - first_page, MADV_DONTNEED) != 0) {
-    std::memset(bytes, 0, part.nbytes());
-    return;
+  std::memset(bytes, 0, kept.before);
+  std::memset(bytes + kept.after, 0, part.nbytes() - kept.after);
+}
+
+void ParameterArena::release_data(int64_t begin, int64_t end) {
+  if (!data_.is_cpu()) {
+    throw data::InputError("parameter arena", "device of parameters held in parts", "the host's",
+                           data_.device().str());
   }
-  std::memset(bytes, 0, first_page - first);
-  std::memset(reinterpret_cast<void*>(last_page), 0, last - last_page);
+  give_back(data_.narrow(0, begin, end - begin));
+}
+
+void ParameterArena::require_whole(const char* where) const {
+  if (keeper_ && keeper_->in_parts()) {
+    throw data::Error(where, "parameters", "whole ones", "those of one rank");
+  }
 }
 
 at::Tensor ParameterArena::slice(const std::string& name) const {

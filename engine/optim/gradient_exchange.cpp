@@ -8,54 +8,40 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 #include <utility>
 
+#include "engine/optim/stopwatch.h"
 #include "kernels/ops.h"
 
 namespace hone::engine {
 namespace {
 
-constexpr int64_t kElements = 16;    // parts start at multiples of 64 bytes of float32
 constexpr size_t kMostUnderWay = 8;  // buckets whose buffers live at once
-
-class Stopwatch {
- public:
-  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-  ~Stopwatch() {
-    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double& seconds_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
 
 }  // namespace
 
 /// Autograd's word that a leaf's gradient has been added to the arena.
 class GradientExchange::LeafHook : public torch::autograd::PostAccumulateGradHook {
  public:
-  LeafHook(GradientExchange& exchange, size_t bucket) : exchange_(exchange), bucket_(bucket) {}
-  void operator()(const torch::autograd::Variable&) override { exchange_.leaf_done(bucket_); }
+  LeafHook(GradientExchange& exchange, int64_t leaf) : exchange_(exchange), leaf_(leaf) {}
+  void operator()(const torch::autograd::Variable&) override { exchange_.leaf_done(leaf_); }
 
  private:
   GradientExchange& exchange_;
-  size_t bucket_;
+  int64_t leaf_;
 };
 
 GradientExchange::GradientExchange(ParameterArena& parameters, const RankPlan& plan)
-    : parameters_(parameters), plan_(plan), span_(shard_span(*plan.communicator, plan.shards)) {
-  cut(parameters, plan.bucket_bytes);
-  const int64_t rank = plan.communicator->rank();
+    : parameters_(parameters),
+      plan_(plan),
+      span_(shard_span(*plan.communicator, plan.shards)),
+      buckets_(cut_buckets(parameters, span_, plan.bucket_bytes)),
+      missing_(buckets_.size()) {
   int64_t place = 0;
   for (const auto& bucket : buckets_) {
-    const int64_t begin = std::min(bucket.end, bucket.begin + rank * part_size(bucket));
-    owned_.push_back({begin, std::min(bucket.end, begin + part_size(bucket))});
+    owned_.push_back(bucket.part_of(plan.communicator->rank(), span_));
     places_.push_back(place);
     place += owned_.back().size();
   }
@@ -67,13 +53,14 @@ GradientExchange::GradientExchange(ParameterArena& parameters, const RankPlan& p
                         [&](size_t bucket) { return buckets_[bucket].matrices; });
   if (plan_.communicator->world() == 1) return;
   sums_ = at::empty({place}, parameters_.grad().options());
-  size_t bucket = 0;
-  const auto& leaves = parameters_.leaves();
-  for (size_t i = 0; i < leaves.size(); ++i) {
-    while (leaves[i].offset >= buckets_[bucket].end) ++bucket;
-    ++buckets_[bucket].leaves;
-    torch::autograd::impl::set_post_acc_grad_hooks(parameters_.leaf(static_cast<int64_t>(i)),
-                                                   std::make_unique<LeafHook>(*this, bucket));
+  const auto leaves = static_cast<int64_t>(parameters_.leaves().size());
+  for (int64_t i = 0; i < leaves; ++i) {
+    const auto holds = [&](const ArenaBucket& b) { return b.first_leaf <= i && i < b.end_leaf; };
+    const auto first = std::find_if(buckets_.begin(), buckets_.end(), holds);
+    const auto end = std::find_if_not(first, buckets_.end(), holds);
+    leaf_buckets_.emplace_back(first - buckets_.begin(), end - buckets_.begin());
+    torch::autograd::impl::set_post_acc_grad_hooks(parameters_.leaf(i),
+                                                   std::make_unique<LeafHook>(*this, i));
   }
 }
 
@@ -85,35 +72,22 @@ GradientExchange::~GradientExchange() {
   }
 }
 
-void GradientExchange::cut(const ParameterArena& parameters, int64_t bucket_bytes) {
-  const auto& leaves = parameters.leaves();
-  const int64_t most = bucket_bytes / static_cast<int64_t>(parameters.data().element_size());
-  for (size_t i = 0; i < leaves.size(); ++i) {
-    const int64_t end = i + 1 < leaves.size() ? leaves[i + 1].offset : parameters.data().numel();
-    // Vectors lie together at the arena's end but complete throughout the pass: on their own.
-    const bool fresh = buckets_.empty() || leaves[i].decay != leaves[i - 1].decay ||
-                       end - buckets_.back().begin > most;
-    if (fresh) buckets_.push_back({leaves[i].offset, end});
-    buckets_.back().end = end;
-    buckets_.back().matrices = leaves[i].decay;
-  }
-  for (auto& bucket : buckets_) {
-    const int64_t unit = kElements * span_.shards;
-    bucket.grain = (bucket.end - bucket.begin + unit - 1) / unit * kElements;
-  }
-}
-
 void GradientExchange::expect_last_backward() {
   if (plan_.communicator->world() == 1) return;
   armed_ = true;
   completed_.clear();
-  for (auto& bucket : buckets_) bucket.missing = bucket.leaves;
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    missing_[b] = buckets_[b].end_leaf - buckets_[b].first_leaf;
+  }
 }
 
-void GradientExchange::leaf_done(size_t bucket) {
-  if (!armed_ || --buckets_[bucket].missing > 0) return;
-  completed_.push_back(bucket);
-  while (next_ < order_.size() && buckets_[order_[next_]].missing == 0) leave(order_[next_++]);
+void GradientExchange::leaf_done(int64_t leaf) {
+  if (!armed_) return;
+  const auto [first, end] = leaf_buckets_[static_cast<size_t>(leaf)];
+  for (size_t bucket = end; bucket-- > first;) {
+    if (--missing_[bucket] == 0) completed_.push_back(bucket);
+  }
+  while (next_ < order_.size() && missing_[order_[next_]] == 0) leave(order_[next_++]);
 }
 
 void GradientExchange::end_shard() {
@@ -133,7 +107,7 @@ void GradientExchange::leave(size_t index) {
   if (flights_.size() == kMostUnderWay) land();
   Flight flight;
   flight.bucket = index;
-  flight.sent = at::empty({plan_.communicator->world() * part_size(bucket)}, grad.options());
+  flight.sent = at::empty({plan_.communicator->world() * bucket.part(span_)}, grad.options());
   flight.sent.narrow(0, 0, size).copy_(mine);
   flight.sent.narrow(0, size, flight.sent.numel() - size).zero_();
   flight.received = at::empty_like(flight.sent);
@@ -218,18 +192,10 @@ double GradientExchange::total_square(const std::vector<std::vector<double>>& by
   return total;
 }
 
-void GradientExchange::gather_sums() {
+void GradientExchange::gather_sums(bool blocks_only) {
   if (plan_.communicator->world() == 1) return;
   const at::NoGradGuard no_grad;
-  for (size_t b = 0; b < buckets_.size(); ++b) {
-    parameters_.grad().narrow(0, owned_[b].begin, owned_[b].size()).copy_(sum_of(b));
-  }
-  gather(parameters_.grad(), "summed gradients");
-}
-
-void GradientExchange::gather(const at::Tensor& arena, const char* what) {
-  if (plan_.communicator->world() == 1) return;
-  const at::NoGradGuard no_grad;
+  const auto& grad = parameters_.grad();
   const auto arrive = [&] {
     Flight flight = std::move(flights_.front());
     flights_.pop_front();
@@ -238,19 +204,20 @@ void GradientExchange::gather(const at::Tensor& arena, const char* what) {
       flight.pending.wait();
     }
     const auto& bucket = buckets_[flight.bucket];
-    const int64_t size = bucket.end - bucket.begin;
-    arena.narrow(0, bucket.begin, size).copy_(flight.received.narrow(0, 0, size));
+    grad.narrow(0, bucket.begin, bucket.size())
+        .copy_(flight.received.narrow(0, 0, bucket.size()));
   };
   for (size_t b = 0; b < buckets_.size(); ++b) {
+    if (blocks_only && buckets_[b].first_block < 0) continue;
     if (flights_.size() == kMostUnderWay) arrive();
-    const auto& own = owned_[b];
     Flight flight;
     flight.bucket = b;
-    flight.sent = at::zeros({part_size(buckets_[b])}, arena.options());
-    flight.sent.narrow(0, 0, own.size()).copy_(arena.narrow(0, own.begin, own.size()));
+    flight.sent = at::zeros({buckets_[b].part(span_)}, grad.options());
+    flight.sent.narrow(0, 0, owned_[b].size()).copy_(sum_of(b));
     flight.received =
-        at::empty({plan_.communicator->world() * flight.sent.numel()}, arena.options());
-    flight.pending = plan_.communicator->all_gather(flight.received, flight.sent, what);
+        at::empty({plan_.communicator->world() * flight.sent.numel()}, grad.options());
+    flight.pending =
+        plan_.communicator->all_gather(flight.received, flight.sent, "summed gradients");
     flights_.push_back(std::move(flight));
   }
   while (!flights_.empty()) arrive();

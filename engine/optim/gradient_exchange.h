@@ -9,19 +9,15 @@
 
 #include <cstdint>
 #include <deque>
+#include <utility>
 #include <vector>
 
 #include "engine/distributed/shard_tree.h"
 #include "engine/models/parameter_arena.h"
+#include "engine/optim/arena_buckets.h"
 #include "engine/optim/rank_plan.h"
 
 namespace hone::engine {
-
-/// Elements [begin, end) of an arena.
-struct ArenaInterval {
-  int64_t begin = 0, end = 0;
-  int64_t size() const { return end - begin; }
-};
 
 class GradientExchange {
  public:
@@ -52,19 +48,13 @@ class GradientExchange {
   /// Whether every gradient that this rank brought was finite.
   bool finite() const { return finite_; }
 
-  /// Brings every rank's sums to all, into the arena's gradients.
-  void gather_sums();
-  /// Brings every rank's owned elements of `arena` [P] to all.
-  void gather(const at::Tensor& arena, const char* what);
+  /// Brings every rank's sums to all, into the arena's gradients; of the blocks' matrices only, or
+  /// of everything.
+  void gather_sums(bool blocks_only = false);
   /// Seconds spent waiting for other ranks since the last call.
   double waited();
 
  private:
-  struct Bucket {
-    int64_t begin = 0, end = 0, grain = 0;
-    int64_t leaves = 0, missing = 0;  // leaves, and those that the running pass still owes
-    bool matrices = false;
-  };
   struct Flight {
     size_t bucket = 0;
     at::Tensor sent, received;
@@ -72,9 +62,7 @@ class GradientExchange {
   };
   class LeafHook;
 
-  void cut(const ParameterArena& parameters, int64_t bucket_bytes);
-  int64_t part_size(const Bucket& bucket) const { return bucket.grain * span_.count(); }
-  void leaf_done(size_t bucket);
+  void leaf_done(int64_t leaf);
   void leave(size_t bucket);
   void land();
   void agree_on_order();
@@ -82,7 +70,9 @@ class GradientExchange {
   ParameterArena& parameters_;
   RankPlan plan_;
   ShardSpan span_;
-  std::vector<Bucket> buckets_;
+  std::vector<ArenaBucket> buckets_;
+  std::vector<int64_t> missing_;                          // leaves that the running pass still owes
+  std::vector<std::pair<size_t, size_t>> leaf_buckets_;  // first and past the last, of each leaf
   std::vector<ArenaInterval> owned_;
   std::vector<int64_t> places_;  // of each bucket's part in sums_
   at::Tensor sums_;

@@ -28,7 +28,7 @@ at::Tensor orthogonalize(const at::Tensor& x) {
 
 Muon::Muon(const ParameterArena& parameters) {
   for (const auto& slice : parameters.slices()) {
-    if (!parameters.leaves()[static_cast<size_t>(slice.leaf)].in_block) continue;
+    if (!parameters.leaves()[static_cast<size_t>(slice.leaf)].in_block()) continue;
     const int64_t rows = slice.shape.at(0), cols = slice.shape.at(1);
     auto group = std::find_if(groups_.begin(), groups_.end(),
                               [&](const Group& g) { return g.rows == rows && g.cols == cols; });
@@ -37,21 +37,23 @@ Muon::Muon(const ParameterArena& parameters) {
   }
 }
 
-void Muon::step(const at::Tensor& parameters, const at::Tensor& grad, const at::Tensor& momentum,
-                double grad_scale, const MuonStep& options) const {
+void Muon::average(const at::Tensor& grad, const at::Tensor& momentum, double grad_scale,
+                   const MuonStep& options) {
+  grad.mul_(grad_scale);
+  momentum.lerp_(grad, 1.0 - options.momentum);
+  grad.lerp_(momentum, options.momentum);
+}
+
+void Muon::step(const at::Tensor& parameters, const at::Tensor& directions,
+                const MuonStep& options) const {
   for (const auto& group : groups_) {
     const auto matrix = [&](const at::Tensor& arena, int64_t offset) {
       return arena.narrow(0, offset, group.rows * group.cols).view({group.rows, group.cols});
     };
-    std::vector<at::Tensor> directions;
-    directions.reserve(group.offsets.size());
-    for (const int64_t offset : group.offsets) {
-      const auto gradient = matrix(grad, offset).mul(grad_scale);
-      const auto average = matrix(momentum, offset);
-      average.lerp_(gradient, 1.0 - options.momentum);
-      directions.push_back(gradient.lerp(average, options.momentum));
-    }
-    const auto updates = orthogonalize(at::stack(directions));
+    std::vector<at::Tensor> matrices;
+    matrices.reserve(group.offsets.size());
+    for (const int64_t offset : group.offsets) matrices.push_back(matrix(directions, offset));
+    const auto updates = orthogonalize(at::stack(matrices));
     const double rate =
         options.lr *
         std::sqrt(std::max(1.0, static_cast<double>(group.rows) / static_cast<double>(group.cols)));

@@ -23,15 +23,19 @@ struct MuonStep {
   double momentum = 0.0;  // of the exponential average, with Nesterov's look-ahead
 };
 
-/// The named matrices of every leaf with `in_block`, each by itself: query, key and value are three
+/// The named matrices of every leaf that is in_block(), each by itself: query, key and value are three
 /// matrices although one leaf holds them. Matrices of one shape go through the GEMMs together.
 class Muon {
  public:
   explicit Muon(const ParameterArena& parameters);
-  /// In place over the arenas; momentum [P] has the parameters' layout. grad_scale multiplies the
-  /// gradient (clipping). The rate of a matrix is lr * sqrt(max(1, rows / cols)).
-  void step(const at::Tensor& parameters, const at::Tensor& grad, const at::Tensor& momentum,
-            double grad_scale, const MuonStep& options) const;
+  /// Element by element, so any part of the arenas will do: `grad`, times grad_scale (clipping), goes
+  /// into the average `momentum` and becomes the direction that is to be orthogonalised.
+  static void average(const at::Tensor& grad, const at::Tensor& momentum, double grad_scale,
+                      const MuonStep& options);
+  /// Moves the matrices of `parameters` [P] along the orthogonalised `directions` [P]. The rate of a
+  /// matrix is lr * sqrt(max(1, rows / cols)).
+  void step(const at::Tensor& parameters, const at::Tensor& directions,
+            const MuonStep& options) const;
 
  private:
   struct Group {

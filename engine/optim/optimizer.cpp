@@ -51,27 +51,28 @@ Optimizer::Optimizer(ParameterArena& parameters, OptimizerOptions options, int64
   const at::NoGradGuard no_grad;
   const bool muon = options_.kind == "muon";
   apart_ = plan_.zero > 0 && plan_.communicator->world() > 1;
-  if (apart_ && muon) {
+  if (apart_ && plan_.zero >= 3 && muon) {
     throw data::InputError("optimizer", "kind",
-                           "adamw with ranks.zero > 0 (Muon needs whole matrices)", options_.kind);
+                           "adamw with ranks.zero = 3 (Muon turns whole matrices, so up to stage 2)",
+                           options_.kind);
   }
   if (plan_.shards > 1 || plan_.communicator->world() > 1) {
     exchange_ = std::make_unique<GradientExchange>(parameters_, plan_);
   }
-  shard_ = {{0, parameters_.data().numel()}};
-  if (apart_) shard_ = exchange_->owned();
+  owned_ = {{0, parameters_.data().numel()}};
+  if (apart_) owned_ = exchange_->owned();
   int64_t elements = 0;
-  for (const auto& interval : shard_) elements += interval.size();
+  for (const auto& interval : owned_) elements += interval.size();
   state_.m = at::zeros({elements}, parameters_.data().options());
   state_.v = at::zeros({elements}, parameters_.data().options());
   if (muon) {
     muon_.emplace(parameters_);
-    state_.momentum = at::zeros_like(parameters_.data());
+    state_.momentum = at::zeros_like(state_.m);
   }
   // Neighbouring leaves of one kind are one slice; a leaf's padding belongs to the slice before.
   bool adjacent = false;
   for (const auto& leaf : parameters_.leaves()) {
-    if (muon && leaf.in_block) {
+    if (muon && leaf.in_block()) {
       adjacent = false;
       continue;
     }
@@ -87,6 +88,7 @@ Optimizer::Optimizer(ParameterArena& parameters, OptimizerOptions options, int64
     }
     range.offsets.back() = leaf.offset + leaf.numel;
   }
+  if (apart_) gather_ = std::make_unique<ParameterGather>(parameters_, plan_, plan_.zero >= 3);
 }
 
 double Optimizer::lr() const {
@@ -94,6 +96,9 @@ double Optimizer::lr() const {
 }
 
 void Optimizer::expect_last_backward() {
+  // Buckets set out while the pass goes on only if it is every rank's: one that merely follows
+  // brings its own after it.
+  if (gather_ && !gather_->begin_last_backward()) return;
   if (exchange_) exchange_->expect_last_backward();
 }
 
@@ -101,7 +106,19 @@ void Optimizer::end_shard() {
   if (exchange_) exchange_->end_shard();
 }
 
-double Optimizer::waited() { return exchange_ ? exchange_->waited() : 0.0; }
+void Optimizer::hold_whole(bool changed) {
+  if (!gather_) return;
+  if (changed) gather_->send_changes();
+  gather_->hold_whole();
+}
+
+void Optimizer::hold_parts() {
+  if (gather_ && plan_.zero >= 3) gather_->hold_parts();
+}
+
+double Optimizer::waited() {
+  return (exchange_ ? exchange_->waited() : 0.0) + (gather_ ? gather_->waited() : 0.0);
+}
 
 /// The norm over all ranks; one message carries what it takes and the report.
 double Optimizer::summed_norm(std::vector<double>* report) {
@@ -130,8 +147,9 @@ double Optimizer::summed_norm(std::vector<double>* report) {
 
 double Optimizer::step(std::vector<double>* report) {
   const at::NoGradGuard no_grad;
-  const auto& grad = parameters_.grad();
-  const double norm = exchange_ ? summed_norm(report) : kernels::grad_norm(grad).item<double>();
+  if (gather_) gather_->meet();
+  const double norm =
+      exchange_ ? summed_norm(report) : kernels::grad_norm(parameters_.grad()).item<double>();
   if (!std::isfinite(norm)) {
     throw data::Error("optimizer", "gradient norm of step " + std::to_string(state_.step + 1),
                       "a finite number", std::to_string(norm));
@@ -142,25 +160,48 @@ double Optimizer::step(std::vector<double>* report) {
   ++state_.step;
   if (exchange_ && !apart_) exchange_->gather_sums();
   adamw(rate, scale);
-  if (apart_) exchange_->gather(parameters_.data(), "parameters");
-  if (muon_) {
-    muon_->step(parameters_.data(), grad, state_.momentum, scale,
-                {.lr = rate * options_.muon_lr_scale,
-                 .decay = rate * options_.weight_decay,
-                 .momentum = options_.muon_momentum});
-  }
-  // From ZeRO's second stage on, a gradient that has left is zero already.
-  if (!apart_ || plan_.zero < 2) parameters_.zero_grad();
+  if (muon_) muon(rate, scale);
+  if (gather_) gather_->send_changes(/*blocks_too=*/!muon_);
+  if (!apart_ || plan_.zero < 2) {
+    parameters_.zero_grad();
+  } else if (muon_) {
+    parameters_.release_grad(0, parameters_.grad().numel());
+  }  // else, from stage 2 on, a gradient that has left is zero already
   return norm;
+}
+
+/// Every rank averages its own part and turns all matrices: directions travel instead of parameters.
+void Optimizer::muon(double rate, double scale) {
+  const MuonStep step{.lr = rate * options_.muon_lr_scale,
+                      .decay = rate * options_.weight_decay,
+                      .momentum = options_.muon_momentum};
+  int64_t stored = 0;
+  for (size_t i = 0; i < owned_.size(); stored += owned_[i++].size()) {
+    const auto& interval = owned_[i];
+    for (const auto& leaf : parameters_.leaves()) {
+      const int64_t begin = std::max(interval.begin, leaf.offset);
+      const int64_t size = std::min(interval.end, leaf.offset + leaf.numel) - begin;
+      if (!leaf.in_block() || size <= 0) continue;
+      Muon::average(gradient_of(i).narrow(0, begin - interval.begin, size),
+                    state_.momentum.narrow(0, stored + begin - interval.begin, size), scale, step);
+    }
+  }
+  if (apart_) exchange_->gather_sums(/*blocks_only=*/true);
+  muon_->step(parameters_.data(), parameters_.grad(), step);
+}
+
+/// The summed gradient over owned interval `i`.
+at::Tensor Optimizer::gradient_of(size_t i) const {
+  return apart_ ? exchange_->sum_of(i) : parameters_.grad();
 }
 
 void Optimizer::adamw(double rate, double scale) {
   const kernels::AdamWOptions adam{options_.beta1, options_.beta2, options_.eps, "torch"};
   const auto grad_scale = at::full({}, scale, parameters_.grad().options());
   int64_t stored = 0;  // where the interval's state lies
-  for (size_t i = 0; i < shard_.size(); stored += shard_[i++].size()) {
-    const auto& interval = shard_[i];
-    const auto grad = apart_ ? exchange_->sum_of(i) : parameters_.grad();
+  for (size_t i = 0; i < owned_.size(); stored += owned_[i++].size()) {
+    const auto& interval = owned_[i];
+    const auto grad = gradient_of(i);
     for (const auto& range : ranges_) {
       const int64_t begin = std::max(interval.begin, range.offsets.front());
       const int64_t size = std::min(interval.end, range.offsets.back()) - begin;
@@ -178,7 +219,7 @@ void Optimizer::adamw(double rate, double scale) {
         decays.push_back(decay ? options_.weight_decay : 0.0);
       }
       kernels::adamw_step(parameters_.data().narrow(0, begin, size),
-                          grad.narrow(0, begin - (apart_ ? interval.begin : 0), size),
+                          grad.narrow(0, begin - interval.begin, size),
                           part(state_.m), part(state_.v), offsets, rates, decays, grad_scale,
                           state_.step, adam);
     }

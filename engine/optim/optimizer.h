@@ -14,6 +14,7 @@
 #include "engine/models/parameter_arena.h"
 #include "engine/optim/gradient_exchange.h"
 #include "engine/optim/muon.h"
+#include "engine/optim/parameter_gather.h"
 #include "engine/optim/rank_plan.h"
 
 namespace hone::engine {
@@ -71,19 +72,25 @@ class Optimizer {
   /// the order of ranks (they travel with the norm). Throws data::Error, on every rank, when a
   /// gradient is not finite, and names the rank; parameters and state are then as before.
   double step(std::vector<double>* report = nullptr);
+  /// With stage 3, and after a step with stages 1 and 2, some parameters may be elsewhere or on
+  /// their way (ParameterGather). Every rank calls these: afterwards all are here, to read directly
+  /// or by a rank alone, until hold_parts(). No others may be at work meanwhile. `changed`: every
+  /// rank has changed the owned elements.
+  void hold_whole(bool changed = false);
+  void hold_parts();
   /// Seconds of waiting for other ranks since the last call.
   double waited();
   int64_t steps_done() const { return state_.step; }
   double lr() const;  // of the next step
   /// Everything a resume needs besides the parameters.
   struct State {
-    at::Tensor m, v, momentum;  // [elements of shard()]; momentum only with Muon
+    at::Tensor m, v, momentum;  // [elements of owned()]; momentum only with Muon
     int64_t step = 0;
   };
   State& state() { return state_; }
-  /// Which elements state() is of, rising: everything, or this rank's part of it. The tensors of
-  /// state() hold these intervals one after another.
-  const std::vector<ArenaInterval>& shard() const { return shard_; }
+  /// The elements whose update is this rank's, rising: everything, or its part of it. The tensors of
+  /// state() hold these intervals one after another; of the parameters they are up to date at once.
+  const std::vector<ArenaInterval>& owned() const { return owned_; }
 
  private:
   /// Adjacent parameters that AdamW updates in one launch; slice s is [offsets[s], offsets[s+1]).
@@ -93,17 +100,20 @@ class Optimizer {
   };
   double summed_norm(std::vector<double>* report);
   void adamw(double rate, double scale);
+  void muon(double rate, double scale);
+  at::Tensor gradient_of(size_t owned) const;
 
   ParameterArena& parameters_;
   OptimizerOptions options_;
   int64_t total_steps_;
   State state_;
-  std::vector<ArenaInterval> shard_;
+  std::vector<ArenaInterval> owned_;
   std::vector<Range> ranges_;
   std::optional<Muon> muon_;
   RankPlan plan_;
   bool apart_ = false;                          // state is of this rank's part only
   std::unique_ptr<GradientExchange> exchange_;  // none for one shard on one rank
+  std::unique_ptr<ParameterGather> gather_;     // from stage 1 on
 };
 
 }  // namespace hone::engine

@@ -10,6 +10,7 @@
 #include "engine/config/recipe.h"
 #include "engine/models/model_config.h"
 #include "engine/plan/hardware.h"
+#include "engine/plan/text_lengths.h"
 
 namespace hone::engine {
 
@@ -50,6 +51,6 @@ ModelConfig planned_model(const Recipe& recipe, const std::filesystem::path& rec
 
 /// `zero`: as RankPlan::zero. Throws data::InputError when there are no ranks.
 ClusterPlan plan_run(const Recipe& recipe, const ModelConfig& model, const Hardware& hardware,
-                     int64_t ranks, int64_t zero);
+                     int64_t ranks, int64_t zero, const TextLengths& lengths);
 
 }  // namespace hone::engine

@@ -204,6 +204,7 @@ void score_texts(Rollout& rollout,
   } else if (communicator.leads()) {
     mine = score_some(shards_of(lengths, {}).front());
   }
+  if (options.done) options.done();
   std::vector<float> scores;
   for (const auto& bytes : all_gather_bytes(communicator, mine, "scores")) {
     append_values(bytes, scores);

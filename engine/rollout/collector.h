@@ -49,6 +49,8 @@ struct ScoringOptions {
   /// `score` is called once, on rank 0, with all texts (an external program), and not with each
   /// shard's where that is dealt to.
   bool alone = false;
+  /// Called on every rank after its last call of `score`. May be empty.
+  std::function<void()> done;
 };
 
 /// Fills the score fields, on every rank. Throws data::Error when `score` returns another number of

@@ -83,6 +83,7 @@ StageOutcome train_stage(Workspace& workspace) {
     problem.value_offset = -normalization.mean / normalization.std;
   }
   problem.score = scorer(workspace, *reward_model);
+  if (recipe.reward_command.empty()) problem.reward_model = reward_model.get();
   problem.score_alone = !recipe.reward_command.empty();
   problem.normalization = normalization;
   for (auto& prompt : workspace.prompts(data::Split::kTrain)) {
@@ -91,7 +92,7 @@ StageOutcome train_stage(Workspace& workspace) {
   problem.eos_ids = actor->config().eos_ids;
   problem.seed = workspace.seed() + 3;
   std::optional<PolicyJudge> judge;
-  if (workspace.communicator().leads()) judge.emplace(workspace, normalization);
+  if (recipe.evaluate_every > 0 && workspace.communicator().leads()) judge.emplace(workspace, normalization);
   const auto look = [&](int64_t iteration) {
     workspace.lead([&] { record_look(workspace, judge->judge(*actor), iteration); });
   };

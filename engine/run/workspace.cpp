@@ -48,6 +48,7 @@ TrainingContext Workspace::training() {
   TrainingContext context(metrics_, communicator_);
   context.shards = recipe_.ranks.shards_of(communicator_.world());
   context.zero = recipe_.ranks.zero;
+  context.frozen_in_parts = recipe_.ranks.frozen_in_parts();
   context.bucket_bytes = static_cast<int64_t>(recipe_.ranks.bucket_megabytes * (1 << 20));
   context.checkpointer = checkpointer_.get();
   return context;

@@ -15,6 +15,7 @@
 #include "engine/runtime/signals.h"
 #include "engine/trainers/step_figures.h"
 #include "engine/trainers/training_checkpoint.h"
+#include "engine/trainers/utilization.h"
 #include "kernels/ops.h"
 
 namespace hone::engine {
@@ -216,6 +217,8 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
     batches = token_batches(lengths, options.batch_tokens, seed, epoch);
   }
   metrics.begin_stage(area, steps);
+  const double peak =
+      measured_matrix_flops() * static_cast<double>(context.communicator.world());
   StepTimes times;
   while (result.steps < steps) {
     checkpoints.boundary({result.steps}, state);
@@ -243,6 +246,7 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
     last_losses.push_back(loss);
     if (last_losses.size() > kFinalSteps) last_losses.pop_front();
     const double speed = static_cast<double>(tokens) / since(step_begin);
+    const double length = static_cast<double>(tokens) / static_cast<double>(chosen.size());
     MetricValues values = {
         {area + "/loss", loss},
         {area + "/perplexity", std::exp(loss)},
@@ -250,6 +254,7 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
         {area + "/grad_norm", norm},
         {area + "/tokens_per_second", speed},
         {area + "/rank_tokens_per_second", speed / static_cast<double>(span.shards / span.count())},
+        {area + "/mfu", speed * training_flops(model, length) / peak},
         {area + "/seconds_slowest_rank", ranks.slowest_seconds},
         {area + "/memory_mb", ranks.most_memory / 1e6}};
     times.report(area, values);
@@ -258,6 +263,7 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
   }
   checkpoints.boundary({result.steps}, state);
   checkpoints.finish();
+  optimizer.hold_whole();
   metrics.end_stage();
   result.final_loss = std::accumulate(last_losses.begin(), last_losses.end(), 0.0) /
                       static_cast<double>(last_losses.size());

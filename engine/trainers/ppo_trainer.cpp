@@ -22,6 +22,7 @@
 #include "engine/trainers/ppo_validation.h"
 #include "engine/trainers/step_figures.h"
 #include "engine/trainers/training_checkpoint.h"
+#include "engine/trainers/utilization.h"
 
 namespace hone::engine {
 namespace {
@@ -95,6 +96,13 @@ class PpoTrainer {
       critic_optimizer_.emplace(problem.critic->parameters(), options.critic, steps(),
                                 context.plan(*critic_ranks_));
     }
+    if (context.frozen_in_parts && context.communicator.world() > 1) {
+      for (CausalLM* model : {problem.reference, problem.reward_model}) {
+        if (!model) continue;
+        frozen_.push_back(std::make_unique<ParameterGather>(
+            model->parameters(), context.plan(context.communicator), /*in_parts=*/true));
+      }
+    }
   }
 
   PpoResult run();
@@ -133,6 +141,7 @@ class PpoTrainer {
   std::unique_ptr<Communicator> actor_ranks_, critic_ranks_;
   Optimizer actor_optimizer_;
   std::optional<Optimizer> critic_optimizer_;
+  std::vector<std::unique_ptr<ParameterGather>> frozen_;
   Lanes lanes_;
   TrainingCheckpoints checkpoints_;
   double memory_ = 0, seconds_checkpoint_ = 0;  // of the last step, of an iteration
@@ -179,23 +188,38 @@ void PpoTrainer::score(Rollout& rollout, const std::vector<Minibatch>& minibatch
   if (recompute) rollout.entropy = zeros();
   at::Tensor no_entropy;
   std::vector<std::function<void()>> tasks;
+  // One thread at a time goes through a network that may have to be gathered.
+  std::array<std::vector<std::function<void()>>, 3> by_network;
+  const auto add = [&](size_t network, const CausalLM& model, std::function<void()> task) {
+    const auto* keeper = model.parameters().keeper();
+    (keeper && keeper->in_parts() ? by_network[network] : tasks).push_back(std::move(task));
+  };
   for (const auto& minibatch : minibatches) {
     for (const auto& pack : minibatch) {
       if (recompute) {
-        tasks.emplace_back([&] {
+        add(0, *problem_.actor, [&] {
           score_policy(*problem_.actor, pack, options_.temperature, rollout.old_logprobs,
                        rollout.entropy);
         });
       }
-      tasks.emplace_back([&] {
+      add(1, *problem_.reference, [&] {
         score_policy(*problem_.reference, pack, options_.temperature, rollout.ref_logprobs,
                      no_entropy);
       });
       if (has_critic()) {
-        tasks.emplace_back(
+        add(2, *problem_.critic,
             [&] { score_values(*problem_.critic, problem_.value_offset, pack, rollout.values); });
       }
     }
+  }
+  const std::array<const CausalLM*, 3> networks = {problem_.actor, problem_.reference,
+                                                   problem_.critic};
+  for (size_t network = networks.size(); network-- > 0;) {
+    if (!networks[network]) continue;
+    tasks.insert(tasks.begin(), [&, network] {
+      for (const auto& task : by_network[network]) task();
+      networks[network]->meet();
+    });
   }
   lanes_.run(tasks);
   for (const auto* scored :
@@ -260,10 +284,14 @@ void PpoTrainer::step(const Rollout& rollout, const Minibatch& minibatch, Update
 
 /// Rollout, scores and advantages of one iteration.
 PpoFlight PpoTrainer::take_off(int64_t iteration, const ScoringOptions& scoring) {
+  // Every token of a text reads all weights, and looks at the policy are rank 0's alone.
+  actor_optimizer_.hold_whole();
+  if (critic_optimizer_) problem_.critic->meet();
   if (problem_.before_iteration) problem_.before_iteration(iteration);
   PpoFlight flight;
   Lap lap;
   flight.rollout = sample(iteration);
+  actor_optimizer_.hold_parts();
   flight.seconds_rollout = lap();
   score_texts(flight.rollout, problem_.score, scoring, context_.communicator, span_);
   score(flight.rollout, split(flight.rollout, iteration, 0));
@@ -332,8 +360,11 @@ PpoResult PpoTrainer::run() {
   scoring.eos_penalty = options_.eos_penalty;
   scoring.eos_exists = !problem_.eos_ids.empty();
   scoring.alone = problem_.score_alone;
+  if (problem_.reward_model) scoring.done = [this] { problem_.reward_model->meet(); };
   auto& result = result_;
   auto resumed = resume();
+  const double peak =
+      measured_matrix_flops() * static_cast<double>(context_.communicator.world());
   metrics.begin_stage("ppo", options_.iterations);
   for (int64_t iteration = result.iterations; iteration < options_.iterations; ++iteration) {
     PpoFlight flight;
@@ -348,8 +379,15 @@ PpoResult PpoTrainer::run() {
                  update_seconds] = flight;
     controller_.update(summary.kl, rollout.size());
 
-    int64_t tokens = 0, ended = 0;
-    for (int64_t i = 0; i < rollout.size(); ++i) tokens += rollout.response_tokens(i);
+    int64_t tokens = 0, read = 0, ended = 0;
+    for (int64_t i = 0; i < rollout.size(); ++i) {
+      tokens += rollout.response_tokens(i);
+      read += static_cast<int64_t>(rollout.texts[static_cast<size_t>(i)].tokens.size());
+    }
+    const double length = static_cast<double>(read) / static_cast<double>(rollout.size());
+    double flops = training_flops(*problem_.actor, length);
+    if (has_critic()) flops += training_flops(*problem_.critic, length);
+    flops *= static_cast<double>(options_.epochs * read);
     for (const auto one : rollout.ended) ended += one;
     const auto texts = static_cast<double>(rollout.size()), all = static_cast<double>(tokens);
     const double seconds = rollout_seconds + scoring_seconds + update_seconds;
@@ -389,6 +427,7 @@ PpoResult PpoTrainer::run() {
          {"ppo/advantage_mean", summary.advantage_mean},
          {"ppo/advantage_std", summary.advantage_std},
          {"ppo/response_length", all / texts},
+         {"ppo/text_length", length},
          {"ppo/eos_rate", static_cast<double>(ended) / texts},
          {"ppo/actor_grad_norm", means.actor_norm},
          {"ppo/critic_grad_norm", means.critic_norm},
@@ -400,6 +439,7 @@ PpoResult PpoTrainer::run() {
           actor_optimizer_.waited() + (critic_optimizer_ ? critic_optimizer_->waited() : 0)},
          {"ppo/seconds_checkpoint", std::exchange(seconds_checkpoint_, 0.0)},
          {"ppo/memory_mb", memory_ / 1e6},
+         {"ppo/update_mfu", flops / update_seconds / peak},
          {"ppo/rank_tokens_per_second",
           all / seconds / static_cast<double>(context_.communicator.world())},
          {"ppo/tokens_per_second", all / seconds}},
@@ -407,6 +447,7 @@ PpoResult PpoTrainer::run() {
   }
   checkpoints_.boundary({result.iterations}, [&] { return state(nullptr); });
   checkpoints_.finish();
+  actor_optimizer_.hold_whole();
   metrics.end_stage();
   return result;
 }

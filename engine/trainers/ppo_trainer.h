@@ -104,6 +104,8 @@ struct PpoProblem {
   CausalLM* critic = nullptr;     // trained in place; null for rloo, grpo, dr_grpo
   /// Raw scores of whole texts (prompt + response tokens); a reward model or an external program.
   std::function<std::vector<float>(const std::vector<TokenIds>&)> score;
+  /// The model that `score` asks, if it is one: it may then be held in parts (ranks.frozen).
+  CausalLM* reward_model = nullptr;
   /// `score` may be called on rank 0 only, with all texts at once (an external program).
   bool score_alone = false;
   reward::Normalization normalization;

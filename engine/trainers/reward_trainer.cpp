@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <array>
@@ -19,6 +18,7 @@
 #include "engine/runtime/signals.h"
 #include "engine/trainers/step_figures.h"
 #include "engine/trainers/training_checkpoint.h"
+#include "engine/trainers/utilization.h"
 #include "kernels/ops.h"
 
 namespace hone::engine {
@@ -188,12 +188,13 @@ StepResult forward_backward_shards(CausalLM& model, Optimizer& optimizer,
     mine.push_back(reward::sequence_scores(model, packed.tokens, packed.cu_seqlens));
     all.narrow(0, places.front(), mine.back().numel()).copy_(mine.back().detach());
   }
+  model.meet();
   share_disjoint(context.communicator, all, "scores of a batch");
   const at::Tensor scores = all.detach().requires_grad_(true);
   const StepResult result = loss_backward(scores, batch, options);
   for (int64_t s = span.begin; s < span.end; ++s) {
-    if (s + 1 == span.end) optimizer.expect_last_backward();
     if (s < end) {
+      if (s + 1 == span.end) optimizer.expect_last_backward();
       const auto& own = mine[static_cast<size_t>(s - span.begin)];
       own.backward(scores.grad().narrow(0, shards[static_cast<size_t>(s)].front(), own.numel()));
     }
@@ -202,39 +203,63 @@ StepResult forward_backward_shards(CausalLM& model, Optimizer& optimizer,
   return result;
 }
 
-/// Exponential moving average of all parameters, unbiased at any step (Adam's correction).
+/// Exponential moving average of all parameters, unbiased at any step (Adam's correction); of a
+/// rank's part of them where an optimizer's state is in parts.
 class WeightAverage {
  public:
-  explicit WeightAverage(double decay) : decay_(decay) {}
-  void add(const CausalLM& model) {
+  WeightAverage(double decay, const CausalLM& model, const Optimizer& optimizer)
+      : decay_(decay), data_(model.parameters().data()), owned_(optimizer.owned()) {}
+  void add() {
     if (decay_ <= 0.0) return;
     const at::NoGradGuard no_grad;
-    const at::Tensor& data = model.parameters().data();
-    if (!sum_.defined()) sum_ = at::zeros_like(data);
-    sum_.mul_(decay_).add_(data, 1.0 - decay_);
+    if (!sum_.defined()) sum_ = zeros();
+    each([&](const at::Tensor& sum, const at::Tensor& data, int64_t) {
+      sum.mul_(decay_).add_(data, 1.0 - decay_);
+    });
     share_ *= decay_;
   }
   void save(TrainingState& state) const {
     if (!sum_.defined()) return;
-    state.add("average", sum_);
+    each([&](const at::Tensor& sum, const at::Tensor&, int64_t begin) {
+      state.add_interval("average", sum, data_.numel(), begin);
+    });
     state.scalars["average_share"] = share_;
   }
-  void restore(const SavedState& saved, const CausalLM& model) {
+  void restore(const SavedState& saved) {
     if (!saved.has("average")) return;
-    sum_ = at::zeros_like(model.parameters().data());
-    saved.read("average", sum_);
+    sum_ = zeros();
+    each([&](const at::Tensor& sum, const at::Tensor&, int64_t begin) {
+      saved.read("average", sum, data_.numel(), begin);
+    });
     share_ = saved.scalars().at("average_share");
   }
-  void apply(CausalLM& model) const {
+  /// In place of the parameters, as far as they are this rank's to change.
+  void apply() const {
     if (!sum_.defined()) return;
     const at::NoGradGuard no_grad;
-    at::Tensor data = model.parameters().data();
-    data.copy_(sum_ / (1.0 - share_));
+    each([&](const at::Tensor& sum, const at::Tensor& data, int64_t) {
+      data.copy_(sum / (1.0 - share_));
+    });
   }
 
  private:
+  at::Tensor zeros() const {
+    int64_t elements = 0;
+    for (const auto& own : owned_) elements += own.size();
+    return at::zeros({elements}, data_.options());
+  }
+  template <class F>
+  void each(const F& act) const {
+    int64_t at = 0;
+    for (const auto& own : owned_) {
+      act(sum_.narrow(0, at, own.size()), data_.narrow(0, own.begin, own.size()), own.begin);
+      at += own.size();
+    }
+  }
+
   double decay_, share_ = 1.0;
-  at::Tensor sum_;
+  at::Tensor data_, sum_;
+  const std::vector<ArenaInterval>& owned_;
 };
 
 std::string hash_of(const reward::PreferenceData& data, const std::vector<TokenIds>& tokens) {
@@ -262,7 +287,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
                       context.plan(context.communicator));
   model.parameters().zero_grad();
   const TrainingDropout dropout(model, options.dropout, mix_seed(seed, 1));
-  WeightAverage average(options.average_decay);
+  WeightAverage average(options.average_decay, model, optimizer);
 
   RewardTrainingResult result;
   int64_t epoch = 0;
@@ -288,7 +313,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
   if (const auto saved =
           checkpoints.resume({&model.parameters()}, [&] { return hash_of(data, tokens); })) {
     restore_training(*saved, "model", model.parameters(), optimizer);
-    average.restore(*saved, model);
+    average.restore(*saved);
     const auto& scalars = saved->scalars();
     result.steps = scalars.at("steps");
     result.final_loss = scalars.at("final_loss");
@@ -298,6 +323,8 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
     model.set_dropout(options.dropout, mix_seed(seed, 1), scalars.at("dropout_calls"));
   }
   metrics.begin_stage("reward", total);
+  const auto world = static_cast<double>(context.communicator.world());
+  const double peak = measured_matrix_flops() * world;
   StepTimes times;
   for (; result.steps < total; ++epoch, next_batch = 0) {
     const auto epoch_batches = data.epoch(seed, epoch);
@@ -307,6 +334,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
     while (next_batch < epoch_batches.size() && result.steps < total) {
       checkpoints.boundary({result.steps}, state);
       times.lap("checkpoint");
+      const auto step_begin = std::chrono::steady_clock::now();
       const auto& batch = epoch_batches[next_batch++];
       const double lr = optimizer.lr();
       const StepResult step = context.shards == 1
@@ -321,13 +349,25 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
       const double grad_norm = optimizer.step(&report);
       times.lap("optimizer", optimizer.waited());
       const auto ranks = take_rank_figures(report, context.communicator.world());
-      average.add(model);
+      average.add();
+      double read = 0;
+      for (const int64_t item : batch.items) {
+        read += static_cast<double>(tokens[static_cast<size_t>(item)].size());
+      }
+      const double speed =
+          read /
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - step_begin).count();
+      const double flops = training_flops(model, read / static_cast<double>(batch.items.size()));
       MetricValues values = {{"reward/loss", step.loss},
                              {"reward/accuracy", step.accuracy},
                              {"reward/lr", lr},
                              {"reward/grad_norm", grad_norm},
                              {"reward/score_mean", step.score_mean},
                              {"reward/score_std", step.score_std},
+                             {"reward/tokens", read},
+                             {"reward/tokens_per_second", speed},
+                             {"reward/rank_tokens_per_second", speed / world},
+                             {"reward/mfu", speed * flops / peak},
                              {"reward/seconds_slowest_rank", ranks.slowest_seconds},
                              {"reward/memory_mb", ranks.most_memory / 1e6}};
       times.report("reward", values);
@@ -339,7 +379,8 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
   }
   checkpoints.boundary({result.steps}, state);
   checkpoints.finish();
-  average.apply(model);
+  average.apply();
+  optimizer.hold_whole(/*changed=*/true);
   metrics.end_stage();
   result.seconds = seconds();
   return result;

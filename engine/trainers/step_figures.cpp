@@ -16,6 +16,8 @@ double peak_memory_bytes() {
   return 0.0;
 }
 
+void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
 void StepTimes::add(const std::string& part, double seconds) {
   for (auto& [name, sum] : parts_) {
     if (name == part) {

@@ -15,6 +15,8 @@ namespace hone::engine {
 
 /// Most bytes of memory that this process has held at once (Linux's VmHWM); 0 where unknown.
 double peak_memory_bytes();
+/// Forgets what was held before now.
+void reset_peak_memory();
 
 /// Where the time of a step goes, on this rank.
 class StepTimes {

@@ -48,10 +48,14 @@ std::string TokensHash::hex() { return digest_.hex(); }
 void add_training(TrainingState& state, const std::string& name, const ParameterArena& parameters,
                   Optimizer& optimizer) {
   const int64_t size = parameters.data().numel();
-  state.add(name + "/parameters", parameters.data());
+  // Of the parameters, too, the part that is up to date whatever is on its way here.
+  for (const auto& own : optimizer.owned()) {
+    state.add_interval(name + "/parameters", parameters.data().narrow(0, own.begin, own.size()),
+                       size, own.begin);
+  }
   each_moment(optimizer.state(), [&](const char* moment, const at::Tensor& values) {
     int64_t at = 0;
-    for (const auto& interval : optimizer.shard()) {
+    for (const auto& interval : optimizer.owned()) {
       const int64_t count = interval.end - interval.begin;
       state.add_interval(name + "/" + moment, values.narrow(0, at, count), size, interval.begin);
       at += count;
@@ -63,10 +67,12 @@ void add_training(TrainingState& state, const std::string& name, const Parameter
 void restore_training(const SavedState& saved, const std::string& name,
                       const ParameterArena& parameters, Optimizer& optimizer) {
   const int64_t size = parameters.data().numel();
+  optimizer.hold_whole();
   saved.read(name + "/parameters", parameters.data());
+  optimizer.hold_parts();
   each_moment(optimizer.state(), [&](const char* moment, const at::Tensor& values) {
     int64_t at = 0;
-    for (const auto& interval : optimizer.shard()) {
+    for (const auto& interval : optimizer.owned()) {
       const int64_t count = interval.end - interval.begin;
       saved.read(name + "/" + moment, values.narrow(0, at, count), size, interval.begin);
       at += count;

@@ -25,6 +25,7 @@ struct TrainingContext {
   /// Saves and resumes; null: nothing is saved.
   Checkpointer* checkpointer = nullptr;
   int64_t zero = 0;                 // RankPlan::zero
+  bool frozen_in_parts = false;     // models that are not trained are held as in stage 3
   int64_t bucket_bytes = 16 << 20;  // RankPlan::bucket_bytes
 
   ShardSpan span() const { return shard_span(communicator, shards); }

@@ -78,7 +78,7 @@ Work work_of(const CausalLM& model, int64_t rows, int64_t prompt_tokens, int64_t
   const ModelConfig& c = model.config();
   double matrix = static_cast<double>(model.lm_head().numel());
   for (const auto& leaf : model.parameters().leaves()) {
-    if (leaf.in_block) matrix += static_cast<double>(leaf.numel);
+    if (leaf.in_block()) matrix += static_cast<double>(leaf.numel);
   }
   const auto element = static_cast<double>(model.parameters().data().element_size());
   Work work;

@@ -6,9 +6,9 @@
 //
 // collectives: seconds and bus bandwidth by size (as nccl-tests count it: all_reduce 2 (W-1)/W of
 // the bytes, the others (W-1)/W). overlap: the share of a slow link's reduction time that the
-// backward pass hides; the link is a communicator that holds every exchange back by bytes /
-// bandwidth, one after another. train: tokens a second and peak memory of each rank. JSON, from
-// rank 0.
+// backward pass hides, and of its gathering of parameters that the next forward pass does; the link
+// is a communicator that holds every exchange back by bytes / bandwidth, one after another. train:
+// tokens a second, share of the machine's peak and peak memory of each rank. JSON, from rank 0.
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -29,6 +29,7 @@
 #include "engine/optim/optimizer.h"
 #include "engine/trainers/lm_trainer.h"
 #include "engine/trainers/step_figures.h"
+#include "engine/trainers/utilization.h"
 
 namespace {
 
@@ -40,10 +41,11 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// A link of so many bytes a second that carries one exchange at a time.
+/// A link of so many bytes a second that carries one exchange at a time, its duplicates' too.
 class SlowLink : public Communicator {
  public:
-  SlowLink(Communicator& ranks, double bandwidth) : ranks_(ranks), bandwidth_(bandwidth) {}
+  SlowLink(Communicator& ranks, double bandwidth)
+      : ranks_(ranks), link_(std::make_shared<Link>(bandwidth)) {}
   int64_t rank() const override { return ranks_.rank(); }
   int64_t world() const override { return ranks_.world(); }
   Pending all_reduce(const at::Tensor& v, Reduction r, const char* w) override {
@@ -53,26 +55,39 @@ class SlowLink : public Communicator {
     return ranks_.reduce_scatter(o, i, w);
   }
   Pending all_gather(const at::Tensor& o, const at::Tensor& i, const char* w) override {
-    return ranks_.all_gather(o, i, w);
+    return late(ranks_.all_gather(o, i, w), (world() - 1) * static_cast<int64_t>(i.nbytes()));
   }
   Pending broadcast(const at::Tensor& v, int64_t root, const char* w) override {
     return ranks_.broadcast(v, root, w);
   }
   Pending all_to_all(const at::Tensor& o, const at::Tensor& i, const char* w) override {
-    const double share = static_cast<double>(world() - 1) / static_cast<double>(world());
-    const std::chrono::duration<double> busy(share * static_cast<double>(i.nbytes()) / bandwidth_);
-    free_ = std::max(free_, Clock::now()) + std::chrono::duration_cast<Clock::duration>(busy);
-    total_ += busy.count();
-    return Pending(std::make_unique<Late>(ranks_.all_to_all(o, i, w), free_));
+    return late(ranks_.all_to_all(o, i, w),
+                (world() - 1) * static_cast<int64_t>(i.nbytes()) / world());
   }
   void barrier(const char* w, bool patient) override { ranks_.barrier(w, patient); }
   std::unique_ptr<Communicator> duplicate(const std::string& name) override {
-    return ranks_.duplicate(name);
+    auto own = ranks_.duplicate(name);
+    auto copy = std::make_unique<SlowLink>(*own, 0.0);
+    copy->link_ = link_;
+    copy->owned_ = std::move(own);
+    return copy;
   }
   /// Seconds that the link was busy since the last call.
-  double busy() { return std::exchange(total_, 0.0); }
+  double busy() { return std::exchange(link_->total, 0.0); }
 
  private:
+  struct Link {
+    explicit Link(double bandwidth) : bandwidth(bandwidth) {}
+    double bandwidth, total = 0;
+    Clock::time_point free = Clock::now();
+  };
+  Pending late(Pending inner, int64_t bytes) {
+    const std::chrono::duration<double> busy(static_cast<double>(bytes) / link_->bandwidth);
+    link_->free = std::max(link_->free, Clock::now()) +
+                  std::chrono::duration_cast<Clock::duration>(busy);
+    link_->total += busy.count();
+    return Pending(std::make_unique<Late>(std::move(inner), link_->free));
+  }
   class Late : public Pending::Work {
    public:
     Late(Pending inner, Clock::time_point arrival) : inner_(std::move(inner)), arrival_(arrival) {}
@@ -86,8 +101,8 @@ class SlowLink : public Communicator {
     Clock::time_point arrival_;
   };
   Communicator& ranks_;
-  double bandwidth_, total_ = 0;
-  Clock::time_point free_ = Clock::now();
+  std::unique_ptr<Communicator> owned_;  // of a duplicate
+  std::shared_ptr<Link> link_;
 };
 
 struct Options {
@@ -150,6 +165,52 @@ json collectives(Communicator& ranks) {
   return rows;
 }
 
+/// Share of the link's time for parameters that the forward pass after a step hides.
+json gather_overlap(Communicator& ranks, const Options& options,
+                    const std::vector<const TrainingText*>& texts) {
+  auto model = make_model(options);
+  model.initialize(1);
+  const auto forward = [&] {
+    const auto start = Clock::now();
+    Clock::time_point end;
+    accumulate_lm_gradients(model, texts, 0, 0, [&] { end = Clock::now(); });
+    return std::chrono::duration<double>(end - start).count();
+  };
+  model.parameters().enable_grad();
+  forward();
+  double plain = 1e9;
+  for (int64_t i = 0; i < options.steps; ++i) plain = std::min(plain, forward());
+  auto slowest = at::full({1}, plain, at::kDouble);
+  ranks.all_reduce(slowest, Reduction::kMax, "forward seconds").wait();
+  const double share = static_cast<double>(ranks.world() - 1) / static_cast<double>(ranks.world());
+  const double bytes = static_cast<double>(model.parameters().data().nbytes()) * share;
+  SlowLink link(ranks, bytes / (options.link_share * slowest.item<double>()));
+  const RankPlan plan{&link, ranks.world(), 1,
+                      static_cast<int64_t>(options.bucket_megabytes * (1 << 20))};
+  json found = {{"forward_seconds", plain}};
+  for (const bool overlapped : {false, true}) {
+    ParameterGather gather(model.parameters(), plan, /*in_parts=*/false);
+    double waited = 0, busy = 0;
+    for (int64_t i = -1; i < options.steps; ++i) {
+      ranks.barrier("step");
+      link.busy();
+      gather.waited();
+      gather.send_changes();
+      if (!overlapped) gather.hold_whole();
+      forward();
+      const double step_waited = gather.waited(), step_busy = link.busy();
+      if (i < 0) continue;
+      waited += step_waited;
+      busy += step_busy;
+    }
+    found[overlapped ? "overlapped" : "before_forward"] = {
+        {"link_seconds", busy},
+        {"waited_seconds", waited},
+        {"hidden_share", 1.0 - std::min(1.0, waited / busy)}};
+  }
+  return found;
+}
+
 /// Share of the link's time that backward passes hide.
 json overlap(Communicator& ranks, const Options& options) {
   auto model = make_model(options);
@@ -199,23 +260,34 @@ json overlap(Communicator& ranks, const Options& options) {
         {"waited_seconds", waited},
         {"hidden_share", 1.0 - std::min(1.0, waited / busy)}};
   }
+  found["parameters_gathered"] = gather_overlap(ranks, options, mine);
   return found;
 }
 
 json train(Communicator& ranks, const Options& options) {
   auto model = make_model(options);
   model.initialize(1);
-  LmTrainingOptions training;
-  training.steps = options.steps;
-  training.batch_tokens = options.tokens;
-  Metrics metrics("", true);
-  TrainingContext context(metrics, ranks);
-  context.shards = ranks.world();
-  context.zero = options.zero;
-  context.bucket_bytes = static_cast<int64_t>(options.bucket_megabytes * (1 << 20));
+  const double peak_flops = measured_matrix_flops();
+  const RankPlan plan{&ranks, ranks.world(), options.zero,
+                      static_cast<int64_t>(options.bucket_megabytes * (1 << 20))};
+  if (options.zero == 3 && ranks.world() > 1) {
+    // As a rank begins that never held more than its part.
+    ParameterGather(model.parameters(), plan, /*in_parts=*/true);
+  }
+  reset_peak_memory();
   const double before = peak_memory_bytes();
-  const auto result =
-      train_lm(model, make_texts(options, 4 * options.tokens), training, 1, "bench", context);
+  const auto texts = make_texts(options, options.tokens / ranks.world());
+  std::vector<const TrainingText*> mine;
+  for (const auto& text : texts) mine.push_back(&text);
+  Optimizer optimizer(model.parameters(), {}, options.steps + 1, plan);
+  Clock::time_point start;
+  for (int64_t step = -1; step < options.steps; ++step) {
+    if (step == 0) start = Clock::now();  // the first touches all memory
+    accumulate_lm_gradients(model, mine, 0, 0, [&] { optimizer.expect_last_backward(); });
+    optimizer.end_shard();
+    optimizer.step();
+  }
+  const double seconds = seconds_since(start);
   auto memory = at::zeros({2 * ranks.world()}, at::kDouble);
   memory[2 * ranks.rank()].fill_(before);
   memory[2 * ranks.rank() + 1].fill_(peak_memory_bytes());
@@ -225,11 +297,16 @@ json train(Communicator& ranks, const Options& options) {
     befores.push_back(memory[2 * rank].item<double>());
     peaks.push_back(memory[2 * rank + 1].item<double>());
   }
+  const auto tokens = static_cast<double>(mine.size()) * 128;  // of a rank, in a step
+  const double speed = tokens * static_cast<double>(options.steps) / seconds;
   return {{"parameters", model.parameters().data().numel()},
           {"zero", options.zero},
           {"ranks", ranks.world()},
-          {"seconds", result.seconds},
-          {"tokens_per_second", static_cast<double>(result.tokens) / result.seconds},
+          {"seconds", seconds},
+          {"tokens_per_second", speed * static_cast<double>(ranks.world())},
+          {"rank_tokens_per_second", speed},
+          {"rank_peak_flops", peak_flops},
+          {"mfu", speed * training_flops(model, 128) / peak_flops},
           {"memory_before", befores},
           {"memory_peak", peaks}};
 }
@@ -246,7 +323,7 @@ int run(int argc, char** argv) {
     command->add_option("--vocabulary", options.vocabulary, "Tokens known");
     command->add_option("--tokens", options.tokens, "Tokens of a step");
     command->add_option("--steps", options.steps, "Steps measured");
-    command->add_option("--zero", options.zero, "0 | 1 | 2");
+    command->add_option("--zero", options.zero, "0 | 1 | 2 | 3");
     command->add_option("--bucket-megabytes", options.bucket_megabytes, "Size of a bucket");
     command->add_option("--link-share", options.link_share, "Link time over backward time");
     command->callback([&work, act = std::move(act)] { work = act; });

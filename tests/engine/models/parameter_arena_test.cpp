@@ -44,8 +44,8 @@ TEST(ParameterArena, DecayedMatricesComeBeforeVectors) {
 
 TEST(ParameterArena, SlicesOfALeafAreItsRowsInOrder) {
   ParameterArena arena;
-  const int64_t leaf = arena.add_leaf({{"a", {2, 3}}, {"b", {1, 3}}}, true, false);
-  arena.add_leaf({{"c", {5}}}, false, false);
+  const int64_t leaf = arena.add_leaf({{"a", {2, 3}}, {"b", {1, 3}}}, true, -1);
+  arena.add_leaf({{"c", {5}}}, false, -1);
   arena.allocate(at::kDouble, at::kCPU);
   arena.slice("a").fill_(1.0);
   arena.slice("b").fill_(2.0);
@@ -57,8 +57,8 @@ TEST(ParameterArena, SlicesOfALeafAreItsRowsInOrder) {
 
 TEST(ParameterArena, BackwardAccumulatesInPlace) {
   ParameterArena arena;
-  const int64_t w = arena.add_leaf({{"w", {3, 4}}}, true, false);
-  const int64_t b = arena.add_leaf({{"b", {3}}}, false, false);
+  const int64_t w = arena.add_leaf({{"w", {3, 4}}}, true, -1);
+  const int64_t b = arena.add_leaf({{"b", {3}}}, false, -1);
   arena.allocate(at::kDouble, at::kCPU);
   arena.enable_grad();
   const void* storage = arena.grad().data_ptr();
@@ -77,7 +77,7 @@ TEST(ParameterArena, BackwardAccumulatesInPlace) {
 
 TEST(ParameterArena, UpdatesOfTheFlatDataReachLeavesAndTheirGraphsNotice) {
   ParameterArena arena;
-  const int64_t w = arena.add_leaf({{"w", {2, 2}}}, true, false);
+  const int64_t w = arena.add_leaf({{"w", {2, 2}}}, true, -1);
   arena.allocate(at::kDouble, at::kCPU);
   arena.enable_grad();
   const auto square = arena.leaf(w).pow(2).sum();

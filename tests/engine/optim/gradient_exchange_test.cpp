@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
 
 #include "engine/distributed/shard_tree.h"
 #include "engine/optim/optimizer.h"
@@ -19,10 +20,10 @@ namespace {
 /// Three matrices and a vector; sizes that no number of shards divides.
 ParameterArena make_arena(at::ScalarType dtype = at::kFloat) {
   ParameterArena arena;
-  arena.add_leaf({{"embedding", {37, 11}}}, true, false);
-  arena.add_leaf({{"up", {29, 13}}}, true, true);
-  arena.add_leaf({{"down", {13, 29}}}, true, true);
-  arena.add_leaf({{"norm", {13}}}, false, false);
+  arena.add_leaf({{"embedding", {37, 11}}}, true, -1);
+  arena.add_leaf({{"up", {29, 13}}}, true, 0);
+  arena.add_leaf({{"down", {13, 29}}}, true, 0);
+  arena.add_leaf({{"norm", {13}}}, false, -1);
   arena.allocate(dtype, at::kCPU);
   auto generator = at::detail::createCPUGenerator(5);
   arena.data().normal_(0.0, 1.0, generator);
@@ -47,10 +48,11 @@ struct Trained {
 
 /// Three steps of four shards on the ranks of `communicator`.
 Trained train(Communicator& communicator, int64_t zero, int64_t shards, int64_t bucket_bytes,
-              bool overlapped) {
+              bool overlapped, const std::string& kind = "adamw") {
   auto arena = make_arena();
   const RankPlan plan{&communicator, shards, zero, bucket_bytes};
-  Optimizer optimizer(arena, {.lr = 0.05, .weight_decay = 0.1, .clip_norm = 1.0}, 3, plan);
+  Optimizer optimizer(arena, {.kind = kind, .lr = 0.05, .weight_decay = 0.1, .clip_norm = 1.0}, 3,
+                      plan);
   const auto span = shard_span(communicator, shards);
   Trained trained;
   for (int64_t step = 0; step < 3; ++step) {
@@ -66,6 +68,7 @@ Trained train(Communicator& communicator, int64_t zero, int64_t shards, int64_t 
     EXPECT_EQ(static_cast<int64_t>(report.size()), shards);
     EXPECT_EQ(report.back(), static_cast<double>(communicator.world() - 1));
     EXPECT_EQ(arena.grad().abs().max().item<float>(), 0.0f);
+    optimizer.hold_whole();
   }
   trained.parameters = arena.data().clone();
   return trained;
@@ -105,7 +108,7 @@ TEST(GradientExchange, ARanksStateIsItsShareOfTheArena) {
     Optimizer optimizer(arena, {}, 1, {&communicator, 4, 1, 1600});
     auto owned = at::zeros({arena.data().numel()}, at::kFloat);
     int64_t elements = 0;
-    for (const auto& interval : optimizer.shard()) {
+    for (const auto& interval : optimizer.owned()) {
       owned.narrow(0, interval.begin, interval.size()).add_(1);
       elements += interval.size();
     }
@@ -142,10 +145,23 @@ TEST(GradientExchange, ANanNamesItsRankAndChangesNothing) {
   }
 }
 
+TEST(GradientExchange, MuonInPartsGivesTheSameBits) {
+  for (const int64_t bucket : {500, 1600, 100000}) {  // matrices in pieces, one, several a bucket
+    const auto alone = train(world_of_one(), 0, 4, bucket, false, "muon");
+    const auto ends = run_ranks(2, [&](RankGroup& group) {
+      for (const int64_t zero : {0, 1, 2}) {
+        const auto trained = train(group.communicator(), zero, 4, bucket, true, "muon");
+        EXPECT_TRUE(trained.parameters.equal(alone.parameters)) << bucket << ", zero " << zero;
+      }
+    });
+    for (const auto& end : ends) EXPECT_EQ(end.message, "");
+  }
+}
+
 TEST(GradientExchange, MuonNeedsWholeMatrices) {
   const auto ends = run_ranks(2, [&](RankGroup& group) {
     auto arena = make_arena();
-    EXPECT_THROW(Optimizer(arena, {.kind = "muon"}, 1, {&group.communicator(), 2, 1, 1600}),
+    EXPECT_THROW(Optimizer(arena, {.kind = "muon"}, 1, {&group.communicator(), 2, 3, 1600}),
                  std::exception);
   });
   for (const auto& end : ends) EXPECT_EQ(end.message, "");

@@ -15,10 +15,10 @@ namespace {
 
 /// A small arena: embedding, two stacked matrices inside a block, a norm.
 void fill_arena(ParameterArena& arena, at::ScalarType dtype) {
-  arena.add_leaf({{"embed", {7, 3}}}, true, false);
-  arena.add_leaf({{"q", {4, 3}}, {"k", {2, 3}}}, true, true);
-  arena.add_leaf({{"down", {3, 5}}}, true, true);
-  arena.add_leaf({{"norm", {3}}}, false, false);
+  arena.add_leaf({{"embed", {7, 3}}}, true, -1);
+  arena.add_leaf({{"q", {4, 3}}, {"k", {2, 3}}}, true, 0);
+  arena.add_leaf({{"down", {3, 5}}}, true, 0);
+  arena.add_leaf({{"norm", {3}}}, false, -1);
   arena.allocate(dtype, at::kCPU);
   arena.enable_grad();
   arena.data().copy_(at::linspace(-1, 1, arena.data().numel(), at::kDouble));

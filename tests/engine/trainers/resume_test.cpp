@@ -37,6 +37,7 @@ nlohmann::json lines_without_times(const fs::path& file) {
     for (auto it = object.begin(); it != object.end();) {
       const bool timed = it.key().find("seconds") != std::string::npos ||
                          it.key().find("memory") != std::string::npos ||
+                         it.key().find("mfu") != std::string::npos ||
                          it.key().find("per_second") != std::string::npos;
       it = timed ? object.erase(it) : std::next(it);
     }

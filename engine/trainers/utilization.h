@@ -1,0 +1,19 @@
+#pragma once
+
+// How much of what the machine's matrix products reach becomes training (Chowdhery et al. 2022,
+// PaLM, appendix B: model FLOPs utilization).
+
+#include "engine/models/causal_lm.h"
+
+namespace hone::engine {
+
+/// FLOP/s of float32 matrix products of this process on its threads: the best of a few products of
+/// 768 x 768 matrices, measured once (about 30 ms) and kept. HONE_PEAK_TFLOPS sets it instead.
+double measured_matrix_flops();
+
+/// FLOPs that forward and backward pass need for a token, however they are computed: 6 for each
+/// element of the matrices (embeddings are looked up, a language model's head counts), and
+/// attention's products with the half of `length` tokens that a token sees on average.
+double training_flops(const CausalLM& model, double length);
+
+}  // namespace hone::engine
