@@ -123,8 +123,9 @@ void add_bench_command(CLI::App& app) {
   command->add_option("part", arguments->part, names())->required();
   command->add_option("--filter", arguments->filter, "Only measurements that match this regex");
   command->add_option("--json", arguments->json, "Write the figures to this file");
-  command->add_option("--ranks", arguments->ranks,
-                      "Of collectives, overlap and train: starts so many through torchrun")
+  command
+      ->add_option("--ranks", arguments->ranks,
+                   "Of collectives, overlap and train: starts so many through torchrun")
       ->check(CLI::PositiveNumber);
   command->add_option("arguments", arguments->rest, "After --: as the part itself takes them");
   command->footer(described() +

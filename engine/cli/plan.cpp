@@ -99,9 +99,9 @@ void print(const ClusterPlan& plan, const Hardware& hardware, int64_t zero,
     if (run) {
       const auto measured = measured_json(step, *run);
       for (const auto& [part, figures] : measured.items()) {
-        row("  measured, " + part, seconds(figures["seconds"].get<double>()) + ": planned " +
-                                       number("%.2f of it",
-                                              figures["planned_over_measured"].get<double>()));
+        row("  measured, " + part,
+            seconds(figures["seconds"].get<double>()) + ": planned " +
+                number("%.2f of it", figures["planned_over_measured"].get<double>()));
       }
     }
     std::cout << "\n";

@@ -66,10 +66,10 @@ class C10dWork : public Pending::Work {
       if (!lost.empty()) {
         int64_t speaker = 0;
         while (std::find(lost.begin(), lost.end(), speaker) != lost.end()) ++speaker;
-        shared_->stop(
-            shared_->watch->fail(
-                {1, rank_list(lost) + (lost.size() == 1 ? " has died" : " have died"), true, speaker}),
-            what_);
+        shared_->stop(shared_->watch->fail(
+                          {1, rank_list(lost) + (lost.size() == 1 ? " has died" : " have died"),
+                           true, speaker}),
+                      what_);
       }
     }
     shared_->stop(shared_->watch->fail({1,

@@ -51,7 +51,8 @@ void Watch::run() {
       look();
     } catch (const std::exception&) {
       if (!closing_) {
-        hear({1, "rank 0 has died, or the launcher that holds its store", true, rank_ == 0 ? 0 : 1});
+        hear(
+            {1, "rank 0 has died, or the launcher that holds its store", true, rank_ == 0 ? 0 : 1});
       }
       return;
     }

@@ -20,7 +20,7 @@ class Watch {
   struct Failure {
     int exit_code = 1;
     std::string message;
-    bool lost = false;  // a rank has died or hangs: where that was noticed is worth saying
+    bool lost = false;    // a rank has died or hangs: where that was noticed is worth saying
     int64_t speaker = 0;  // the lowest rank that lives
   };
 

@@ -44,8 +44,8 @@ struct ParameterSlice {
 struct ParameterLeaf {
   std::vector<int64_t> shape;
   int64_t offset = 0, numel = 0;
-  bool decay = true;      // weight decay applies (matrices)
-  int64_t block = -1;     // of which transformer block it is a matrix (Muon's set); -1: of none
+  bool decay = true;   // weight decay applies (matrices)
+  int64_t block = -1;  // of which transformer block it is a matrix (Muon's set); -1: of none
   bool in_block() const { return block >= 0; }
 };
 

@@ -66,8 +66,8 @@ ArenaInterval ArenaBucket::part_of(int64_t rank, const ShardSpan& span) const {
 
 std::vector<ArenaBucket> cut_buckets(const ParameterArena& parameters, const ShardSpan& span,
                                      int64_t bucket_bytes) {
-  const int64_t most = std::max(
-      kElements, bucket_bytes / static_cast<int64_t>(parameters.data().element_size()));
+  const int64_t most =
+      std::max(kElements, bucket_bytes / static_cast<int64_t>(parameters.data().element_size()));
   std::vector<ArenaBucket> buckets;
   bool open = false;  // the last bucket may take more
   for (const auto& unit : units_of(parameters)) {

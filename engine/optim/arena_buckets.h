@@ -30,9 +30,9 @@ struct ArenaBucket {
   ArenaInterval part_of(int64_t rank, const ShardSpan& span) const;
 };
 
-/// Buckets of at most `bucket_bytes` (as nearly as alignment to 64 bytes allows), rising, that cover
-/// the arena. One holds matrices of blocks, other matrices or vectors, and never a part of a block
-/// beside another block.
+/// Buckets of at most `bucket_bytes` (as nearly as alignment to 64 bytes allows), rising, that
+/// cover the arena. One holds matrices of blocks, other matrices or vectors, and never a part of a
+/// block beside another block.
 std::vector<ArenaBucket> cut_buckets(const ParameterArena& parameters, const ShardSpan& span,
                                      int64_t bucket_bytes);
 

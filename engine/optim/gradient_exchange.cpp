@@ -204,8 +204,7 @@ void GradientExchange::gather_sums(bool blocks_only) {
       flight.pending.wait();
     }
     const auto& bucket = buckets_[flight.bucket];
-    grad.narrow(0, bucket.begin, bucket.size())
-        .copy_(flight.received.narrow(0, 0, bucket.size()));
+    grad.narrow(0, bucket.begin, bucket.size()).copy_(flight.received.narrow(0, 0, bucket.size()));
   };
   for (size_t b = 0; b < buckets_.size(); ++b) {
     if (blocks_only && buckets_[b].first_block < 0) continue;

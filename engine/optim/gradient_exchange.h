@@ -71,7 +71,7 @@ class GradientExchange {
   RankPlan plan_;
   ShardSpan span_;
   std::vector<ArenaBucket> buckets_;
-  std::vector<int64_t> missing_;                          // leaves that the running pass still owes
+  std::vector<int64_t> missing_;                         // leaves that the running pass still owes
   std::vector<std::pair<size_t, size_t>> leaf_buckets_;  // first and past the last, of each leaf
   std::vector<ArenaInterval> owned_;
   std::vector<int64_t> places_;  // of each bucket's part in sums_

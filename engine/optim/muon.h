@@ -23,17 +23,18 @@ struct MuonStep {
   double momentum = 0.0;  // of the exponential average, with Nesterov's look-ahead
 };
 
-/// The named matrices of every leaf that is in_block(), each by itself: query, key and value are three
-/// matrices although one leaf holds them. Matrices of one shape go through the GEMMs together.
+/// The named matrices of every leaf that is in_block(), each by itself: query, key and value are
+/// three matrices although one leaf holds them. Matrices of one shape go through the GEMMs
+/// together.
 class Muon {
  public:
   explicit Muon(const ParameterArena& parameters);
-  /// Element by element, so any part of the arenas will do: `grad`, times grad_scale (clipping), goes
-  /// into the average `momentum` and becomes the direction that is to be orthogonalised.
+  /// Element by element, so any part of the arenas will do: `grad`, times grad_scale (clipping),
+  /// goes into the average `momentum` and becomes the direction that is to be orthogonalised.
   static void average(const at::Tensor& grad, const at::Tensor& momentum, double grad_scale,
                       const MuonStep& options);
-  /// Moves the matrices of `parameters` [P] along the orthogonalised `directions` [P]. The rate of a
-  /// matrix is lr * sqrt(max(1, rows / cols)).
+  /// Moves the matrices of `parameters` [P] along the orthogonalised `directions` [P]. The rate of
+  /// a matrix is lr * sqrt(max(1, rows / cols)).
   void step(const at::Tensor& parameters, const at::Tensor& directions,
             const MuonStep& options) const;
 

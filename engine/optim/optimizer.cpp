@@ -52,9 +52,9 @@ Optimizer::Optimizer(ParameterArena& parameters, OptimizerOptions options, int64
   const bool muon = options_.kind == "muon";
   apart_ = plan_.zero > 0 && plan_.communicator->world() > 1;
   if (apart_ && plan_.zero >= 3 && muon) {
-    throw data::InputError("optimizer", "kind",
-                           "adamw with ranks.zero = 3 (Muon turns whole matrices, so up to stage 2)",
-                           options_.kind);
+    throw data::InputError(
+        "optimizer", "kind",
+        "adamw with ranks.zero = 3 (Muon turns whole matrices, so up to stage 2)", options_.kind);
   }
   if (plan_.shards > 1 || plan_.communicator->world() > 1) {
     exchange_ = std::make_unique<GradientExchange>(parameters_, plan_);
@@ -170,7 +170,8 @@ double Optimizer::step(std::vector<double>* report) {
   return norm;
 }
 
-/// Every rank averages its own part and turns all matrices: directions travel instead of parameters.
+/// Every rank averages its own part and turns all matrices: directions travel instead of
+/// parameters.
 void Optimizer::muon(double rate, double scale) {
   const MuonStep step{.lr = rate * options_.muon_lr_scale,
                       .decay = rate * options_.weight_decay,
@@ -219,9 +220,8 @@ void Optimizer::adamw(double rate, double scale) {
         decays.push_back(decay ? options_.weight_decay : 0.0);
       }
       kernels::adamw_step(parameters_.data().narrow(0, begin, size),
-                          grad.narrow(0, begin - interval.begin, size),
-                          part(state_.m), part(state_.v), offsets, rates, decays, grad_scale,
-                          state_.step, adam);
+                          grad.narrow(0, begin - interval.begin, size), part(state_.m),
+                          part(state_.v), offsets, rates, decays, grad_scale, state_.step, adam);
     }
   }
 }

@@ -88,8 +88,9 @@ class Optimizer {
     int64_t step = 0;
   };
   State& state() { return state_; }
-  /// The elements whose update is this rank's, rising: everything, or its part of it. The tensors of
-  /// state() hold these intervals one after another; of the parameters they are up to date at once.
+  /// The elements whose update is this rank's, rising: everything, or its part of it. The tensors
+  /// of state() hold these intervals one after another; of the parameters they are up to date at
+  /// once.
   const std::vector<ArenaInterval>& owned() const { return owned_; }
 
  private:

@@ -92,7 +92,9 @@ void ParameterGather::land() {
         std::memcpy(address(parameters_.data(), from),
                     address(flight.received, from - bucket.begin), size);
       } else {
-        parameters_.data().detach().narrow(0, from, to - from)
+        parameters_.data()
+            .detach()
+            .narrow(0, from, to - from)
             .copy_(flight.received.narrow(0, from - bucket.begin, to - from));
       }
     }

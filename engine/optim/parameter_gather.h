@@ -82,8 +82,8 @@ class ParameterGather : public ParameterKeeper {
   std::vector<ArenaBucket> buckets_;
   std::vector<ArenaInterval> owned_;
   bool parts_, whole_ = true;
-  std::vector<char> here_;         // by bucket: all of it is here, or (for who follows) would be
-  std::deque<size_t> waiting_;     // buckets that set out when others have landed
+  std::vector<char> here_;      // by bucket: all of it is here, or (for who follows) would be
+  std::deque<size_t> waiting_;  // buckets that set out when others have landed
   std::deque<Flight> flights_;
   int64_t blocks_ = 0, step_ = 1;  // step_: 1 forward, -1 backward
   bool following_ = false, announced_ = false;

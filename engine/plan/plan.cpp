@@ -179,9 +179,9 @@ StepPlan plan_ppo(const Recipe& recipe, const ModelConfig& model, const Size& si
   const double passes = std::max(1.0, minibatch / micro);
   double bytes = updates * trained * exchanged_bytes(size, cluster.ranks, zero, passes);
   // Blocks in parts also come for each scoring pass, and the actor's for the rollout.
-  const double scoring =
-      static_cast<double>(ppo.minibatches) * passes *
-      ((zero >= 3 ? trained : 0) + (parts ? 2 : 0)) + (zero >= 3 ? 1 : 0);
+  const double scoring = static_cast<double>(ppo.minibatches) * passes *
+                             ((zero >= 3 ? trained : 0) + (parts ? 2 : 0)) +
+                         (zero >= 3 ? 1 : 0);
   bytes += scoring * kFloat * size.blocks * (cluster.ranks - 1) / cluster.ranks;
   add_communication(step, cluster, bytes);
   return step;

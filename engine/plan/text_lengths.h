@@ -10,7 +10,7 @@
 
 namespace hone::engine {
 
-struct TextLengths {         // tokens
+struct TextLengths {                // tokens
   double prompt = 0, response = 0;  // of a sampled text
   double reward_batch = 0;          // of one step of the reward model
 };

@@ -92,7 +92,8 @@ StageOutcome train_stage(Workspace& workspace) {
   problem.eos_ids = actor->config().eos_ids;
   problem.seed = workspace.seed() + 3;
   std::optional<PolicyJudge> judge;
-  if (recipe.evaluate_every > 0 && workspace.communicator().leads()) judge.emplace(workspace, normalization);
+  if (recipe.evaluate_every > 0 && workspace.communicator().leads())
+    judge.emplace(workspace, normalization);
   const auto look = [&](int64_t iteration) {
     workspace.lead([&] { record_look(workspace, judge->judge(*actor), iteration); });
   };

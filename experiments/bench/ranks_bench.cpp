@@ -83,8 +83,8 @@ class SlowLink : public Communicator {
   };
   Pending late(Pending inner, int64_t bytes) {
     const std::chrono::duration<double> busy(static_cast<double>(bytes) / link_->bandwidth);
-    link_->free = std::max(link_->free, Clock::now()) +
-                  std::chrono::duration_cast<Clock::duration>(busy);
+    link_->free =
+        std::max(link_->free, Clock::now()) + std::chrono::duration_cast<Clock::duration>(busy);
     link_->total += busy.count();
     return Pending(std::make_unique<Late>(std::move(inner), link_->free));
   }
