@@ -8,6 +8,7 @@
 #define USE_C10D_GLOO
 #endif
 #include <ATen/ops/empty_like.h>
+#include <c10/util/Logging.h>
 
 #include <cstdlib>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -145,6 +146,9 @@ RankGroup::RankGroup(const RankEnvironment& environment, const std::string& iden
                      const RankLimits& limits)
     : impl_(new Impl) {
   if (environment.alone()) return;
+  // What c10d warns of, with its stack, when a connection breaks is said here in one line.
+  constexpr int kErrors = 2;
+  if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = kErrors;
   impl_->store = meet(environment, identity, limits.meeting);
   impl_->shared = std::make_shared<Shared>();
   impl_->shared->rank = environment.rank;

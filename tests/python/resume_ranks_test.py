@@ -94,7 +94,7 @@ def test_many_kills_of_one_rank_or_both_change_no_byte(recipe, through, tmp_path
     kill_many(recipe, through, tmp_path, int(os.environ.get("HONE_KILLS", 40)), 4)
 
 
-@pytest.mark.parametrize("zero", [0, 2])
+@pytest.mark.parametrize("zero", [0, 2, 3])
 def test_what_two_ranks_saved_one_rank_goes_on_with(recipe, through, hone, tmp_path, zero):  # noqa: F811
     """A stop of both saves at a step that they agree on; the checkpoint has two shards."""
     out = tmp_path / "run"
