@@ -15,9 +15,10 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 /// Training comes first on a core, and on a disk, that both want: Linux gives each thread its own
-/// priorities. The last one, not the idle class, which a busy machine may leave without any time.
+/// priorities. Not the last one, which a machine busy with others' work leaves without any time:
+/// a training whose next save is due would wait for it.
 void step_back() {
-  constexpr int kNice = 19;
+  constexpr int kNice = 10;
   const auto thread = static_cast<id_t>(syscall(SYS_gettid));
   setpriority(PRIO_PROCESS, thread, kNice);
   // ioprio_set(2): IOPRIO_WHO_PROCESS, the best-effort class's last level. Whether it is heeded is

@@ -74,7 +74,8 @@ def metrics_without_times(out):
     for line in (out / "metrics.jsonl").read_text().splitlines():
         values = json.loads(line)
         kept.append({name: value for name, value in values.items()
-                     if name not in ("time", "seconds") and not any(kind in name for kind in ("second", "memory", "mfu"))})
+                     if name not in ("time", "seconds")
+                     and not any(kind in name for kind in ("second", "memory", "mfu"))})
     return kept
 
 
