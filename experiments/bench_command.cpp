@@ -91,8 +91,10 @@ void run_part(const Arguments& a) {
                              "no launcher around it, as it starts torchrun itself",
                              rank_environment().launcher + "'s environment");
     }
-    words = {"torchrun", "--standalone", "--no-python", "--nproc-per-node",
-             std::to_string(a.ranks)};
+    // PyTorch's launcher: the one on the PATH, or of the environment that this tree was built with.
+    const auto own = program.parent_path() / "../../.venv/bin/torchrun";
+    words = {std::filesystem::exists(own) ? own.string() : "torchrun", "--standalone",
+             "--no-python", "--nproc-per-node", std::to_string(a.ranks)};
   }
   words.push_back(program.string());
   if (part->program) words.push_back(part->name);
@@ -109,7 +111,7 @@ void run_part(const Arguments& a) {
   setenv("HONE_COMMIT", version_text().c_str(), /*overwrite=*/0);
   execvp(argv.front(), argv.data());
   throw data::IoError("hone bench", words.front(),
-                      a.ranks > 0 ? "PyTorch's launcher on the PATH (or mpirun -n " +
+                      a.ranks > 0 ? "PyTorch's launcher, on the PATH (or mpirun -n " +
                                         std::to_string(a.ranks) + " hone bench ... without --ranks)"
                                   : std::string("a program that starts"),
                       std::strerror(errno));

@@ -56,7 +56,12 @@ TrainingContext Workspace::training() {
 
 void Workspace::end_stage(const std::string& name) {
   checkpointer_.reset();
-  if (communicator_.leads()) Checkpointer::clear(run_.checkpoints(name), recipe_.checkpoint);
+  if (!communicator_.leads()) return;
+  try {
+    Checkpointer::clear(run_.checkpoints(name), recipe_.checkpoint);
+  } catch (const std::exception& error) {  // what the stage has made is whole: the next run clears
+    metrics_.warn("[" + name + "] its checkpoints stay: " + error.what());
+  }
 }
 
 std::string Workspace::stage_started() const {

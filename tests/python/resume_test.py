@@ -341,6 +341,55 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_training_goes_on(stopped, thro
     assert (out / policy).read_bytes() == (through[0] / policy).read_bytes()
 
 
+@pytest.fixture
+def disk(tmp_path):
+    """disk(options): a real file system of its own, mounted with them; remounted when called again."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = []
+
+    def mount(options):
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", ("remount," if mounted else "") + options, "tmpfs", folder],
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        mounted.append(options)
+        return folder
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_only_reads_is_one_line(recipe, hone, disk):
+    disk("size=1m")
+    folder = disk("ro")
+    done = hone("run", recipe, "--out", folder / "run", "--quiet", code=2)
+    assert len(done.stderr.strip().splitlines()) == 1 and "Read-only" in done.stderr and "run" in done.stderr
+
+
+@pytest.mark.parametrize("harm", ["ro", "full"])
+def test_checkpoints_on_a_disk_that_fails_do_not_stop_the_training(recipe, stopped, through, hone, disk, tmp_path, harm):
+    """The folder of checkpoints is on a disk of its own that turns read-only, or is full from the start."""
+    out, names = copied(stopped, tmp_path)
+    shutil.rmtree(out / "checkpoints/train")
+    folder = disk("size=100m" if harm == "ro" else "size=64k")
+    (out / "checkpoints/train").symlink_to(folder)
+    command = [str(hone.binary), "run", str(recipe), "--out", str(out), "--quiet", "--set", 'stages=["train"]']
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if harm == "ro":
+        while not list(folder.glob("step-*")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+        disk("ro")
+    _, errors = process.communicate(timeout=120)
+    assert "checkpoint not written, training goes on" in errors, errors
+    assert ("Read-only" if harm == "ro" else "No space") in errors, errors
+    assert process.returncode == 0, errors
+    policy = "policy/model.safetensors"
+    assert (out / policy).read_bytes() == (through[0] / policy).read_bytes()
+
+
 def test_milestones_stay_and_open_as_safetensors(recipe, through, hone, tmp_path):
     out = tmp_path / "run"
     hone("run", recipe, "--out", out, "--quiet", "--set", "checkpoint.keep_every=2")
