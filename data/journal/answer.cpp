@@ -102,25 +102,22 @@ void move_question(sqlite::Database& database, const Lease& lease, const BodyJso
   save_question(database, before, row);
 }
 
-Receipt receipt_of(sqlite::Database& database, int64_t sequence, int64_t at_us, bool repeated) {
-  auto& row = database.prepared("SELECT hash FROM audit WHERE sequence = ?");
-  row.bind_all(sequence);
-  Receipt receipt{sequence, row.step() ? row.text(0) : "", at_us, repeated};
-  row.reset();
-  return receipt;
-}
-
 std::optional<Receipt> earlier_receipt(sqlite::Database& database, const std::string& rater,
                                        const std::string& key) {
-  auto& row = database.prepared(
-      "SELECT sequence, answered_us FROM answers WHERE rater = ? AND key = ?"
-      " AND key <> ''");
-  row.bind_all(rater, key);
-  const bool found = row.step();
-  const int64_t sequence = found ? row.integer(0) : 0, at_us = found ? row.integer(1) : 0;
-  row.reset();
-  if (!found) return std::nullopt;
-  return receipt_of(database, sequence, at_us, true);
+  auto& found = database.prepared(std::string("SELECT ") + kAnswerColumns +
+                                  ", (SELECT hash FROM audit WHERE sequence = a.sequence) FROM"
+                                  " answers a WHERE rater = ? AND key = ? AND key <> ''");
+  found.bind_all(rater, key);
+  if (!found.step()) {
+    found.reset();
+    return std::nullopt;
+  }
+  constexpr int kHash = 19;
+  const AnswerRow row = read_answer_row(found);
+  Receipt receipt{row.sequence, found.text(kHash), row.answered_us, true, {}};
+  found.reset();
+  receipt.others = others_answers(database, row);
+  return receipt;
 }
 
 Lease require_lease(sqlite::Database& database, const RaterRef& rater, const std::string& id,
@@ -169,34 +166,26 @@ void accept(Journal::Impl& journal, sqlite::Database& database, const RaterRef& 
   const Question question = load_content(database, lease.question);
   BodyJson body = parsed;
   check_body(body, question.kind, shown_texts(question, lease.shown, *project), *project);
-  if (is_answer(body) && now_us - lease.served_us < lease.dwell_ms * 1000) {
+  // A clock that was set back says nothing of how long somebody read.
+  const int64_t read_us = now_us - lease.served_us;
+  if (is_answer(body) && read_us >= 0 && read_us < lease.dwell_ms * 1000) {
     throw InputError("answer", "time", std::to_string(lease.dwell_ms) + " ms of reading first",
-                     std::to_string((now_us - lease.served_us) / 1000) + " ms");
+                     std::to_string(read_us / 1000) + " ms");
   }
   if (question.kind == QuestionKind::kCorrection && is_answer(body)) {
     const auto position = body["position"].get<std::size_t>();
     const std::string& original = question.candidates[lease.shown[position]].text;
     body["text"] = unscrub_names(body["text"].get<std::string>(), original, project->scrub);
   }
-  AnswerRow answer;
-  answer.project = lease.project;
-  answer.question = lease.question;
+  AnswerRow answer(lease);
   answer.question_id = question.id;
-  answer.rater = lease.rater;
   answer.key = request.idempotency_key;
-  answer.purpose = lease.purpose;
-  answer.row = lease.row;
-  answer.shown = lease.shown;
   answer.body = body.dump();
   answer.client = request.client;
-  answer.session = lease.session;
-  answer.served_us = lease.served_us;
   answer.answered_us = now_us;
-  answer.supersedes = lease.supersedes;
   answer.same = compare_with_known(database, lease, question, *project, body);
-  answer.guideline_hash = lease.guideline_hash;
   const std::string hash = append_row(database, answer);
-  receipt = {answer.sequence, hash, now_us, false};
+  receipt = {answer.sequence, hash, now_us, false, others_answers(database, answer)};
   move_question(database, lease, body, journal.stamp);
   database.run("DELETE FROM leases WHERE id = ?", lease.id);
   database.run("INSERT INTO taken VALUES(?, ?) ON CONFLICT DO NOTHING", lease.rater,
@@ -325,15 +314,9 @@ Lease take_back(Journal::Impl& journal, sqlite::Database& database, const RaterR
                  answer.question);
     database.run("DELETE FROM repeatable WHERE answer = ?", answer.sequence);
   }
-  Lease lease;
+  Lease lease(answer);
   lease.id = random_hex(16);
   lease.token = ++journal.token;
-  lease.rater = answer.rater;
-  lease.project = answer.project;
-  lease.question = answer.question;
-  lease.purpose = answer.purpose;
-  lease.row = answer.row;
-  lease.shown = answer.shown;
   lease.session = rater.session;
   lease.served_us = now_us;
   lease.expires_us = now_us + project->lease_s * kMicroseconds;
@@ -371,17 +354,15 @@ NextResult Journal::next(const RaterRef& rater, const std::string& project, int6
   NextResult result;
   std::optional<Lease> lease;
   std::optional<Question> question;
-  std::vector<std::string> others;
   impl_->writer->run(
       [&](sqlite::Database& database) {
         lease.reset();
         result = assign(*impl_, database, rater, *rules, now_us, lease);
         if (!lease) return;
         question = load_content(database, lease->question);
-        others = others_answers(database, *lease);
       },
       GroupCommit::Durability::kProcess);
-  if (lease) result.assignment = make_assignment(*lease, *question, *rules, std::move(others));
+  if (lease) result.assignment = make_assignment(*lease, *question, *rules);
   return result;
 }
 
@@ -432,13 +413,11 @@ Receipt Journal::submit(const RaterRef& rater, const AnswerRequest& request, int
 Assignment Journal::undo(const RaterRef& rater, int64_t now_us) {
   std::optional<Lease> lease;
   std::optional<Question> question;
-  std::vector<std::string> others;
   impl_->writer->run([&](sqlite::Database& database) {
     lease = take_back(*impl_, database, rater, now_us);
     question = load_content(database, lease->question);
-    others = others_answers(database, *lease);
   });
-  return make_assignment(*lease, *question, *impl_->project(lease->project), std::move(others));
+  return make_assignment(*lease, *question, *impl_->project(lease->project));
 }
 
 }  // namespace hone::data

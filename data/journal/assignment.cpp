@@ -26,8 +26,7 @@ std::vector<std::string> shown_texts(const Question& question, const std::vector
   return texts;
 }
 
-Assignment make_assignment(const Lease& lease, const Question& question, const Project& project,
-                           std::vector<std::string> others) {
+Assignment make_assignment(const Lease& lease, const Question& question, const Project& project) {
   Assignment assignment;
   assignment.id = lease.id;
   assignment.token = lease.token;
@@ -43,24 +42,23 @@ Assignment make_assignment(const Lease& lease, const Question& question, const P
   assignment.dwell_ms = lease.dwell_ms;
   assignment.ask_rationale = lease.ask_rationale;
   assignment.escalated = lease.purpose == Purpose::kEscalation;
-  assignment.others = std::move(others);
   assignment.draft = lease.draft;
   return assignment;
 }
 
-std::vector<std::string> others_answers(sqlite::Database& database, const Lease& lease) {
+std::vector<std::string> others_answers(sqlite::Database& database, const Asked& decision) {
   std::vector<std::string> others;
-  if (lease.purpose != Purpose::kEscalation) return others;
+  if (decision.purpose != Purpose::kEscalation) return others;
   auto& rows = database.prepared(
       "SELECT shown, body FROM answers a WHERE question = ? AND type = 0 AND purpose = 0 AND NOT"
       " EXISTS (SELECT 1 FROM answers u WHERE u.type = 1 AND u.supersedes = a.sequence)"
       " ORDER BY sequence");
-  rows.bind_all(lease.question);
+  rows.bind_all(decision.question);
   while (rows.step()) {
     const std::string bytes = rows.text(0);
     const std::vector<uint8_t> shown(bytes.begin(), bytes.end());
     others.push_back(
-        by_position(by_candidate(parse_body(rows.text(1)), shown), lease.shown).dump());
+        by_position(by_candidate(parse_body(rows.text(1)), shown), decision.shown).dump());
   }
   rows.reset();
   return others;

@@ -1,5 +1,7 @@
 #include "data/journal/audit.h"
 
+#include <nlohmann/json.hpp>
+
 #include "data/journal/keyed_order.h"
 #include "data/sha256.h"
 
@@ -28,6 +30,17 @@ AnswerRow read_answer_row(const sqlite::Statement& statement) {
   row.guideline_hash = statement.text(17);
   row.salt = statement.text(18);
   return row;
+}
+
+std::vector<int64_t> erased_rows(const AnswerRow& row) {
+  std::vector<int64_t> sequences;
+  if (row.type != RowType::kErasure) return sequences;
+  const auto body = nlohmann::json::parse(row.body, nullptr, false);
+  if (!body.is_object() || !body.contains("sequences")) return sequences;
+  for (const auto& one : body["sequences"]) {
+    if (one.is_number_integer()) sequences.push_back(one.get<int64_t>());
+  }
+  return sequences;
 }
 
 std::string digest_of(const AnswerRow& row) {

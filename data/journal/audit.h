@@ -8,24 +8,20 @@
 #include <string>
 #include <vector>
 
-#include "data/journal/tables.h"
+#include "data/journal/asked.h"
+#include "data/journal/journal.h"
 
 namespace hone::data {
 
-struct AnswerRow {
+struct AnswerRow : Asked {
+  AnswerRow() = default;
+  explicit AnswerRow(const Asked& asked) : Asked(asked) {}
   int64_t sequence = 0;
   RowType type = RowType::kAnswer;
-  std::string project;
-  int64_t question = 0;  // questions.seq; 0: none
-  std::string question_id, rater, key;
-  Purpose purpose = Purpose::kOrdinary;
-  int64_t row = 0;  // order shown: 2 * shift + mirrored
-  std::vector<uint8_t> shown;
-  std::string body, client, session;
-  int64_t served_us = 0, answered_us = 0;
-  int64_t supersedes = 0;
+  std::string question_id, key, body, client;
+  int64_t answered_us = 0;
   int64_t same = -1;  // gold or repeat: as expected (1) or not (0); -1: nothing to compare
-  std::string guideline_hash, salt;
+  std::string salt;
 };
 
 /// The columns in the order in which read_answer_row takes them, for a SELECT.
@@ -33,6 +29,9 @@ constexpr const char* kAnswerColumns =
     "sequence, type, project, question, question_id, rater, key, purpose, row, shown, body, client,"
     " session, served_us, answered_us, supersedes, same, guideline_hash, salt";
 AnswerRow read_answer_row(const sqlite::Statement& statement);
+
+/// Of a tombstone: the sequences of the rows that it stands for. Empty for anything else.
+std::vector<int64_t> erased_rows(const AnswerRow& row);
 
 std::string digest_of(const AnswerRow& row);
 std::string chain_hash(const std::string& previous, const std::string& digest);

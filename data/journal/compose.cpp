@@ -95,12 +95,14 @@ class Composer {
     const auto client = nlohmann::json::parse(row_.client, nullptr, false);
     if (!client.is_object()) return;
     Answer& answer = records_.answer;
+    const auto count = [](const nlohmann::json& given) -> int64_t {
+      constexpr double kMost = 1e15;  // what a page sends is only a claim
+      const double value = given.is_number() ? given.get<double>() : -1.0;
+      return value >= 0 && value < kMost ? static_cast<int64_t>(value) : -1;
+    };
     const auto number = [&](const char* name, int64_t& value) {
       const auto found = client.find(name);
-      constexpr double kMost = 1e15;  // what a page sends is only a claim
-      if (found == client.end() || !found->is_number()) return;
-      const auto given = found->get<double>();
-      if (given >= 0 && given < kMost) value = static_cast<int64_t>(given);
+      if (found != client.end()) value = count(*found);
     };
     number("visible_ms", answer.visible_ms);
     number("first_input_ms", answer.first_input_ms);
@@ -118,9 +120,7 @@ class Composer {
     answer.offline = offline != client.end() && offline->is_boolean() && offline->get<bool>();
     const auto seen = client.find("seen");
     if (seen == client.end() || !seen->is_array()) return;
-    for (const auto& one : *seen) {
-      answer.seen_ms.push_back(one.is_number() ? static_cast<int64_t>(one.get<double>()) : -1);
-    }
+    for (const auto& one : *seen) answer.seen_ms.push_back(count(one));
   }
 
   void add_judgement() {

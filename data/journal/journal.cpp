@@ -20,8 +20,11 @@ FileDescriptor take_journal_lock(const std::filesystem::path& store) {
   FileDescriptor file = open_file(path, O_RDWR | O_CREAT);
   if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return file;
   if (errno != EWOULDBLOCK) throw_errno(path, "lock");
-  throw IoError(store.string(), "open journal", "no other process that collects",
-                "a lock held by another one");
+  throw IoError(
+      store.string(), "open journal",
+      "no other process that collects (while one serves, its page /manage does what needs "
+      "the journal: an owner erases people there)",
+      "a lock held by another one");
 }
 
 int64_t largest(sqlite::Database& database, const char* query) {

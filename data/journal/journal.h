@@ -48,12 +48,10 @@ struct Assignment {
   std::vector<std::string> texts;  // candidates in the order shown, known model names scrubbed
   std::string language;
   int64_t served_us = 0, expires_us = 0;
-  int64_t dwell_ms = 0;             // least time between serving and answering
-  bool ask_rationale = false;       // ask for a reason after the choice
-  bool escalated = false;           // an expert decides what raters could not
-  std::vector<std::string> others;  // escalated only: bodies of the raters' answers in this
-                                    // order shown, to be revealed after the expert's own answer
-  std::string draft;                // body saved last for this assignment; empty: none
+  int64_t dwell_ms = 0;        // least time between serving and answering
+  bool ask_rationale = false;  // ask for a reason after the choice
+  bool escalated = false;      // an expert decides what raters could not
+  std::string draft;           // body saved last for this assignment; empty: none
 };
 
 /// What a rater says. `body` is JSON by kind (service/API.md); positions in it are positions on
@@ -70,6 +68,8 @@ struct Receipt {
   std::string hash;      // audit chain's head after it, hex
   int64_t at_us = 0;
   bool repeated = false;  // the key had been used: this is the receipt of then
+  /// An expert's decision only: bodies of the raters' answers, in the order that the expert saw.
+  std::vector<std::string> others;
 };
 
 /// The assignment is no longer the rater's: unknown, answered, or expired and given to another.
@@ -94,14 +94,19 @@ struct RaterStatistics {
   int64_t qualification_left = 0;
 };
 
-/// One stored answer with its question, oldest first: for monitoring, agreement and training.
+/// Rows of the journal: what was said, its taking back, and the tombstone that an erasure leaves.
+enum class RowType : int64_t { kAnswer = 0, kUndo = 1, kErasure = 2 };
+
+/// One stored row with its question, oldest first: for monitoring, agreement and training.
 struct JournalAnswer {
+  RowType type = RowType::kAnswer;
   int64_t sequence = 0;
   std::string project, question, rater, kind, body, client, idempotency_key;
   std::vector<uint8_t> shown;  // shown[p] = index of the candidate at screen position p
   int64_t served_us = 0, answered_us = 0;
-  int64_t supersedes = 0;  // sequence of the answer that this replaces; 0: none
-  bool undone = false;     // a later row takes it back
+  int64_t supersedes = 0;       // sequence of the answer that this replaces or takes back; 0: none
+  std::vector<int64_t> erased;  // kErasure: sequences of the rows that are gone
+  bool undone = false;          // a later row takes it back
   bool gold = false, gold_right = false, repeat = false, escalation = false, sealed = false;
   std::string guideline_hash;
 };
@@ -154,6 +159,10 @@ class Journal {
   /// Answers with sequence > `after`, at most `limit`.
   std::vector<JournalAnswer> answers(int64_t after, int64_t limit,
                                      const std::string& project = "") const;
+  /// The same with what takes them back: who keeps the last sequence they read and asks for what is
+  /// behind it misses neither an undo nor an erasure of an answer that they had read.
+  std::vector<JournalAnswer> rows(int64_t after, int64_t limit,
+                                  const std::string& project = "") const;
 
   /// Moves all unsealed answers that are final (not of a live undo window) into one new segment.
   std::optional<SegmentInfo> seal(int64_t now_us);

@@ -82,11 +82,11 @@ void verify_journal(sqlite::Database& database, std::vector<VerifyProblem>& prob
 int64_t finish_erasure(Journal::Impl& journal, int64_t now_us);
 
 /// What the rater sees of a leased question.
-Assignment make_assignment(const Lease& lease, const Question& question, const Project& project,
-                           std::vector<std::string> others);
+Assignment make_assignment(const Lease& lease, const Question& question, const Project& project);
 Question load_content(sqlite::Database& database, int64_t seq);
-/// The raters' answers to an escalated question, as if shown in the lease's order.
-std::vector<std::string> others_answers(sqlite::Database& database, const Lease& lease);
+/// What raters answered to a question that an expert decided or decides, as if shown in the
+/// expert's order; nothing of other questions.
+std::vector<std::string> others_answers(sqlite::Database& database, const Asked& decision);
 std::vector<std::string> shown_texts(const Question& question, const std::vector<uint8_t>& shown,
                                      const Project& project);
 

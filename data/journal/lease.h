@@ -7,24 +7,19 @@
 #include <string>
 #include <vector>
 
+#include "data/journal/asked.h"
 #include "data/journal/question_row.h"
 
 namespace hone::data {
 
-struct Lease {
+struct Lease : Asked {
+  Lease() = default;
+  explicit Lease(const Asked& asked) : Asked(asked) {}
   std::string id;
   int64_t token = 0;
-  std::string rater, project;
-  int64_t question = 0;
-  Purpose purpose = Purpose::kOrdinary;
   bool live = true;
-  int64_t row = 0;  // order shown: 2 * shift + mirrored
-  std::vector<uint8_t> shown;
-  std::string session;
-  int64_t served_us = 0, expires_us = 0, dwell_ms = 0;
+  int64_t expires_us = 0, dwell_ms = 0;
   bool ask_rationale = false;
-  std::string guideline_hash;
-  int64_t supersedes = 0;
   std::string draft;
 };
 

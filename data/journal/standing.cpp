@@ -32,6 +32,57 @@ int64_t one_number(sqlite::Statement& row) {
   return number;
 }
 
+/// Rows after a sequence, of types up to `last_type`; an erasure is of every project.
+std::vector<JournalAnswer> read_rows(ReaderPool& readers, int64_t after, int64_t limit,
+                                     const std::string& project, RowType last_type) {
+  return readers.read([&](sqlite::Database& database) {
+    std::vector<JournalAnswer> answers;
+    auto& rows = database.prepared(
+        std::string("SELECT ") + kAnswerColumns +
+        ", (SELECT kind FROM questions WHERE seq = a.question),"
+        " EXISTS (SELECT 1 FROM answers u WHERE u.type = 1 AND u.supersedes = a.sequence),"
+        " EXISTS (SELECT 1 FROM unsealed u WHERE u.sequence = a.sequence)"
+        " FROM answers a WHERE type <= ?4 AND sequence > ?1 AND (?2 = '' OR project = ?2 OR"
+        " type = 2) ORDER BY sequence LIMIT ?3");
+    rows.bind_all(after, project, limit, last_type);
+    while (rows.step()) {
+      AnswerRow row = read_answer_row(rows);
+      constexpr int kKind = 19;
+      JournalAnswer answer;
+      answer.type = row.type;
+      answer.sequence = row.sequence;
+      if (row.type == RowType::kErasure) {
+        answer.erased = erased_rows(row);
+        answer.answered_us = row.answered_us;
+        answers.push_back(std::move(answer));
+        continue;
+      }
+      answer.project = std::move(row.project);
+      answer.question = std::move(row.question_id);
+      answer.rater = std::move(row.rater);
+      answer.kind = kind_name(static_cast<QuestionKind>(rows.integer(kKind)));
+      answer.body = std::move(row.body);
+      answer.client = std::move(row.client);
+      answer.idempotency_key = std::move(row.key);
+      answer.shown = std::move(row.shown);
+      answer.served_us = row.served_us;
+      answer.answered_us = row.answered_us;
+      answer.supersedes = row.supersedes;
+      answer.undone = rows.integer(kKind + 1) != 0;
+      answer.gold = row.purpose == Purpose::kGold || row.purpose == Purpose::kQualification;
+      answer.gold_right = answer.gold && row.same == 1;
+      answer.repeat = row.purpose == Purpose::kRepeat;
+      answer.escalation = row.purpose == Purpose::kEscalation;
+      answer.sealed =
+          row.type == RowType::kAnswer && !answer.undone && rows.integer(kKind + 2) == 0;
+      answer.guideline_hash = std::move(row.guideline_hash);
+      answers.push_back(std::move(answer));
+    }
+    rows.reset();
+    return answers;
+  });
+}
+
 }  // namespace
 
 RaterStatistics Journal::statistics(const RaterRef& rater, const std::string& project,
@@ -102,44 +153,12 @@ QueueCounts Journal::counts(const std::string& project) const {
 
 std::vector<JournalAnswer> Journal::answers(int64_t after, int64_t limit,
                                             const std::string& project) const {
-  return impl_->readers.read([&](sqlite::Database& database) {
-    std::vector<JournalAnswer> answers;
-    auto& rows = database.prepared(
-        std::string("SELECT ") + kAnswerColumns +
-        ", (SELECT kind FROM questions WHERE seq = a.question),"
-        " EXISTS (SELECT 1 FROM answers u WHERE u.type = 1 AND u.supersedes = a.sequence),"
-        " EXISTS (SELECT 1 FROM unsealed u WHERE u.sequence = a.sequence)"
-        " FROM answers a WHERE type = 0 AND sequence > ?1 AND (?2 = '' OR project = ?2)"
-        " ORDER BY sequence LIMIT ?3");
-    rows.bind_all(after, project, limit);
-    while (rows.step()) {
-      AnswerRow row = read_answer_row(rows);
-      constexpr int kKind = 19;
-      JournalAnswer answer;
-      answer.sequence = row.sequence;
-      answer.project = std::move(row.project);
-      answer.question = std::move(row.question_id);
-      answer.rater = std::move(row.rater);
-      answer.kind = kind_name(static_cast<QuestionKind>(rows.integer(kKind)));
-      answer.body = std::move(row.body);
-      answer.client = std::move(row.client);
-      answer.idempotency_key = std::move(row.key);
-      answer.shown = std::move(row.shown);
-      answer.served_us = row.served_us;
-      answer.answered_us = row.answered_us;
-      answer.supersedes = row.supersedes;
-      answer.undone = rows.integer(kKind + 1) != 0;
-      answer.gold = row.purpose == Purpose::kGold || row.purpose == Purpose::kQualification;
-      answer.gold_right = answer.gold && row.same == 1;
-      answer.repeat = row.purpose == Purpose::kRepeat;
-      answer.escalation = row.purpose == Purpose::kEscalation;
-      answer.sealed = !answer.undone && rows.integer(kKind + 2) == 0;
-      answer.guideline_hash = std::move(row.guideline_hash);
-      answers.push_back(std::move(answer));
-    }
-    rows.reset();
-    return answers;
-  });
+  return read_rows(impl_->readers, after, limit, project, RowType::kAnswer);
+}
+
+std::vector<JournalAnswer> Journal::rows(int64_t after, int64_t limit,
+                                         const std::string& project) const {
+  return read_rows(impl_->readers, after, limit, project, RowType::kErasure);
 }
 
 }  // namespace hone::data

@@ -21,9 +21,6 @@ enum class Purpose : int64_t {
   kEscalation = 4,     // for an expert
 };
 
-/// answers.type
-enum class RowType : int64_t { kAnswer = 0, kUndo = 1, kErasure = 2 };
-
 /// Creates what is missing, checks the version. CorruptError for another one.
 void create_tables(sqlite::Database& database);
 

@@ -2,7 +2,6 @@
 // transaction keeps.
 
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "data/error.h"
@@ -62,14 +61,7 @@ void check_chain(sqlite::Database& database, Findings& findings) {
     if (digest_of(row) != digest) {
       findings.add("answers", name + ": expected digest " + digest + ", got " + digest_of(row));
     }
-    if (row.type == RowType::kErasure) {
-      const auto body = nlohmann::json::parse(row.body, nullptr, false);
-      if (body.is_object() && body.contains("sequences")) {
-        for (const auto& one : body["sequences"]) {
-          if (one.is_number_integer()) missing.erase(one.get<int64_t>());
-        }
-      }
-    }
+    for (const int64_t gone : erased_rows(row)) missing.erase(gone);
     more = answers.step();
   }
   for (; more; more = answers.step()) {

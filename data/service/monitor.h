@@ -24,6 +24,8 @@ class Monitor {
 
   /// `overview` of data/service/API.md.
   nlohmann::json overview(const std::string& project, int64_t now_us);
+  /// The same, at most a minute old, for those who ask every few seconds.
+  nlohmann::json recent_overview(const std::string& project, int64_t now_us);
   std::map<std::string, int64_t> answers_by_rater();
   /// After an erasure: starts from nothing.
   void forget();
@@ -31,12 +33,14 @@ class Monitor {
  private:
   /// Reads what is new. The lock is held.
   void follow();
+  void take_back(int64_t sequence);
 
   const Journal& journal_;
   std::mutex mutex_;
   std::vector<SeenAnswer> answers_;                  // by sequence
   std::unordered_map<int64_t, size_t> by_sequence_;  // index into answers_
   int64_t last_ = 0;
+  std::map<std::string, nlohmann::json> recent_;  // by project
 };
 
 /// /metrics in Prometheus' text format, version 0.0.4.

@@ -4,65 +4,23 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <span>
 #include <unordered_map>
 #include <utility>
 
 #include "data/quality/alpha.h"
 #include "data/quality/intervals.h"
+#include "data/service/tally.h"
 
 namespace hone::data::service {
 namespace {
 
 using Json = nlohmann::json;
-using Answers = std::vector<const SeenAnswer*>;
 
 constexpr int64_t kHour = 3600LL * 1000000, kDay = 24 * kHour;
 constexpr int64_t kHours = 48;
 constexpr int kResamples = 200;
-
-double median_seconds(const Answers& answers) {
-  std::vector<float> seconds;
-  for (const auto* answer : answers) seconds.push_back(answer->seconds);
-  if (seconds.empty()) return 0.0;
-  const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
-  std::nth_element(seconds.begin(), middle, seconds.end());
-  return *middle;
-}
-
-/// Counts of what a set of answers has.
-struct Tally {
-  int64_t answers = 0, ties = 0, skips = 0, both_bad = 0, flagged = 0;
-  int64_t gold = 0, gold_right = 0, pairs = 0, left = 0, repeats = 0, repeats_same = 0;
-
-  void add(const SeenAnswer& answer, const SeenAnswer* first_time) {
-    ++answers;
-    ties += answer.said == Said::kTie;
-    skips += answer.said == Said::kSkipped;
-    both_bad += answer.said == Said::kBothBad;
-    flagged += answer.said == Said::kFlagged;
-    gold += answer.gold;
-    gold_right += answer.gold && answer.gold_right;
-    pairs += answer.side >= 0;
-    left += answer.side == 0;
-    if (first_time != nullptr) {
-      ++repeats;
-      repeats_same += answer.same_as(*first_time);
-    }
-  }
-};
-
-/// The rater's own earlier answer to a question that came again.
-class FirstTimes {
- public:
-  const SeenAnswer* before(const SeenAnswer& answer) {
-    const auto key = std::make_pair(answer.rater, answer.question);
-    const auto [found, fresh] = first_.try_emplace(key, &answer);
-    return answer.repeat && !fresh ? found->second : nullptr;
-  }
-
- private:
-  std::map<std::pair<std::string, uint64_t>, const SeenAnswer*> first_;
-};
+constexpr size_t kLeastOfDrift = 40, kBlock = 20, kMostBlocks = 12, kMostDrifts = 50;
 
 Json share_json(const char* name, int64_t count, int64_t of) {
   const auto interval = quality::confidence_sequence(count, of);
@@ -79,36 +37,43 @@ std::string_view distance_name(quality::Distance distance) {
   return distance == quality::Distance::kNominal ? "nominal" : "ordinal";
 }
 
-/// How far the people who judged the same things of one kind agree. A person's second look at a
-/// question is no second person; experts see only what others could not decide. Which of two
-/// candidates is named first means nothing, so an order is turned round by a bit of its hash: where
-/// the first is mostly the better one, alpha would otherwise be near 0 however well people agree.
-quality::Alpha agreement_of(const Answers& answers, const std::string& kind, int resamples) {
-  const bool is_order = distance_of(kind) == quality::Distance::kOrdinal;
+/// What agreement is measured of: one kind of question, one dimension of ratings.
+using Measure = std::pair<std::string, uint32_t>;
+
+/// How far the people who judged the same things agree. Which of two candidates is named first
+/// means nothing, so an order is turned round by a bit of its hash: where the first is mostly the
+/// better one, alpha would otherwise be near 0 however well people agree.
+quality::Alpha agreement_of(const Answers& answers, const Measure& measure, int resamples) {
+  const auto& [kind, wanted_dimension] = measure;
   std::unordered_map<uint64_t, int64_t> number_of;
   std::vector<quality::Coding> codings;
   for (const auto* answer : answers) {
-    if (answer->kind != kind || answer->repeat || answer->escalation) continue;
-    for (const auto& [unit, value] : answer->values) {
+    if (answer->kind != kind || !answer->counts_for_agreement()) continue;
+    for (const auto& [unit, value, dimension] : answer->values) {
+      if (dimension != wanted_dimension) continue;
       const auto number = number_of.try_emplace(unit, number_of.size()).first->second;
-      const bool is_turned = is_order && ((unit * 0x9e3779b97f4a7c15ULL) >> 63) != 0;
+      const bool is_turned = answer->is_order() && ((unit * 0x9e3779b97f4a7c15ULL) >> 63) != 0;
       codings.push_back({number, is_turned ? -value : value});
     }
   }
   return quality::krippendorff_alpha(codings, distance_of(kind), resamples);
 }
 
-Json agreement_json(const Answers& answers) {
-  std::set<std::string> kinds;
+Json agreement_json(const Answers& answers, const std::vector<std::string>& dimensions) {
+  std::set<Measure> measures;
   for (const auto* answer : answers) {
-    if (!answer->values.empty()) kinds.insert(answer->kind);
+    for (const auto& value : answer->values) measures.emplace(answer->kind, value.dimension);
   }
   Json list = Json::array();
-  for (const auto& kind : kinds) {
-    const auto alpha = agreement_of(answers, kind, kResamples);
+  for (const auto& measure : measures) {
+    const auto alpha = agreement_of(answers, measure, kResamples);
     if (!std::isfinite(alpha.value)) continue;
-    list.push_back({{"kind", kind},
-                    {"distance", distance_name(distance_of(kind))},
+    const auto name = std::find_if(dimensions.begin(), dimensions.end(), [&](const auto& each) {
+      return dimension_number(each) == measure.second;
+    });
+    list.push_back({{"kind", measure.first},
+                    {"dimension", name == dimensions.end() ? "" : *name},
+                    {"distance", distance_name(distance_of(measure.first))},
                     {"alpha", alpha.value},
                     {"low", alpha.interval.low},
                     {"high", alpha.interval.high},
@@ -118,11 +83,13 @@ Json agreement_json(const Answers& answers) {
   return list;
 }
 
-/// A day's alpha over the kind that most answers are of; null with too little to say.
+/// A day's alpha over what most of its answers say; null with too little to say.
 Json day_alpha(const Answers& answers) {
   constexpr int64_t kLeastQuestions = 10;
-  std::map<std::string, int64_t> counts;
-  for (const auto* answer : answers) ++counts[answer->kind];
+  std::map<Measure, int64_t> counts;
+  for (const auto* answer : answers) {
+    for (const auto& value : answer->values) ++counts[{answer->kind, value.dimension}];
+  }
   const auto most =
       std::max_element(counts.begin(), counts.end(),
                        [](const auto& a, const auto& b) { return a.second < b.second; });
@@ -146,55 +113,119 @@ Json hours_json(const Answers& answers, int64_t now_us) {
   return hours;
 }
 
+Json counts_json(const Tally& t, std::span<const SeenAnswer* const> answers) {
+  return {{"answers", t.answers}, {"ties", t.ties},
+          {"skips", t.skips},     {"both_bad", t.both_bad},
+          {"flagged", t.flagged}, {"median_seconds", median_seconds(answers)}};
+}
+
+Json day_json(int64_t day, const Tally& t, const Answers& answers) {
+  Json json = counts_json(t, answers);
+  json.update({{"start_us", day * kDay},
+               {"gold", {{"right", t.gold_right}, {"of", t.gold}}},
+               {"repeats", {{"same", t.repeats_same}, {"of", t.repeats}}},
+               {"alpha", day_alpha(answers)}});
+  return json;
+}
+
+Json rater_json(const std::string& rater, const Tally& t, const Answers& answers) {
+  Json json = counts_json(t, answers);
+  json.update({{"pseudonym", rater},
+               {"gold", share_json("right", t.gold_right, t.gold)},
+               {"others", share_json("same", t.others_same, t.others)},
+               {"position", share_json("left", t.left, t.pairs)},
+               {"repeats", share_json("same", t.repeats_same, t.repeats)}});
+  return json;
+}
+
+/// Neither interval reaches into the other.
+bool are_apart(int64_t a, int64_t of_a, int64_t b, int64_t of_b) {
+  const auto first = quality::confidence_sequence(a, of_a),
+             second = quality::confidence_sequence(b, of_b);
+  return first.high < second.low || second.high < first.low;
+}
+
+/// One rater from block to block of as many answers each, and what has changed from the first half
+/// to the second. Null with too few answers.
+Json drift_json(const std::string& rater, const std::vector<Judged>& judged,
+                const Answers& answers) {
+  const size_t count = answers.size();
+  if (count < kLeastOfDrift) return nullptr;
+  const auto tally = [&](size_t from, size_t to) {
+    Tally t;
+    for (size_t i = from; i < to; ++i) t.add(judged[i]);
+    return t;
+  };
+  const auto seconds = [&](size_t from, size_t to) {
+    return median_seconds(std::span(answers).subspan(from, to - from));
+  };
+  const size_t blocks = std::min(kMostBlocks, count / kBlock);
+  Json drift = {{"pseudonym", rater}, {"blocks", Json::array()}, {"changed", Json::array()}};
+  for (size_t b = 0; b < blocks; ++b) {
+    const size_t from = b * count / blocks, to = (b + 1) * count / blocks;
+    const Tally t = tally(from, to);
+    drift["blocks"].push_back({{"start_us", answers[from]->answered_us},
+                               {"answers", t.answers},
+                               {"median_seconds", seconds(from, to)},
+                               {"others", {{"same", t.others_same}, {"of", t.others}}},
+                               {"gold", {{"right", t.gold_right}, {"of", t.gold}}}});
+  }
+  const Tally early = tally(0, count / 2), late = tally(count / 2, count);
+  const double before = seconds(0, count / 2), after = seconds(count / 2, count);
+  const auto note = [&](const char* what, bool changed) {
+    if (changed) drift["changed"].push_back(what);
+  };
+  note("others", are_apart(early.others_same, early.others, late.others_same, late.others));
+  note("gold", are_apart(early.gold_right, early.gold, late.gold_right, late.gold));
+  note("seconds", before > 2 * after || after > 2 * before);
+  return drift;
+}
+
 }  // namespace
 
-Json overview_of(const Answers& answers, int64_t now_us) {
+Json overview_of(const Answers& answers, const std::vector<std::string>& dimensions,
+                 int64_t now_us) {
   struct Part {
     Tally tally;
+    std::vector<Judged> judged;
     Answers answers;
   };
   std::map<int64_t, Part> days;
   std::map<std::string, Part> raters;
   FirstTimes first_times;
+  const Consensus consensus(answers);
   for (const auto* answer : answers) {
-    const auto* before = first_times.before(*answer);
+    const Judged judged{answer, first_times.before(*answer), consensus.is_with_others(*answer)};
     for (auto* part : {&days[answer->answered_us / kDay], &raters[answer->rater]}) {
-      part->tally.add(*answer, before);
+      part->tally.add(judged);
       part->answers.push_back(answer);
     }
+    raters[answer->rater].judged.push_back(judged);
   }
   Json result;
   result["median_seconds"] = median_seconds(answers);
   result["hours"] = hours_json(answers, now_us);
-  result["days"] = Json::array();
+  result["agreement"] = agreement_json(answers, dimensions);
+  result["days"] = result["raters"] = Json::array();
   for (const auto& [day, part] : days) {
-    const auto& t = part.tally;
-    result["days"].push_back({{"start_us", day * kDay},
-                              {"answers", t.answers},
-                              {"ties", t.ties},
-                              {"skips", t.skips},
-                              {"both_bad", t.both_bad},
-                              {"flagged", t.flagged},
-                              {"median_seconds", median_seconds(part.answers)},
-                              {"gold", {{"right", t.gold_right}, {"of", t.gold}}},
-                              {"repeats", {{"same", t.repeats_same}, {"of", t.repeats}}},
-                              {"alpha", day_alpha(part.answers)}});
+    result["days"].push_back(day_json(day, part.tally, part.answers));
   }
-  result["agreement"] = agreement_json(answers);
-  result["raters"] = Json::array();
+  std::vector<Json> drifts;
   for (const auto& [rater, part] : raters) {
-    const auto& t = part.tally;
-    result["raters"].push_back({{"pseudonym", rater},
-                                {"answers", t.answers},
-                                {"median_seconds", median_seconds(part.answers)},
-                                {"ties", t.ties},
-                                {"skips", t.skips},
-                                {"both_bad", t.both_bad},
-                                {"flagged", t.flagged},
-                                {"gold", share_json("right", t.gold_right, t.gold)},
-                                {"position", share_json("left", t.left, t.pairs)},
-                                {"repeats", share_json("same", t.repeats_same, t.repeats)}});
+    result["raters"].push_back(rater_json(rater, part.tally, part.answers));
+    Json drift = drift_json(rater, part.judged, part.answers);
+    if (!drift.is_null()) drifts.push_back(std::move(drift));
   }
+  // Those who changed first, then those who have answered most.
+  const auto rank = [&](const Json& drift) {
+    return std::make_pair(
+        drift["changed"].empty(),
+        -static_cast<int64_t>(raters.at(drift["pseudonym"].get<std::string>()).answers.size()));
+  };
+  std::stable_sort(drifts.begin(), drifts.end(),
+                   [&](const Json& a, const Json& b) { return rank(a) < rank(b); });
+  if (drifts.size() > kMostDrifts) drifts.resize(kMostDrifts);
+  result["drift"] = std::move(drifts);
   return result;
 }
 

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <array>
 #include <string>
 
 #include "data/service/monitor.h"
@@ -38,6 +40,67 @@ class Text {
   std::string text_;
 };
 
+constexpr size_t kMostRaters = 100;  // with the most answers: each is a few time series
+
+/// What the manager's plots show: of projects, and of raters with the interval of each share.
+void quality_text(Service& service, int64_t now_us, Text& text) {
+  using Json = nlohmann::json;
+  std::vector<std::pair<std::string, Json>> overviews;
+  for (const auto& project : service.journal().projects()) {
+    overviews.emplace_back("project=\"" + escaped(project.id) + "\"",
+                           service.monitor().recent_overview(project.id, now_us));
+  }
+  text.family("hone_median_seconds", "gauge", "Half of the answers took less time in view.");
+  for (const auto& [label, overview] : overviews) {
+    text.sample("hone_median_seconds", label, overview["median_seconds"].get<double>());
+  }
+  text.family("hone_outcomes", "gauge", "Answers that stand, by what they say.");
+  for (const auto& [label, overview] : overviews) {
+    for (const char* outcome : {"ties", "skips", "both_bad", "flagged"}) {
+      double sum = 0;
+      for (const auto& day : overview["days"]) sum += day[outcome].get<double>();
+      text.sample("hone_outcomes", label + ",outcome=\"" + outcome + "\"", sum);
+    }
+  }
+  text.family("hone_agreement_alpha", "gauge", "Krippendorff's alpha and its 95 % interval.");
+  for (const auto& [label, overview] : overviews) {
+    for (const auto& each : overview["agreement"]) {
+      const auto labels = label + ",kind=\"" + each["kind"].get<std::string>() + "\",dimension=\"" +
+                          escaped(each["dimension"].get<std::string>()) + "\",bound=\"";
+      for (const char* bound : {"alpha", "low", "high"}) {
+        if (each[bound].is_number()) {
+          text.sample("hone_agreement_alpha", labels + bound + "\"", each[bound].get<double>());
+        }
+      }
+    }
+  }
+  static constexpr std::array<std::array<const char*, 3>, 4> kShares = {
+      {{"gold", "right", "Gold questions right."},
+       {"others", "same", "On the side of most others."},
+       {"position", "left", "Left preferred, of decided pairs."},
+       {"repeats", "same", "The same said again."}}};
+  for (const auto& [field, part, help] : kShares) {
+    const std::string name = std::string("hone_rater_") + field;
+    text.family(name, "gauge", help);
+    for (auto& [label, overview] : overviews) {
+      auto& raters = overview["raters"].get_ref<Json::array_t&>();
+      std::stable_sort(raters.begin(), raters.end(), [](const Json& a, const Json& b) {
+        return a["answers"].get<int64_t>() > b["answers"].get<int64_t>();
+      });
+      for (size_t r = 0; r < std::min(raters.size(), kMostRaters); ++r) {
+        const Json& share = raters[r][field];
+        const auto of = share["of"].get<double>();
+        if (of == 0) continue;
+        const auto labels = label + ",rater=\"" +
+                            escaped(raters[r]["pseudonym"].get<std::string>()) + "\",bound=\"";
+        text.sample(name, labels + "share\"", share[part].get<double>() / of);
+        text.sample(name, labels + "low\"", share["low"].get<double>());
+        text.sample(name, labels + "high\"", share["high"].get<double>());
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::string prometheus_text(Service& service, int64_t now_us) {
@@ -58,7 +121,7 @@ std::string prometheus_text(Service& service, int64_t now_us) {
        &QueueCounts::escalated},
       {"hone_leases_expired_total", "counter", "Leases that nobody answered in time.",
        &QueueCounts::leases_expired},
-      {"hone_answers_total", "counter", "Answers accepted.", &QueueCounts::answers},
+      {"hone_answers", "gauge", "Answers that stand.", &QueueCounts::answers},
       {"hone_unsealed_answers", "gauge", "Answers that no segment holds yet.",
        &QueueCounts::unsealed},
   };
@@ -71,6 +134,7 @@ std::string prometheus_text(Service& service, int64_t now_us) {
                   static_cast<double>(counts[p].*gauge.field));
     }
   }
+  quality_text(service, now_us, text);
   auto& requests = service.counts();
   text.family("hone_http_responses_total", "counter", "Answers by class of status.");
   for (int c = 2; c <= 5; ++c) {

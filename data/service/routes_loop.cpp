@@ -28,6 +28,44 @@ Json parsed_or_null(const std::string& text) {
   return text.empty() ? Json() : Json::parse(text, nullptr, false);
 }
 
+Json row_json(const JournalAnswer& row) {
+  switch (row.type) {
+    case RowType::kErasure:
+      return {{"type", "erasure"},
+              {"sequence", row.sequence},
+              {"answered_us", row.answered_us},
+              {"erased", row.erased}};
+    case RowType::kUndo:
+      return {{"type", "undo"},
+              {"sequence", row.sequence},
+              {"project", row.project},
+              {"question", row.question},
+              {"rater", row.rater},
+              {"kind", row.kind},
+              {"answered_us", row.answered_us},
+              {"supersedes", row.supersedes}};
+    default:
+      return {{"type", "answer"},
+              {"sequence", row.sequence},
+              {"project", row.project},
+              {"question", row.question},
+              {"rater", row.rater},
+              {"kind", row.kind},
+              {"body", parsed_or_null(row.body)},
+              {"client", parsed_or_null(row.client)},
+              {"shown", row.shown},
+              {"served_us", row.served_us},
+              {"answered_us", row.answered_us},
+              {"supersedes", row.supersedes},
+              {"undone", row.undone},
+              {"gold", row.gold},
+              {"gold_right", row.gold_right},
+              {"repeat", row.repeat},
+              {"escalation", row.escalation},
+              {"guideline_hash", row.guideline_hash}};
+  }
+}
+
 }  // namespace
 
 Response get_metrics(Context& context) {
@@ -56,30 +94,10 @@ Response get_labels(Context& context) {
   const auto& request = context.request;
   const int64_t after = number_parameter(request, "after", 0);
   const int64_t limit = std::min(number_parameter(request, "limit", kLabels), kMostLabels);
-  const auto answers =
-      context.service.journal().answers(after, limit, request.parameter("project"));
+  const auto rows = context.service.journal().rows(after, limit, request.parameter("project"));
   Json list = Json::array();
-  for (const auto& answer : answers) {
-    list.push_back({{"sequence", answer.sequence},
-                    {"project", answer.project},
-                    {"question", answer.question},
-                    {"rater", answer.rater},
-                    {"kind", answer.kind},
-                    {"body", parsed_or_null(answer.body)},
-                    {"client", parsed_or_null(answer.client)},
-                    {"shown", answer.shown},
-                    {"served_us", answer.served_us},
-                    {"answered_us", answer.answered_us},
-                    {"supersedes", answer.supersedes},
-                    {"undone", answer.undone},
-                    {"gold", answer.gold},
-                    {"gold_right", answer.gold_right},
-                    {"repeat", answer.repeat},
-                    {"escalation", answer.escalation},
-                    {"guideline_hash", answer.guideline_hash}});
-  }
-  return json_response(
-      {{"answers", list}, {"next", answers.empty() ? after : answers.back().sequence}});
+  for (const auto& row : rows) list.push_back(row_json(row));
+  return json_response({{"answers", list}, {"next", rows.empty() ? after : rows.back().sequence}});
 }
 
 }  // namespace hone::data::service

@@ -28,10 +28,7 @@ std::string_view reason_name(NoQuestion why) {
 }
 
 /// Field by field: what is not listed here does not reach the browser.
-Json assignment_json(Context& context, const Assignment& assignment) {
-  if (!assignment.others.empty()) {
-    context.service.keep_others(assignment.id, assignment.others);
-  }
+Json assignment_json(const Assignment& assignment) {
   return {{"id", assignment.id},
           {"token", assignment.token},
           {"project", assignment.project},
@@ -79,7 +76,7 @@ Response post_next(Context& context) {
   context.service.counts().nexts++;
   context.service.counts().next_us += context.service.now_us() - begin_us;
   if (next.assignment) {
-    return json_response({{"assignment", assignment_json(context, *next.assignment)}});
+    return json_response({{"assignment", assignment_json(*next.assignment)}});
   }
   return json_response({{"assignment", nullptr},
                         {"why", reason_name(next.why)},
@@ -123,16 +120,13 @@ Response post_answer(Context& context) {
                  {"at_us", receipt.at_us},
                  {"repeated", receipt.repeated}}},
                {"statistics", statistics_json(context)}};
-  if (const auto others = service.take_others(answer.assignment); !others.empty()) {
-    body["others"] = Json::array();
-    for (const auto& other : others) body["others"].push_back(Json::parse(other));
-  }
+  for (const auto& other : receipt.others) body["others"].push_back(Json::parse(other));
   return json_response(body);
 }
 
 Response post_undo(Context& context) {
   const auto assignment = context.service.journal().undo(context.rater(), context.now_us);
-  return json_response({{"assignment", assignment_json(context, assignment)}});
+  return json_response({{"assignment", assignment_json(assignment)}});
 }
 
 Response get_statistics(Context& context) { return json_response(statistics_json(context)); }

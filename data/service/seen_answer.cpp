@@ -55,8 +55,20 @@ void see_ratings(const Json& body, const std::vector<uint8_t>& shown, SeenAnswer
     for (const auto& [dimension, value] : (*ratings)[p].items()) {
       if (!value.is_number()) continue;
       seen.values.push_back({unit_of(seen.question, std::to_string(candidate) + " " + dimension),
-                             value.get<float>()});
+                             value.get<float>(), dimension_number(dimension)});
     }
+  }
+}
+
+void see_steps(const Json& body, const std::vector<uint8_t>& shown, SeenAnswer& seen) {
+  const auto steps = body.find("steps");
+  if (steps == body.end() || !steps->is_array()) return;
+  seen.said = Said::kDecided;
+  for (const Json& step : *steps) {
+    const auto position = step.at("position").get<size_t>();
+    const size_t candidate = position < shown.size() ? shown[position] : position;
+    const std::string name = std::to_string(candidate) + " step " + step.at("step").dump();
+    seen.values.push_back({unit_of(seen.question, name), step.at("value").get<float>()});
   }
 }
 
@@ -73,14 +85,19 @@ float seconds_of(const JournalAnswer& answer) {
 
 }  // namespace
 
+uint32_t dimension_number(const std::string& name) {
+  return static_cast<uint32_t>(std::hash<std::string>()(name) >> 32);
+}
+
 bool SeenAnswer::same_as(const SeenAnswer& other) const {
   if (said != other.said || values.size() != other.values.size()) return false;
-  const bool order = kind == "pairwise" || kind == "ranking";
   for (const auto& mine : values) {
     const auto theirs = std::find_if(other.values.begin(), other.values.end(),
                                      [&](const auto& each) { return each.unit == mine.unit; });
     if (theirs == other.values.end()) return false;
-    if (order ? sign(mine.value) != sign(theirs->value) : mine.value != theirs->value) return false;
+    if (is_order() ? sign(mine.value) != sign(theirs->value) : mine.value != theirs->value) {
+      return false;
+    }
   }
   return true;
 }
@@ -106,13 +123,14 @@ SeenAnswer see(const JournalAnswer& answer) {
           : std::string();
   if (outcome == "ordered") see_order(body, answer.shown, seen);
   if (outcome == "rated") see_ratings(body, answer.shown, seen);
+  if (outcome == "marked" && answer.kind == "steps") see_steps(body, answer.shown, seen);
   if (outcome == "both_bad") seen.said = Said::kBothBad;
   if (outcome == "skipped") seen.said = Said::kSkipped;
   if (outcome == "flagged") seen.said = Said::kFlagged;
   if (outcome == "reviewed") {
     seen.said = Said::kDecided;
     const bool approved = body.contains("approved") && body["approved"] == true;
-    seen.values.push_back({unit_of(seen.question, "approved"), approved ? 1.0F : 0.0F});
+    seen.values.push_back({unit_of(seen.question, "approved"), approved ? 1.0F : -1.0F});
   }
   return seen;
 }

@@ -13,11 +13,13 @@ namespace hone::data::service {
 enum class Said : uint8_t { kDecided, kTie, kBothBad, kSkipped, kFlagged, kOther };
 
 /// A number that several people gave to one thing: the order of two candidates (-1, 0, 1; for
-/// pairs -4 to 4 by strength), a rating, a yes or no.
+/// pairs -4 to 4 by strength), a rating, a step's mark (-1, 0, 1), a yes (1) or no (-1).
 struct AgreementValue {
   uint64_t unit;  // which thing, within the question's kind
   float value;
+  uint32_t dimension = 0;  // ratings: dimension_number of its name
 };
+uint32_t dimension_number(const std::string& name);
 
 struct SeenAnswer {
   int64_t sequence = 0, answered_us = 0;
@@ -29,7 +31,11 @@ struct SeenAnswer {
   bool undone = false, gold = false, gold_right = false, repeat = false, escalation = false;
   std::vector<AgreementValue> values;
 
-  /// Decided answers agree when every value has the same sign.
+  bool is_order() const { return kind == "pairwise" || kind == "ranking"; }
+  /// A person's second look at a question is no second person, and experts see only what others
+  /// could not decide.
+  bool counts_for_agreement() const { return !undone && !repeat && !escalation; }
+  /// Decided orders agree when every value has the same sign.
   bool same_as(const SeenAnswer& other) const;
 };
 

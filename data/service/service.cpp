@@ -11,7 +11,6 @@
 namespace hone::data::service {
 namespace {
 
-constexpr size_t kMostOthers = 10000;
 // Of one name; whole classes sign in from one address.
 constexpr double kGuessesPerSecond = 0.2, kGuessBurst = 10;
 constexpr double kAddressGuessesPerSecond = 1, kAddressGuessBurst = 40;
@@ -263,18 +262,6 @@ Project Service::project_of(const Account& account) const {
   const auto projects = journal_.projects();
   if (projects.empty()) refuse(503, "there is no project yet", "no-project");
   return projects.front();
-}
-
-void Service::keep_others(const std::string& assignment, std::vector<std::string> bodies) {
-  const std::lock_guard lock(others_mutex_);
-  if (others_.size() >= kMostOthers) others_.clear();
-  others_[assignment] = std::move(bodies);
-}
-
-std::vector<std::string> Service::take_others(const std::string& assignment) {
-  const std::lock_guard lock(others_mutex_);
-  auto node = others_.extract(assignment);
-  return node.empty() ? std::vector<std::string>() : std::move(node.mapped());
 }
 
 }  // namespace hone::data::service

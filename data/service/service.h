@@ -67,10 +67,6 @@ class Service {
   /// For routes that nobody is known on yet: 429 when an address guesses.
   void limit_guesses(const Request& request, const std::string& name);
 
-  /// Others' answers to an escalated question, until the expert has given their own.
-  void keep_others(const std::string& assignment, std::vector<std::string> bodies);
-  std::vector<std::string> take_others(const std::string& assignment);
-
  private:
   Response route(const Request& request);
   void authenticate(const Route& route, Context& context);
@@ -84,8 +80,6 @@ class Service {
   HostNames hosts_;
   RateLimit by_rater_, by_address_, guesses_, address_guesses_;
   RequestCounts counts_;
-  std::mutex others_mutex_;
-  std::unordered_map<std::string, std::vector<std::string>> others_;
 };
 
 }  // namespace hone::data::service

@@ -68,11 +68,7 @@ TokenIds LazyCodec::prompt_and_response(const std::string& text, const std::stri
 }
 
 std::string LazyCodec::continuation(const TokenIds& prompt, const TokenIds& response) {
-  const std::vector<std::string> no_stops;
-  ResponseText text(get().tokenizer(), prompt, no_stops);
-  for (const int32_t id : response) text.push(id, false);
-  text.finish();
-  return text.text();
+  return engine::continuation(get().tokenizer(), prompt, response);
 }
 
 }  // namespace hone::engine

@@ -10,6 +10,7 @@
 #include "engine/collect/questions.h"
 #include "engine/config/recipe.h"
 #include "engine/generation/generator.h"
+#include "engine/generation/response_text.h"
 #include "engine/metrics/metrics.h"
 #include "engine/run/run_directory.h"
 #include "engine/runtime/progress.h"
@@ -66,14 +67,6 @@ Prompts read_prompts(const PolicyQuestionOptions& options, const TextCodec& code
   return prompts;
 }
 
-std::string continuation(const TextCodec& codec, const TokenIds& prompt, const TokenIds& response) {
-  StreamDecoder decoder(codec.tokenizer());
-  for (const int32_t id : prompt) decoder.push(id);
-  std::string text;
-  for (const int32_t id : response) text += decoder.push(id);
-  return text + decoder.finish();
-}
-
 }  // namespace
 
 std::vector<data::Question> questions_from_policy(const PolicyQuestionOptions& options,
@@ -109,7 +102,8 @@ std::vector<data::Question> questions_from_policy(const PolicyQuestionOptions& o
     question.prompt = prompts.stored[index];
     question.prompt_is_messages = prompts.is_messages[index];
     for (; s < samples.size() && static_cast<size_t>(samples[s].prompt) == index; ++s) {
-      const std::string text = continuation(codec, prompts.tokens[index], samples[s].tokens);
+      const std::string text =
+          continuation(codec.tokenizer(), prompts.tokens[index], samples[s].tokens);
       const bool known = std::any_of(question.candidates.begin(), question.candidates.end(),
                                      [&](const auto& each) { return each.text == text; });
       if (!known) question.candidates.push_back({"", text, policy_hash, sampler});

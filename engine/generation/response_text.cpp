@@ -71,4 +71,13 @@ std::string ResponseText::settle(size_t end) {
   return settled;
 }
 
+std::string continuation(const Tokenizer& tokenizer, const std::vector<int32_t>& prompt,
+                         const std::vector<int32_t>& response) {
+  const std::vector<std::string> no_stops;
+  ResponseText text(tokenizer, prompt, no_stops);
+  for (const int32_t id : response) text.push(id, false);
+  text.finish();
+  return text.text();
+}
+
 }  // namespace hone::engine

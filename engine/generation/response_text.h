@@ -40,4 +40,8 @@ class ResponseText {
   const std::string* stop_ = nullptr;
 };
 
+/// The text of `response` as it continues `prompt`, special tokens left out.
+std::string continuation(const Tokenizer& tokenizer, const std::vector<int32_t>& prompt,
+                         const std::vector<int32_t>& response);
+
 }  // namespace hone::engine

@@ -143,6 +143,47 @@ TEST_F(JournalTest, UndoTakesBackAndGivesTheSlotAgain) {
   EXPECT_THROW(journal().undo(rater("bob"), now_us_), InputError);
 }
 
+TEST_F(JournalTest, WhoReadByACursorHearsOfUndoAndErasure) {
+  journal().put_project(plain_project(2), now_us_);
+  journal().add_questions(pairs(3), now_us_);
+  work("ann");
+  work("bob");
+  std::vector<JournalAnswer> rows = journal().rows(0, 10, "default");
+  ASSERT_EQ(rows.size(), 2u);
+  int64_t cursor = rows.back().sequence;
+  journal().undo(rater("bob"), ++now_us_);
+  rows = journal().rows(cursor, 10, "default");
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].type, RowType::kUndo);
+  EXPECT_EQ(rows[0].supersedes, 2);
+  EXPECT_EQ(rows[0].rater, "bob");
+  EXPECT_FALSE(rows[0].sealed);
+  cursor = rows.back().sequence;
+  work("bob");
+  journal().erase("bob", now_us_);
+  rows = journal().rows(cursor, 10, "default");
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].type, RowType::kErasure);
+  EXPECT_EQ(rows[0].erased, (std::vector<int64_t>{2, 3, 4}));
+  EXPECT_TRUE(rows[0].rater.empty());
+  EXPECT_EQ(journal().rows(0, 10).size(), 2u);
+  EXPECT_EQ(journal().answers(0, 10).size(), 1u);
+}
+
+TEST_F(JournalTest, AClockThatIsSetBackHoldsNobodyUp) {
+  Project project = plain_project();
+  project.dwell_ms = 2000;
+  journal().put_project(project, now_us_);
+  journal().add_questions(pairs(2), now_us_);
+  const auto assignment = next("ann");
+  now_us_ += 1'000'000;
+  EXPECT_THROW(answer("ann", *assignment, kLeft), InputError);  // too early
+  now_us_ -= 3600 * int64_t{1'000'000};
+  EXPECT_EQ(answer("ann", *assignment, kLeft).sequence, 1);
+  EXPECT_TRUE(next("ann"));
+  EXPECT_TRUE(journal().verify().empty());
+}
+
 TEST_F(JournalTest, SkippedQuestionsGoToOthers) {
   journal().put_project(plain_project(), now_us_);
   journal().add_questions(pairs(1), now_us_);
@@ -165,12 +206,16 @@ TEST_F(JournalTest, FlaggedQuestionsEscalateToExpertsWhoDecide) {
   const auto expert = next("eve", true);
   ASSERT_TRUE(expert);
   EXPECT_TRUE(expert->escalated);
-  ASSERT_EQ(expert->others.size(), 2u);
-  const auto others = nlohmann::json::parse(expert->others[1]);
-  const bool same_order = expert->texts == bob->texts;
-  EXPECT_EQ(others["ranks"][0], same_order ? 0 : 1);
   EXPECT_FALSE(next("fred", true));  // one expert at a time
-  answer("eve", *expert, kLeft);
+  reopen();                          // what the others said is in the journal, not in a process
+  const bool same_order = expert->texts == bob->texts;
+  for (const bool repeated : {false, true}) {
+    const Receipt receipt = answer("eve", *expert, kLeft, "decision");
+    EXPECT_EQ(receipt.repeated, repeated);
+    ASSERT_EQ(receipt.others.size(), 2u);
+    const auto others = nlohmann::json::parse(receipt.others[1]);
+    EXPECT_EQ(others["ranks"][0], same_order ? 0 : 1);
+  }
   EXPECT_EQ(journal().counts().escalated, 0);
   EXPECT_EQ(journal().counts().complete, 1);
   EXPECT_TRUE(journal().answers(0, 10).back().escalation);

@@ -1,12 +1,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <random>
 
 #include "data/quality/alpha.h"
 #include "data/quality/intervals.h"
-#include "data/quality/raters.h"
-#include "tests/data/temporary_directory.h"
 
 namespace hone::data::quality {
 namespace {
@@ -147,57 +146,6 @@ TEST(Intervals, TheConfidenceSequenceHoldsAtAllTimesTogether) {
   EXPECT_NEAR(many.high, 0.814, 0.005);
   // Ten gold questions are no verdict.
   EXPECT_GT(confidence_sequence(6, 10).high, 0.9);
-}
-
-JournalAnswer said(int64_t sequence, const std::string& rater, const std::string& question,
-                   const std::string& body, std::vector<uint8_t> shown = {0, 1}) {
-  JournalAnswer answer;
-  answer.sequence = sequence;
-  answer.rater = rater;
-  answer.question = question;
-  answer.kind = "pairwise";
-  answer.body = body;
-  answer.shown = std::move(shown);
-  answer.served_us = 1'000'000;
-  answer.answered_us = 1'000'000 + 2'000'000 * sequence;
-  return answer;
-}
-
-TEST(Raters, CountsWhatWasSaidByCandidate) {
-  const std::string left = R"({"outcome":"ordered","ranks":[0,1],"strength":2})";
-  const std::string right = R"({"outcome":"ordered","ranks":[1,0]})";
-  std::vector<JournalAnswer> answers = {
-      said(1, "ann", "q1", left),
-      said(2, "bob", "q1", right, {1, 0}),  // the same candidate
-      said(3, "ann", "q2", left),
-      said(4, "bob", "q2", left, {1, 0}),  // another
-      said(5, "ann", "q3", R"({"outcome":"ordered","ranks":[0,0]})"),
-      said(6, "bob", "q3", R"({"outcome":"skipped","reason":"x"})"),
-      said(7, "ann", "q1", right, {1, 0}),
-      said(8, "ann", "q2", left, {1, 0}),
-      said(9, "ann", "q9", left)};
-  answers[6].repeat = answers[7].repeat = true;
-  answers[8].undone = true;
-  const auto raters = rater_quality(answers);
-  ASSERT_EQ(raters.size(), 2u);
-  EXPECT_EQ(raters[0].answers, 5);
-  EXPECT_EQ(raters[0].ties, 1);
-  EXPECT_EQ(raters[0].repeats.of, 2);
-  EXPECT_EQ(raters[0].repeats.part, 1);
-  EXPECT_EQ(raters[0].position.of, 4);
-  EXPECT_EQ(raters[0].position.part, 3);
-  EXPECT_EQ(raters[0].median_seconds, 10.0);
-  EXPECT_EQ(raters[1].skips, 1);
-  const auto found = agreement(answers, 0);
-  ASSERT_EQ(found.size(), 2u);
-  EXPECT_EQ(found[0].distance, "nominal");
-  EXPECT_EQ(found[0].alpha.units, 2);
-  // Values 1, 1 | 1, -1.
-  EXPECT_NEAR(found[0].alpha.value,
-              alpha_by_pairs({{1, 1}, {1, 1}, {2, 1}, {2, -1}}, Distance::kNominal), 1e-12);
-  const auto days = daily_quality(answers);
-  ASSERT_EQ(days.size(), 1u);
-  EXPECT_EQ(days[0].answers, 8);
 }
 
 }  // namespace

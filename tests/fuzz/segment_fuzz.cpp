@@ -42,6 +42,7 @@ uint64_t read_all(const hdf5::SegmentView& view, int64_t count) {
   for (int64_t i = 0; i < rows.size(); ++i) {
     rows.read(i, record);
     if constexpr (requires { record.id; }) sum += record.id.size();
+    if constexpr (requires { record.answer; }) sum += record.answer.size();
   }
   return sum;
 }
@@ -64,10 +65,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     const hdf5::SegmentView view(forge(file, hdf5::kPreambleBytes, "preamble", "sha256"), "fuzzed");
     const hdf5::SegmentHeader& header = view.header();
-    volatile uint64_t sum = read_all<Item>(view, header.items) +
-                            read_all<Rating>(view, header.ratings) +
-                            read_all<Comparison>(view, header.comparisons) +
-                            read_all<Demonstration>(view, header.demonstrations);
+    volatile uint64_t sum =
+        read_all<Item>(view, header.items) + read_all<Rating>(view, header.ratings) +
+        read_all<Comparison>(view, header.comparisons) +
+        read_all<Demonstration>(view, header.demonstrations) +
+        read_all<Answer>(view, header.answers) + read_all<Correction>(view, header.corrections) +
+        read_all<Span>(view, header.spans) + read_all<Step>(view, header.steps) +
+        read_all<Review>(view, header.reviews) + read_all<Flag>(view, header.flags);
     (void)sum;
   } catch (const CorruptError&) {
   }

@@ -2,12 +2,8 @@
 import contextlib
 import json
 import pathlib
-import re
 import shutil
 import signal
-import subprocess
-import threading
-import time
 
 import axe_playwright_python
 from selenium import webdriver
@@ -16,71 +12,20 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from rater_service import Server
+
 AXE = (pathlib.Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 PATIENCE = 60  # seconds; machines that test are busy
 
 
-class Server:
-    """`hone collect` on a store of its own, until a graceful stop."""
-
-    def __init__(self, hone, folder, project, questions):
-        self.hone, self.store = hone, folder / "store"
-        self.project, self.questions = folder / "project.toml", folder / "questions.jsonl"
-        self.project.write_text(project, encoding="utf-8")
-        self.questions.write_text("".join(json.dumps(q, ensure_ascii=False) + "\n" for q in questions), encoding="utf-8")
-        self.port = 0
-        self.start()
-
-    def start(self):
-        self.lines = []
-        self.process = subprocess.Popen(
-            [str(self.hone.binary), "collect", "--store", self.store, "--project", self.project, "--questions", self.questions,
-             "--listen", f"127.0.0.1:{self.port}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
-        self.url = self._wait(r"serving (http://\S+)")
-        self.port = int(self.url.rsplit(":", 1)[1])
-
-    def _read(self, stream):
-        for line in stream:
-            self.lines.append(line)
-
-    def _wait(self, pattern):
-        for _ in range(PATIENCE * 20):
-            found = re.search(pattern, "".join(self.lines))
-            if found:
-                return found.group(1)
-            assert self.process.poll() is None, "".join(self.lines)
-            time.sleep(0.05)
-        raise AssertionError(f"no {pattern} in\n{''.join(self.lines)}")
-
-    @property
-    def owner_link(self):
-        return self._wait(r"(http://\S+/join#\S+)")
-
-    def invite(self, *options):
-        return self.hone("raters", "invite", "--store", self.store, "--url", self.url, *options).stdout.strip().splitlines()[-1]
-
-    def stop(self):
-        """Ctrl-C: requests end, answers are sealed."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait(PATIENCE)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(PATIENCE)
-
-    def segments(self):
-        return sorted((self.store / "segments").glob("*.h5"))
-
-
 @contextlib.contextmanager
 def serving(hone, folder, project, questions):
-    server = Server(hone, folder, project, questions)
+    """`hone collect` with its limits of rates, until a graceful stop."""
+    server = Server(hone.binary, folder, project, questions, limits=True)
     try:
-        yield server
+        yield server.start()
     finally:
-        server.stop()
+        server.stop(signal.SIGINT)
 
 
 def chromium(width=1280, height=860, phone=False):

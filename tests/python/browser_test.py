@@ -76,7 +76,7 @@ def fresh(driver):
 
 
 def forget(page, server):
-    page.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": server.url, "storageTypes": "all"})
+    page.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": server.address, "storageTypes": "all"})
 
 
 def meaning(key):
@@ -159,7 +159,7 @@ def test_twenty_pairs_on_a_phone_with_undo_a_lost_network_and_a_reload(hone, pho
         rate("=")  # the latest answer may be taken back for some minutes, so it stays in the journal
         page.until(lambda: not page.kept("outbox"), "one more")
         assert page.complaints() == []
-        assert all(address.startswith((server.url, "about:", "data:")) for address in page.addresses()), page.addresses()
+        assert all(address.startswith((server.address, "about:", "data:")) for address in page.addresses()), page.addresses()
         server.stop()
 
         stored = read_comparisons(server)
@@ -174,14 +174,8 @@ def test_twenty_pairs_on_a_phone_with_undo_a_lost_network_and_a_reload(hone, pho
 
 def answers_of(server):
     """Every answer as the journal's loop interface gives it: {question: body on screen}."""
-    key = hone_key(server)
-    request = urllib.request.Request(f"{server.url}/api/labels?after=0&limit=1000", headers={"Authorization": f"Bearer {key}"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return {each["question"]: each for each in json.load(response)["answers"] if not each.get("undone")}
-
-
-def hone_key(server):
-    return server.hone("raters", "key", "--store", server.store, "--role", "loop").stdout.strip().splitlines()[-1].split()[-1]
+    rows = server.loop().get("/api/labels?after=0&limit=1000")["answers"]
+    return {each["question"]: each for each in rows if each["type"] == "answer" and not each["undone"]}
 
 
 KINDS = [
@@ -386,9 +380,9 @@ def test_texts_stay_texts_and_nothing_leaves(hone, desktop, tmp_path):
         assert page.js("return window.broken ?? null") is None
         assert page.js("return document.querySelectorAll('img, script:not([src]), iframe, a[href^=javascript], svg[onload]').length") == 0
         assert page.complaints() == []
-        outside = [address for address in page.addresses() if not address.startswith((server.url, "about:", "data:"))]
+        outside = [address for address in page.addresses() if not address.startswith((server.address, "about:", "data:"))]
         assert outside == []
-        policy = urllib.request.urlopen(server.url + "/", timeout=30).headers["Content-Security-Policy"]
+        policy = urllib.request.urlopen(server.address + "/", timeout=30).headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy and "require-trusted-types-for 'script'" in policy
 
 
@@ -398,7 +392,7 @@ def look_at_everything(page, server, scheme, language):
     page.colours(scheme)
     name = f"{scheme} {language}: "
     link = server.invite()
-    page.open(server.url)
+    page.open(server.address)
     page.until(lambda: page.exists("form.card"), "the way in")
     page.speak(language)
     page.until(lambda: page.exists("form.card"), "the way in")
@@ -435,8 +429,8 @@ def test_axe_finds_nothing_on_pairs(hone, desktop, tmp_path, scheme, language):
         page.press("d", "3")
         page.axe(name + "pair")
         dialogs(page, name)
-        page.join(server.owner_link)
-        page.open(server.url + "/manage")
+        page.join(server.owner)
+        page.open(server.address + "/manage")
         page.until(lambda: page.exists("#gold"), "the plots")
         page.axe(name + "manage")
         assert page.complaints("401") == [], "but that nobody was signed in at first"
@@ -481,12 +475,12 @@ def test_a_link_works_once_and_managers_invite_and_revoke(hone, desktop, tmp_pat
         page.until(lambda: page.exists(".card .button.primary"), "the invitation's page")
         page.press(Keys.ENTER)
         page.until(lambda: "works once" in page.text(".problem"), "that the link was used")
-        page.open(server.url + "/manage")
+        page.open(server.address + "/manage")
         page.until(lambda: "for managers" in page.text(".problem"), "that it is for managers")
 
-        page.join(server.owner_link)
+        page.join(server.owner)
         assert page.js("return [...document.querySelectorAll('#top a')].map((each) => each.hidden || each.pathname)") == ["/manage"]
-        page.open(server.url + "/manage")
+        page.open(server.address + "/manage")
         page.until(lambda: page.exists("#gold") and page.exists(".people tbody tr"), "the page")
         assert page.js("return ['queue', 'rate', 'agreement', 'gold', 'position', 'repeats', 'drift', 'outcomes'].filter((id) => !document.getElementById(id))") == []
         assert page.exists("#rate svg rect") and page.exists("#position svg circle")
@@ -494,7 +488,7 @@ def test_a_link_works_once_and_managers_invite_and_revoke(hone, desktop, tmp_pat
         page.js("document.querySelector('.invite .primary').click()")
         page.until(lambda: page.exists(".made .link"), "a new link")
         made = page.js("return document.querySelector('.made .link').value")
-        assert made.startswith(server.url + "/join#")
+        assert made.startswith(server.address + "/join#")
         revoke = "document.querySelector('.people .revoke').click()"
         who = page.js("return document.querySelector('.people .revoke').getAttribute('aria-label')").split()[-1]
         page.js(revoke)

@@ -29,12 +29,14 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def hone():
-    """Runs the binary: hone("verb", ..., code=0) -> CompletedProcess; checks the exit code."""
+    """Runs the binary: hone("verb", ..., code=0) -> CompletedProcess with texts as they came; checks the exit code."""
     binary = BUILD / "bin" / "hone"
 
-    def run(*arguments, code=0, timeout=300, **options):
-        done = subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True,
-                              timeout=timeout, cwd=options.pop("cwd", ROOT), **options)
+    def run(*arguments, code=0, timeout=300, input=None, **options):
+        done = subprocess.run([str(binary), *map(str, arguments)], capture_output=True, timeout=timeout,
+                              input=input.encode() if isinstance(input, str) else input,
+                              cwd=options.pop("cwd", ROOT), **options)
+        done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
         assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

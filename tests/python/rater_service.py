@@ -120,12 +120,14 @@ class Client:
 
 
 class Server:
-    """`hone collect` on a store of its own. `owner` is the link of the first start."""
+    """`hone collect` on a store of its own, with a project as TOML or what differs from PROJECT. `owner` is the link of
+    the first start; started again, it keeps its port."""
 
     def __init__(self, binary, folder, project=None, questions=(), options=(), env=None, limits=False):
         self.binary, self.folder, self.store = binary, folder, folder / "store"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "project.toml").write_text(toml({**PROJECT, **(project or {})}))
+        text = project if isinstance(project, str) else toml({**PROJECT, **(project or {})})
+        (folder / "project.toml").write_text(text, encoding="utf-8")
         (folder / "questions.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions))
         self.options = ["--project", folder / "project.toml", *options]
         if questions:
@@ -136,7 +138,8 @@ class Server:
         self.process = self.port = self.owner = None
         self.output = ""
 
-    def start(self, port=0):
+    def start(self, port=None):
+        port = port or self.port or 0
         self.log = open(self.folder / "stderr.txt", "ab")
         self.printed = open(self.folder / f"stdout-{time.monotonic_ns()}.txt", "w+", encoding="utf-8")
         self.process = subprocess.Popen(
@@ -165,6 +168,12 @@ class Server:
         client.me = client.join(self.raters("invite", "--role", role).strip())
         return client
 
+    def invite(self, *options):
+        return self.raters("invite", "--url", self.address, *options).strip().splitlines()[-1]
+
+    def segments(self):
+        return sorted((self.store / "segments").glob("*.h5"))
+
     def raters(self, verb, *arguments, code=0):
         done = subprocess.run([str(self.binary), "raters", verb, "--store", str(self.store), *map(str, arguments)],
                               capture_output=True, text=True, timeout=60)
@@ -184,6 +193,9 @@ class Server:
         self.log.close()
         self.process = None
         return code
+
+    def kill(self):
+        return self.stop(signal.SIGKILL)
 
     def __enter__(self):
         return self.start()

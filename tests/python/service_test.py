@@ -227,9 +227,18 @@ def test_undo_leases_the_question_again_with_the_old_answer(serve):
     again = rater.post("/api/undo")["assignment"]
     assert again["prompt"] == first["prompt"] and again["texts"] == first["texts"]
     assert again["draft"]["ranks"] == ORDERED["ranks"]
+    loop = server.loop()
+    before = loop.get("/api/labels")
+    assert [row["type"] for row in before["answers"]] == ["answer", "undo"] and before["next"] == 2
     rater.answer(again, {"outcome": "both_bad"})
-    kept = [a for a in server.loop().get("/api/labels")["answers"] if not a["undone"]]
+    kept = [a for a in loop.get("/api/labels")["answers"] if a["type"] == "answer" and not a["undone"]]
     assert [a["body"]["outcome"] for a in kept] == ["both_bad"]
+    rater.post("/api/undo")  # of a row that the loop has read
+    rest = loop.get("/api/labels?after=3")["answers"]
+    assert [(row["type"], row["supersedes"]) for row in rest] == [("undo", 3)]
+    manager = server.person("manager")
+    assert manager.get("/api/manage/overview")["queue"]["answers"] == 0
+    assert manager.get("/api/manage/overview")["raters"] == []
 
 
 def test_a_flag_escalates_to_an_expert_who_sees_the_others_after_deciding(serve):
@@ -238,8 +247,13 @@ def test_a_flag_escalates_to_an_expert_who_sees_the_others_after_deciding(serve)
     rater.answer(rater.next(), {"outcome": "flagged", "flags": ["unsafe"]})
     assignment = expert.next()
     assert assignment["escalated"] and "others" not in assignment
-    answer = expert.answer(assignment)
-    assert [other["outcome"] for other in answer["others"]] == ["flagged"]
+    server.stop(signal.SIGKILL)  # what the others said does not depend on one process
+    server.start(expert.port)
+    expert.connection = None
+    for repeated in (False, True):
+        answer = expert.answer(assignment, key="decision")
+        assert answer["receipt"]["repeated"] == repeated
+        assert [other["outcome"] for other in answer["others"]] == ["flagged"]
 
 
 def test_the_guideline_by_its_hash(serve):
@@ -325,9 +339,11 @@ def test_metrics_are_prometheus_text(serve):
         if line.startswith("#"):
             assert re.match(r"# (HELP|TYPE) hone_\w+ .+", line), line
         else:
-            name, value = re.fullmatch(r'(hone_\w+(?:\{\w+="[^"]*"\})?) ([-\d.e+]+)', line).groups()
+            name, value = re.fullmatch(r'(hone_\w+(?:\{\w+="[^"]*"(?:,\w+="[^"]*")*\})?) ([-\d.e+]+)', line).groups()
             samples[name] = float(value)
-    assert samples['hone_answers_total{project="default"}'] == 1
+    assert samples['hone_answers{project="default"}'] == 1
+    assert samples[f'hone_rater_position{{project="default",rater="{rater.me["pseudonym"]}",bound="share"}}'] == 1
+    assert samples['hone_outcomes{project="default",outcome="ties"}'] == 0
     assert samples['hone_questions{project="default"}'] == 5
     assert samples["hone_submit_seconds_count"] == 1 and samples["hone_submit_seconds_sum"] > 0
 

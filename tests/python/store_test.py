@@ -6,33 +6,12 @@ import gzip
 import hashlib
 import json
 import os
-import pathlib
 import subprocess
 
 import numpy as np
 import pytest
 
 h5py = pytest.importorskip("h5py")
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-HONE = pathlib.Path(os.environ.get("HONE_BINARY_DIR", ROOT / "build")) / "bin" / "hone"
-DATA = ROOT.parent / "shared" / "data"
-
-if not HONE.exists():
-    pytest.skip(f"{HONE} is not built", allow_module_level=True)
-
-
-def hone(*arguments, code=0, stdin=None):
-    done = subprocess.run([HONE, *map(str, arguments)], capture_output=True, input=stdin, timeout=120)
-    assert done.returncode == code, (arguments, done.returncode, done.stderr.decode())
-    return done.stdout.decode(), done.stderr.decode()
-
-
-def shared(name):
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    return path
 
 
 def segments(store):
@@ -99,12 +78,12 @@ class Columns:
         return self.values[path]
 
 
-def test_hh_harmless_whole(tmp_path):
-    source = shared("hh_harmless/pairs.jsonl.gz")
+def test_hh_harmless_whole(hone, shared, tmp_path):
+    source = shared / "hh_harmless/pairs.jsonl.gz"
     store = tmp_path / "store"
-    _, talk = hone("import", "--format", "hh", "--input", source, "--store", store)
+    talk = hone("import", "--format", "hh", "--input", source, "--store", store).stderr
     assert "1600 added, 0 known already, 0 rejected" in talk
-    _, talk = hone("import", "--format", "hh", "--input", source, "--store", store)
+    talk = hone("import", "--format", "hh", "--input", source, "--store", store).stderr
     assert "0 added, 1600 known already, 0 rejected" in talk
     assert len(segments(store)) == 1
     rows = [json.loads(line) for line in gzip.open(source, "rt", encoding="utf-8")]
@@ -133,12 +112,12 @@ def test_hh_harmless_whole(tmp_path):
     assert [r["prompt"] + r["rejected"] for r in exported] == [r["rejected"] for r in rows]
 
 
-def test_convincing_arguments_votes(tmp_path):
-    arguments = shared("convincing_arguments/arguments.jsonl.gz")
-    votes = shared("convincing_arguments/votes.tsv.gz")
+def test_convincing_arguments_votes(hone, shared, tmp_path):
+    arguments = shared / "convincing_arguments/arguments.jsonl.gz"
+    votes = shared / "convincing_arguments/votes.tsv.gz"
     store = tmp_path / "store"
     hone("import", "--format", "texts-jsonl", "--input", arguments, "--store", store, "--field", "group=debate")
-    _, talk = hone("import", "--format", "votes-tsv", "--input", votes, "--store", store)
+    talk = hone("import", "--format", "votes-tsv", "--input", votes, "--store", store).stderr
     assert "60891 added, 0 known already, 0 rejected" in talk
     columns = Columns(store)
     texts = [json.loads(line) for line in gzip.open(arguments, "rt", encoding="utf-8")]
@@ -154,24 +133,24 @@ def test_convincing_arguments_votes(tmp_path):
     assert set(columns["comparisons/outcome"]) == {0}
     assert set(columns["comparisons/kind"]) == {"same-person"}
     assert set(columns["comparisons/propensity"]) == {1.0}
-    summary = json.loads(hone("inspect", store, "--json")[0])
+    summary = json.loads(hone("inspect", store, "--json").stdout)
     assert summary["raters"] == len({rater for _, rater, _ in source})
     assert summary["with_ties"] == sum(vote == "equal" for _, _, vote in source)
     assert summary["comparisons_by_size"] == {"2": 60891}
-    exported = hone("export", store, "--format", "trl-preference")[0].splitlines()
+    exported = hone("export", store, "--format", "trl-preference").stdout.splitlines()
     assert len(exported) == sum(vote != "equal" for _, _, vote in source)
 
 
-def test_self_instruct(tmp_path):
+def test_self_instruct(hone, shared, tmp_path):
     store, expected = tmp_path / "store", []
     for name in ("seed_tasks", "user_oriented_instructions"):
-        source = shared(f"self_instruct/{name}.jsonl")
+        source = shared / f"self_instruct/{name}.jsonl"
         hone("import", "--format", "demonstrations-jsonl", "--input", source, "--store", store)
         for row in map(json.loads, open(source, encoding="utf-8")):
             for one in row["instances"]:
                 prompt = row["instruction"] + ("\n\n" + one["input"] if one["input"] else "")
                 expected.append({"prompt": prompt, "completion": one["output"]})
-    exported = [json.loads(line) for line in hone("export", store, "--format", "trl-sft")[0].splitlines()]
+    exported = [json.loads(line) for line in hone("export", store, "--format", "trl-sft").stdout.splitlines()]
     key = lambda row: json.dumps(row, sort_keys=True)
     assert {key(r) for r in exported} == {key(r) for r in expected if r["completion"]}
 
@@ -184,12 +163,12 @@ PLAIN = [{"prompt": f"q{i}", "chosen": "yes \u20ac", "rejected": "no"} for i in 
 
 
 @pytest.mark.parametrize("rows", [MESSAGES, PLAIN], ids=["messages", "plain"])
-def test_trl_reads_the_export(tmp_path, rows):
+def test_trl_reads_the_export(hone, tmp_path, rows):
     datasets = pytest.importorskip("datasets")
     data_utils = pytest.importorskip("trl.data_utils")
     store, out = tmp_path / "store", tmp_path / "out.jsonl"
     text = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    hone("import", "--format", "preference-jsonl", "--input", "-", "--store", store, stdin=text)
+    hone("import", "--format", "preference-jsonl", "--input", "-", "--store", store, input=text)
     hone("export", store, "--format", "trl-preference", "--output", out)
     table = datasets.load_dataset("json", data_files=str(out), split="train", cache_dir=str(tmp_path / "cache"))
     assert table.column_names == ["prompt", "chosen", "rejected"] and len(table) == 3
@@ -201,30 +180,31 @@ def test_trl_reads_the_export(tmp_path, rows):
             assert row == source
 
 
-def test_a_flipped_bit_is_found(tmp_path):
+def test_a_flipped_bit_is_found(hone, tmp_path):
     store = tmp_path / "store"
     rows = "".join(json.dumps(row) + "\n" for row in PLAIN).encode()
-    hone("import", "--format", "preference-jsonl", "--input", "-", "--store", store, stdin=rows)
-    assert hone("verify", store)[0].startswith("ok: 1 segments, 6 items")
+    hone("import", "--format", "preference-jsonl", "--input", "-", "--store", store, input=rows)
+    assert hone("verify", store).stdout.startswith("ok: 1 segments, 6 items")
     path = segments(store)[0]
     with h5py.File(path) as file:
         at = file["comparisons/ranks"].id.get_offset()
     raw = bytearray(path.read_bytes())
     raw[at] ^= 1
     path.write_bytes(raw)
-    out, talk = hone("verify", store, code=2)
+    done = hone("verify", store, code=2)
+    out, talk = done.stdout, done.stderr
     assert "segment-000001.h5:/comparisons/ranks: expected SHA-256" in out and "2 problems" in talk
-    assert "/comparisons/ranks" in hone("inspect", store, code=2)[1]
-    assert "/comparisons/ranks" in hone("export", store, "--format", "trl-sft", code=2)[1]
+    assert "/comparisons/ranks" in hone("inspect", store, code=2).stderr
+    assert "/comparisons/ranks" in hone("export", store, "--format", "trl-sft", code=2).stderr
     path.write_bytes(raw[:3000])
-    assert "length: expected" in hone("verify", store, code=2)[0]
+    assert "length: expected" in hone("verify", store, code=2).stdout
 
 
-def test_bad_input_is_said_in_one_line(tmp_path):
+def test_bad_input_is_said_in_one_line(hone, tmp_path):
     store = tmp_path / "store"
     good = tmp_path / "good.jsonl"
     good.write_text('{"text": "one"}\n{"text": 2}\n')
-    _, talk = hone("import", "--format", "texts-jsonl", "--input", good, "--store", store)
+    talk = hone("import", "--format", "texts-jsonl", "--input", good, "--store", store).stderr
     assert "1 added, 0 known already, 1 rejected" in talk
     (side,) = (store / "rejects").iterdir()
     assert json.loads(side.read_text()) == {"line": 2, "reason": "text: expected a string, got number"}
@@ -238,35 +218,35 @@ def test_bad_input_is_said_in_one_line(tmp_path):
         (["inspect", tmp_path / "none"], "no such directory"),
         (["verify", tmp_path / "none"], "no such directory"),
     ]:
-        _, talk = hone(*arguments, code=2)
+        talk = hone(*arguments, code=2).stderr
         assert word in talk and talk.count("\n") == 1, talk
 
 
-def test_help_shows_every_format():
-    text = hone("import", "--help")[0]
+def test_help_shows_every_format(hone):
+    text = hone("import", "--help").stdout
     for name in ("texts-jsonl", "ratings-tsv", "votes-tsv", "preference-jsonl", "hh", "demonstrations-jsonl"):
         assert name in text
     for verb in ("import", "export", "inspect", "verify"):
-        assert "Examples:" in hone(verb, "--help")[0]
+        assert "Examples:" in hone(verb, "--help").stdout
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_a_full_disk_is_said(tmp_path):
+def test_a_full_disk_is_said(hone, tmp_path):
     store = tmp_path / "store"
     hone("import", "--format", "preference-jsonl", "--input", "-", "--store", store,
-         stdin=json.dumps(PLAIN[0]).encode())
+         input=json.dumps(PLAIN[0]).encode())
     for arguments in (["inspect", store], ["inspect", store, "--json"], ["verify", store],
                       ["export", store, "--format", "trl-preference"]):
         with open("/dev/full", "wb") as full:
-            done = subprocess.run([HONE, *map(str, arguments)], stdout=full, stderr=subprocess.PIPE, timeout=60)
+            done = subprocess.run([hone.binary, *map(str, arguments)], stdout=full, stderr=subprocess.PIPE, timeout=60)
         assert done.returncode == 1 and done.stderr.count(b"\n") == 1, (arguments, done.stderr)
 
 
-def test_text_view_is_readable(tmp_path):
+def test_text_view_is_readable(hone, tmp_path):
     store = tmp_path / "store"
     rows = "".join(json.dumps(row) + "\n" for row in PLAIN).encode()
-    hone("import", "--format", "preference-jsonl", "--input", "-", "--store", store, stdin=rows)
-    text = hone("inspect", store)[0]
+    hone("import", "--format", "preference-jsonl", "--input", "-", "--store", store, input=rows)
+    text = hone("inspect", store).stdout
     for word in ("items            6", "comparisons      3", "segment-000001.h5", "with ties"):
         assert word in text
-    assert np.isclose(json.loads(hone("inspect", store, "--json")[0])["items"], 6)
+    assert np.isclose(json.loads(hone("inspect", store, "--json").stdout)["items"], 6)

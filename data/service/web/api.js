@@ -88,5 +88,6 @@ export const api = {
   overview: (project) => request("GET", `/api/manage/overview${project ? `?project=${encodeURIComponent(project)}` : ""}`),
   raters: () => request("GET", "/api/manage/raters"),
   invite: (invitation) => request("POST", "/api/manage/invitations", invitation),
+  erase: (pseudonym) => request("POST", `/api/manage/raters/${encodeURIComponent(pseudonym)}/erase`, {}),
   revoke: (pseudonym) => request("POST", `/api/manage/raters/${encodeURIComponent(pseudonym)}/revoke`, {}),
 };

@@ -102,7 +102,7 @@ class App {
     this.work.addEventListener("change", () => this.show());
     this.work.addEventListener("sync", () => this.showSync());
     this.work.addEventListener("receipt", ({ detail }) => this.receipt(detail));
-    this.work.addEventListener("refused", ({ detail }) => this.notify(detail.error.status === 409 ? t("taken") : detail.error.message));
+    this.work.addEventListener("refused", ({ detail }) => this.notify(t(detail.error.status === 409 ? "taken" : "not_taken")));
     this.work.addEventListener("signed-out", () => this.loginScreen());
     this.title.textContent = me.project?.title ?? "";
     document.title = me.project?.title ? `${me.project.title} · Hone` : "Hone";

@@ -113,7 +113,7 @@ export const median = (values) => {
 export function askPassword({ name = "", has_password = false }, save) {
   const field = (id, type, complete, value = "") => h("input", { id, type, class: "text", autocomplete: complete, value, required: true, maxlength: 200 });
   const who = field("set-name", "text", "username", name), old = field("set-old", "password", "current-password"), fresh = field("set-new", "password", "new-password");
-  fresh.minLength = 8;
+  fresh.minLength = 10;
   const problem = h("p", { class: "problem", role: "alert" });
   return modal(t("set_password"), (close) => h("form", { class: "choices", on: { submit: async (event) => {
     event.preventDefault();
@@ -121,7 +121,8 @@ export function askPassword({ name = "", has_password = false }, save) {
       await save({ name: who.value.trim(), password: fresh.value, ...(has_password ? { old: old.value } : {}) });
       close(true);
     } catch (error) {
-      problem.textContent = error.offline ? t("no_connection") : error.status === 403 ? t("old_password_wrong") : error.message;
+      problem.textContent = t(error.offline ? "no_connection" : error.status === 403 ? "old_password_wrong" : error.status === 429 ? "slow_down"
+        : /taken$/.test(error.message) ? "name_taken" : "password_too_short");
     }
   } } }, h("p", { class: "quiet" }, t("password_explain")), h("label", { for: "set-name" }, t("name_label")), who,
   has_password ? [h("label", { for: "set-old" }, t("old_password")), old] : null,
@@ -142,6 +143,17 @@ export function showSettings(offered, change, signedIn) {
     h("label", { class: "check wide" }, h("input", { type: "checkbox", checked: direct, on: { change: (event) => change({ direct: event.target.checked }) } }), h("span", {}, t("send_directly"))),
     signedIn ? button(t("set_password"), { kind: "quiet-button wide", on: { click: () => close("password") } }) : null,
     signedIn ? button(t("sign_out"), { kind: "quiet-button wide", on: { click: () => close("logout") } }) : null));
+}
+
+/// Asks for the pseudonym itself before a person is erased. -> true or null.
+export function askErase(pseudonym) {
+  const typed = h("input", { id: "erase-typed", class: "text", autocomplete: "off", dir: "ltr", on: { input: () => { erase.disabled = typed.value.trim() !== pseudonym; } } });
+  let erase;
+  return modal(t("erase_title", { pseudonym }), (close) => {
+    erase = h("button", { class: "button primary danger", disabled: true }, t("erase"));
+    return h("form", { class: "choices", on: { submit: (event) => { event.preventDefault(); if (!erase.disabled) close(true); } } },
+      h("label", { for: "erase-typed" }, t("erase_explain")), typed, h("div", { class: "row end-row" }, erase));
+  });
 }
 
 /// What others had answered, after the expert's own answer. -> "revise" or null.

@@ -4,7 +4,8 @@ import { h, button } from "./dom.js";
 import { moment, number, percent, seconds, t, useLanguage } from "./i18n.js";
 import { api } from "./api.js";
 import { preferences } from "./memory.js";
-import { bars, intervals, lines, shares } from "./plots.js";
+import { askErase } from "./dialogs.js";
+import { bars, intervals, lines, shares, traces } from "./plots.js";
 
 const REFRESH_MS = 30000;
 const ROLES = ["rater", "expert", "manager"];
@@ -35,8 +36,8 @@ function rates({ hours = [] }) {
 }
 
 function agreement({ agreement: all = [] }) {
-  const rows = all.filter(({ alpha }) => Number.isFinite(alpha)).map(({ kind, distance, alpha, low, high, questions }) => ({
-    label: `${kind}`, value: alpha, low, high, note: `${number(questions)} · ${distance}` }));
+  const rows = all.filter(({ alpha }) => Number.isFinite(alpha)).map(({ kind, dimension, distance, alpha, low, high, questions }) => ({
+    label: dimension || t(`kind_${kind}`), value: alpha, low, high, note: `${number(questions)} · ${t(`distance_${distance}`)}` }));
   return panel("agreement", t("agreement"), t("agreement_more"), rows.length ? intervals(rows, t("agreement"), { low: -0.25, high: 1, reference: 0, share: false, ticks: [-0.25, 0, 0.25, 0.5, 0.75, 1], right: 170 }) : null);
 }
 
@@ -59,6 +60,17 @@ function drift({ days = [] }) {
   return panel("drift", t("drift"), t("drift_more"),
     series.length ? lines(series, days.map(({ start_us }) => day(start_us)), t("drift"), { high: 1, share: true }) : null,
     times.some((value) => value !== null) ? [h("h3", {}, t("median_time")), lines([{ name: t("median_time"), values: times }], days.map(({ start_us }) => day(start_us)), t("median_time"), { height: 130 })] : null);
+}
+
+function ratersDrift({ drift: all = [] }) {
+  const names = { others: t("others"), gold: t("gold"), seconds: t("median_time") };
+  const rows = all.slice(0, 12).map(({ pseudonym, blocks, changed }) => ({
+    label: pseudonym, alarm: changed.length > 0,
+    note: changed.length ? t("changed", { what: changed.map((what) => names[what]).join(", ") }) : t("steady"),
+    series: [blocks.map((block) => share(block.others)), blocks.map((block) => share(block.gold))],
+    seconds: blocks.map((block) => block.median_seconds) }));
+  return panel("raters-drift", t("raters_drift"), t("raters_drift_more"), rows.length ? traces(rows, [names.others, names.gold, names.seconds], t("raters_drift"))
+    : h("p", { class: "quiet" }, t("too_few_answers")));
 }
 
 function outcomes({ days = [] }) {
@@ -92,7 +104,7 @@ class Manager {
 
   async start() {
     try {
-      await api.me();
+      this.me = await api.me();
     } catch (error) {
       return this.refuse(error);
     }
@@ -114,7 +126,8 @@ class Manager {
       const raters = overview.raters ?? [];
       this.plots.replaceChildren(queue(overview), rates(overview), agreement(overview),
         perRater("gold", "gold", raters, { low: 0, high: 1 }), perRater("position", "position", raters, { low: 0, high: 1, reference: 0.5 }),
-        perRater("repeats", "repeats", raters, { low: 0, high: 1 }), drift(overview), outcomes(overview));
+        perRater("repeats", "repeats", raters, { low: 0, high: 1 }), perRater("others", "others", raters, { low: 0, high: 1 }),
+        drift(overview), ratersDrift(overview), outcomes(overview));
       this.showPeople(people, raters);
       this.when.textContent = t("updated", { time: moment(overview.at_us / 1000, { timeStyle: "short" }) });
     } catch (error) {
@@ -161,14 +174,32 @@ class Manager {
     const rows = raters.map(({ pseudonym, role, languages, last_seen_us, answers, revoked }) => {
       const more = of.get(pseudonym) ?? {};
       return h("tr", { class: revoked ? "gone" : null }, h("th", { scope: "row" }, pseudonym), cell(known(role)), cell((languages ?? []).join(", ")), cell(number(answers ?? more.answers ?? 0)),
-        cell(more.median_seconds ? seconds(more.median_seconds) : "–"), cell(more.gold?.of ? percent(share(more.gold)) : "–"), cell(last_seen_us ? moment(last_seen_us / 1000) : "–"),
-        cell(revoked ? t("revoked") : this.revoker(pseudonym)));
+        cell(more.median_seconds ? seconds(more.median_seconds) : "–"), cell(more.gold?.of ? percent(share(more.gold)) : "–"),
+        cell(more.others?.of ? percent(share(more.others)) : "–"), cell(last_seen_us ? moment(last_seen_us / 1000) : "–"),
+        cell([revoked ? t("revoked") : this.revoker(pseudonym), this.me.role === "owner" && pseudonym !== this.me.pseudonym ? this.eraser(pseudonym) : null]));
     });
     const open = invitations.filter(({ used, expires_us }) => !used && !(expires_us && expires_us / 1000 < Date.now()));
-    const head = ["pseudonym", "role", "language", "answers", "median_time", "gold", "last_seen"].map((name) => h("th", { scope: "col" }, t(name)));
+    const head = ["pseudonym", "role", "language", "answers", "median_time", "gold", "others", "last_seen"].map((name) => h("th", { scope: "col" }, t(name)));
     this.list.replaceChildren(...[h("h2", { id: "raters-title" }, t("raters")),
       rows.length ? h("div", { class: "table", tabindex: "0", role: "group", "aria-labelledby": "raters-title" }, h("table", {}, h("thead", {}, h("tr", {}, head, h("td", {}))), h("tbody", {}, rows))) : h("p", { class: "quiet" }, t("nothing_yet")),
       open.length ? h("div", { class: "open" }, h("h3", {}, t("open_invitations")), h("ul", {}, open.map(({ role, note, expires_us }) => h("li", {}, [known(role), note, expires_us ? t("expires", { date: moment(expires_us / 1000, { dateStyle: "medium" }) }) : ""].filter(Boolean).join(" · "))))) : null].filter(Boolean));
+  }
+
+  /// An owner's: the pseudonym has to be typed.
+  eraser(pseudonym) {
+    return h("button", { type: "button", class: "plain erase", "aria-label": `${t("erase")} ${pseudonym}`, on: { click: async () => {
+      this.asking = true;
+      const sure = await askErase(pseudonym);
+      this.asking = false;
+      if (!sure) return;
+      try {
+        const { answers } = await api.erase(pseudonym);
+        await this.load();
+        this.when.textContent = t("erased", { count: number(answers) });
+      } catch (error) {
+        this.refuse(error);
+      }
+    } } }, t("erase"));
   }
 
   /// Two presses: the second within a few seconds of the first.

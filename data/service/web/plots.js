@@ -78,6 +78,28 @@ export function intervals(rows, title, { width = 640, low = 0, high = 1, referen
     }));
 }
 
+/// A rater a row: shares as lines over blocks, the seconds as a thinner one below: [{label, series, seconds, note, alarm}].
+export function traces(rows, names, title, { width = 640, right = 210 } = {}) {
+  const step = 50, left = 120, height = rows.length * step + 4, tall = 26;
+  const slowest = Math.max(...rows.flatMap(({ seconds: all }) => all), 1e-9);
+  const polyline = (values, top, size, which) => {
+    const points = values.flatMap((value, index) => (value === null ? [] : [`${(left + 6 + (values.length < 2 ? 0.5 : index / (values.length - 1)) * (width - left - right - 12)).toFixed(1)},${(top + (1 - value) * size).toFixed(1)}`]));
+    return svg("g", { class: `series series${which}` }, points.length > 1 ? svg("polyline", { class: "line", points: points.join(" ") }) : null,
+      points.map((point) => svg("circle", { class: "dot", cx: point.split(",")[0], cy: point.split(",")[1], r: 2 })));
+  };
+  return h("div", {},
+    frame(width, height, title, rows.map(({ label, series, seconds: all, note, alarm }, index) => {
+      const top = 6 + index * step;
+      return svg("g", { class: alarm ? "row alarm" : "row" },
+        [0, 0.5, 1].map((part) => svg("line", { class: "grid", x1: left, x2: width - right, y1: top + part * tall, y2: top + part * tall })),
+        text(left - 10, top + 18, label.length > 15 ? `${label.slice(0, 14)}…` : label, "end", "name"),
+        polyline(series[0], top, tall, 0), polyline(series[1], top, tall, 1), polyline(all.map((value) => value / slowest), top + tall + 2, 12, 2),
+        text(width - right + 10, top + 18, note, "start", alarm ? "alarmed" : ""),
+        svg("title", {}, `${label}: ${note}`));
+    })),
+    h("div", { class: "plot-legend" }, names.map((name, which) => h("span", { class: `series${which}` }, h("span", { class: "swatch", "aria-hidden": "true" }), name))));
+}
+
 /// One bar divided: [{name, value}].
 export function shares(parts, title, { width = 640, height = 26 } = {}) {
   const total = parts.reduce((sum, part) => sum + part.value, 0) || 1;

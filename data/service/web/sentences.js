@@ -3,6 +3,8 @@
 import { t, number, flagName } from "./i18n.js";
 import { letter } from "./panes.js";
 
+const REASONS = ["too hard", "not my field", "too long", "broken"];
+const reasonName = (reason) => (REASONS.includes(reason) ? t(`reason_${reason.replaceAll(" ", "_")}`) : reason);
 const STRENGTHS = ["", "slightly", "somewhat", "clearly", "much"];
 
 export function sentence(body) {
@@ -12,7 +14,7 @@ export function sentence(body) {
 
 function core({ outcome, ranks, strength, reason, flags, ratings, text, spans, steps, approved }) {
   if (outcome === "both_bad") return t("both_bad");
-  if (outcome === "skipped") return `${t("skipped")}${reason ? `: ${reason}` : ""}`;
+  if (outcome === "skipped") return `${t("skipped")}${reason ? `: ${reasonName(reason)}` : ""}`;
   if (outcome === "flagged") return `⚑ ${(flags ?? []).map(flagName).join(", ")}${reason ? `: ${reason}` : ""}`;
   if (outcome === "reviewed") return t(approved ? "approve" : "reject");
   if (outcome === "written") return text;

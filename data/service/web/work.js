@@ -162,7 +162,7 @@ export class Work extends EventTarget {
   }
 
   #refused({ error, answer, task }) {
-    if (error.status === 422) { // e.g. too early: it comes back with what was said
+    if (error.status !== 409) { // e.g. too early, too long: it comes back with what was said
       this.#hold([{ ...task, draft: answer.body, lifetime_ms: 60000, until: Date.now() + 60000 }, ...this.held]);
       this.#emit("change");
     }
