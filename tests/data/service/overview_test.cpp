@@ -137,7 +137,7 @@ TEST_F(OverviewTest, EachDimensionAndKindHasItsAgreement) {
 
 TEST_F(OverviewTest, ARaterWhoBecomesCarelessIsFoundAndTheOthersAreNot) {
   std::mt19937 random(8);
-  constexpr int kQuestions = 160;
+  constexpr int kQuestions = 240;
   for (int q = 0; q < kQuestions; ++q) {
     const bool truth = random() % 2 == 0;
     for (const char* rater : {"ann", "bob", "carl", "eve", "new"}) {
@@ -155,12 +155,12 @@ TEST_F(OverviewTest, ARaterWhoBecomesCarelessIsFoundAndTheOthersAreNot) {
   const Json eve = found["drift"][0];
   EXPECT_EQ(eve["pseudonym"], "eve");
   EXPECT_EQ(eve["changed"], (Json{"others", "gold", "seconds"}));
-  EXPECT_EQ(eve["blocks"].size(), 8u);
+  EXPECT_EQ(eve["blocks"].size(), 12u);
   int64_t answers = 0;
   for (const auto& block : eve["blocks"]) answers += block["answers"].get<int64_t>();
   EXPECT_EQ(answers, kQuestions);
-  EXPECT_GT(eve["blocks"][0]["others"]["same"], eve["blocks"][7]["others"]["same"]);
-  EXPECT_FLOAT_EQ(eve["blocks"][7]["median_seconds"], 0.9F);
+  EXPECT_GT(eve["blocks"][0]["others"]["same"], eve["blocks"][11]["others"]["same"]);
+  EXPECT_FLOAT_EQ(eve["blocks"][11]["median_seconds"], 0.9F);
   for (const char* rater : {"ann", "bob", "carl"}) {
     EXPECT_TRUE(of(found, rater, "drift")["changed"].empty()) << rater;
   }
