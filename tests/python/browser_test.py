@@ -494,6 +494,13 @@ def test_a_link_works_once_and_managers_invite_and_revoke(hone, desktop, tmp_pat
         page.js(revoke)
         page.js(revoke)
         page.until(lambda: page.js("return [...document.querySelectorAll('.people tr.gone th')].map((each) => each.textContent)") == [who], "the rater to be gone")
+        page.js("document.querySelector('.people .erase').click()")  # an owner's, of the one who answered
+        page.until(lambda: page.exists("dialog[open]"), "the question whether")
+        page.press(who[:-1], Keys.ENTER)
+        assert page.exists("dialog[open]"), "only the whole pseudonym"
+        page.press(who[-1], Keys.ENTER)
+        page.until(lambda: "Erased answers: 1" in page.text("#top"), "the erasure")
+        assert who not in page.text("main") and answers_of(server) == {}
         assert page.complaints("401", "403") == [], "but what was refused"
 
 

@@ -27,7 +27,7 @@ function modal(title, build, keys = () => false) {
       build(close)));
     document.body.append(dialog);
     dialog.showModal();
-    dialog.focus();
+    (dialog.querySelector("[autofocus]") ?? dialog).focus();
   });
 }
 
@@ -147,7 +147,7 @@ export function showSettings(offered, change, signedIn) {
 
 /// Asks for the pseudonym itself before a person is erased. -> true or null.
 export function askErase(pseudonym) {
-  const typed = h("input", { id: "erase-typed", class: "text", autocomplete: "off", dir: "ltr", on: { input: () => { erase.disabled = typed.value.trim() !== pseudonym; } } });
+  const typed = h("input", { id: "erase-typed", class: "text", autocomplete: "off", autofocus: true, dir: "ltr", on: { input: () => { erase.disabled = typed.value.trim() !== pseudonym; } } });
   let erase;
   return modal(t("erase_title", { pseudonym }), (close) => {
     erase = h("button", { class: "button primary danger", disabled: true }, t("erase"));

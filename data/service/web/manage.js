@@ -176,7 +176,7 @@ class Manager {
       return h("tr", { class: revoked ? "gone" : null }, h("th", { scope: "row" }, pseudonym), cell(known(role)), cell((languages ?? []).join(", ")), cell(number(answers ?? more.answers ?? 0)),
         cell(more.median_seconds ? seconds(more.median_seconds) : "–"), cell(more.gold?.of ? percent(share(more.gold)) : "–"),
         cell(more.others?.of ? percent(share(more.others)) : "–"), cell(last_seen_us ? moment(last_seen_us / 1000) : "–"),
-        cell([revoked ? t("revoked") : this.revoker(pseudonym), this.me.role === "owner" && pseudonym !== this.me.pseudonym ? this.eraser(pseudonym) : null]));
+        cell(pseudonym === this.me.pseudonym ? null : [revoked ? t("revoked") : this.revoker(pseudonym), this.me.role === "owner" ? this.eraser(pseudonym) : null]));
     });
     const open = invitations.filter(({ used, expires_us }) => !used && !(expires_us && expires_us / 1000 < Date.now()));
     const head = ["pseudonym", "role", "language", "answers", "median_time", "gold", "others", "last_seen"].map((name) => h("th", { scope: "col" }, t(name)));

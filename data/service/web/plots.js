@@ -24,7 +24,7 @@ const text = (x, y, words, anchor = "start", extra = "") => svg("text", { x, y, 
 
 /// Bars over time: [{label, value}].
 export function bars(items, title, { width = 640, height = 170 } = {}) {
-  const left = 34, bottom = 20, top = nice(Math.max(...items.map((item) => item.value), 1));
+  const left = 44, bottom = 20, top = nice(Math.max(...items.map((item) => item.value), 1));
   const step = (width - left) / Math.max(1, items.length);
   const y = (value) => 8 + (1 - value / top) * (height - bottom - 8);
   const every = Math.ceil(items.length / 8);
