@@ -43,10 +43,10 @@ def picture(kept):
              '<rect width="100%" height="100%" fill="white"/>',
              f'<text x="12" y="22" font-size="15">hone bench kernels, {kept["device"]}, {kept["threads"]} thread(s): per cent of the bound '
              'measured in the same run</text>',
-             f'<text x="12" y="40">bound: a copy of the same bytes (blue) or the bare GEMMs (orange); {kept["machine"]["cpu"]}</text>']
+             f'<text x="12" y="40">bound: a copy of the same bytes (blue) or bare GEMMs (orange); {kept["machine"]["cpu"]}</text>']
     for i, row in enumerate(rows):
         y, percent = 50 + 20 * i, row["percent_of_limit"]
-        colour = "#c2571a" if "FLOP/s" in row else "#4a6fa5"
+        colour = "#4a6fa5" if "bytes/s" in row else "#c2571a"
         lines += [f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{row["name"]}</text>',
                   f'<rect x="{left}" y="{y}" width="{min(percent, 200) * scale:.1f}" height="15" fill="{colour}"/>',
                   f'<text x="{left + min(percent, 200) * scale + 6:.1f}" y="{y + 12}">{percent:.0f} %  ({row["ms"]:.4g} ms)</text>']

@@ -14,7 +14,7 @@ namespace hone::kernels {
 namespace {
 
 /// Shorter runs of trained entries go one by one: a vector's start costs as much.
-constexpr int64_t kShortRun = 48;
+constexpr int64_t kShortRun = 16;
 
 /// First entry of the run of equal kept-ness that ends before `end`, not below `begin`.
 int64_t run_begin(const uint8_t* mask, int64_t begin, int64_t end) {

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/exponentials.h"
 #include "kernels/cpu/fixed_order_sum.h"
+#include "kernels/cpu/loss_rows.h"
 #include "kernels/loss_inputs.h"
 #include "kernels/loss_options.h"
 #include "kernels/loss_outputs.h"
@@ -85,6 +86,15 @@ math::PolicySums run(const PolicyInputs& in, const math::PolicyParams<T>& p, T* 
   }
   const auto sums = sum_in_blocks<math::PolicySums>(
       in.logp_new.numel(), [=](math::PolicySums& s, int64_t begin, int64_t end) {
+        if constexpr (std::is_same_v<T, float>) {
+          if (vectorised(p)) {
+            s = policy_rows(
+                {now + begin, old + begin, adv + begin, p.kl_coef != 0 ? ref + begin : nullptr,
+                 weight + begin, grad + begin, end - begin},
+                p);
+            return;
+          }
+        }
         T log_r[kSumBlock] = {}, r[kSumBlock];
         for (int64_t i = begin; i < end; ++i) {
           log_r[i - begin] = shares ? log_ratio[i] : now[i] - old[i];

@@ -1,7 +1,10 @@
 #include <ATen/Dispatch.h>
 #include <torch/library.h>
 
+#include <type_traits>
+
 #include "kernels/cpu/fixed_order_sum.h"
+#include "kernels/cpu/loss_rows.h"
 #include "kernels/loss_inputs.h"
 #include "kernels/loss_options.h"
 #include "kernels/loss_outputs.h"
@@ -10,6 +13,32 @@
 namespace hone::kernels {
 namespace {
 
+template <typename T>
+math::PreferenceSum run(const PreferenceInputs& in, const math::PreferenceParams<T>& p, T* grad) {
+  const T *delta = in.delta.const_data_ptr<T>(), *target = in.target.const_data_ptr<T>(),
+          *weight = in.weights.const_data_ptr<T>();
+  const T* margin = in.margin.defined() ? in.margin.const_data_ptr<T>() : nullptr;
+  return sum_in_blocks<math::PreferenceSum>(
+      in.delta.numel(), [=](math::PreferenceSum& s, int64_t begin, int64_t end) {
+        if constexpr (std::is_same_v<T, float>) {
+          if (vectorised(p)) {
+            s = preference_rows({delta + begin, target + begin, weight + begin,
+                                 margin != nullptr ? margin + begin : nullptr, grad + begin,
+                                 end - begin});
+            return;
+          }
+        }
+        for (int64_t i = begin; i < end; ++i) {
+          grad[i] = 0;
+          if (weight[i] == 0) continue;
+          const T z = margin == nullptr ? delta[i] : delta[i] - margin[i];
+          const auto nll = math::preference_nll(z, target[i], p);
+          grad[i] = weight[i] * nll.derivative;
+          s.loss += static_cast<double>(weight[i]) * nll.value;
+        }
+      });
+}
+
 std::tuple<at::Tensor, at::Tensor> preference_loss_cpu(
     const at::Tensor& delta, const at::Tensor& target, const at::Tensor& weights,
     const OptionalTensor& margin, std::string_view model, double tie, double lapse) {
@@ -17,24 +46,8 @@ std::tuple<at::Tensor, at::Tensor> preference_loss_cpu(
   const PreferenceInputs in = check_preference_loss(delta, target, weights, margin);
   const LossOutputs out = loss_outputs(in.delta, 0);
   AT_DISPATCH_FLOATING_TYPES(in.delta.scalar_type(), "preference_loss", [&] {
-    const auto p = cast<scalar_t>(params);
-    const scalar_t* difference = in.delta.const_data_ptr<scalar_t>();
-    const scalar_t* share = in.target.const_data_ptr<scalar_t>();
-    const scalar_t* weight = in.weights.const_data_ptr<scalar_t>();
-    const scalar_t* shift = in.margin.defined() ? in.margin.const_data_ptr<scalar_t>() : nullptr;
-    scalar_t* d = out.grad.mutable_data_ptr<scalar_t>();
-    const auto sums = sum_in_blocks<math::PreferenceSum>(
-        in.delta.numel(), [=](math::PreferenceSum& s, int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) {
-            d[i] = 0;
-            if (weight[i] == 0) continue;
-            const scalar_t z = shift == nullptr ? difference[i] : difference[i] - shift[i];
-            const auto nll = math::preference_nll(z, share[i], p);
-            d[i] = weight[i] * nll.derivative;
-            s.loss += static_cast<double>(weight[i]) * nll.value;
-          }
-        });
-    store_sums<scalar_t>(sums, out);
+    store_sums<scalar_t>(run(in, cast<scalar_t>(params), out.grad.mutable_data_ptr<scalar_t>()),
+                         out);
   });
   return {out.loss, out.grad};
 }

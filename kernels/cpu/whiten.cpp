@@ -4,9 +4,11 @@
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
+#include <type_traits>
 #include <vector>
 
 #include "kernels/cpu/fixed_order_sum.h"
+#include "kernels/cpu/loss_rows.h"
 #include "kernels/inputs.h"
 #include "kernels/math/whitening.h"
 #include "kernels/options.h"
@@ -19,6 +21,9 @@ namespace {
 /// each other. `kept` [size] or null: all count.
 template <typename T>
 math::MomentSums moments_of(const T* x, const uint8_t* kept, int64_t size) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (kept == nullptr) return moment_rows(x, size);
+  }
   constexpr int64_t kLanes = 16;
   double sum[kLanes] = {}, squares[kLanes] = {};
   int64_t count = 0;

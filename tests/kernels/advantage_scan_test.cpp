@@ -66,7 +66,7 @@ TEST(AdvantageScan, TilesOfMapsGiveTheSerialResult) {
                            : scan_in_tiles<math::Gae<double>>(rows, settings.params, tile);
     EXPECT_TRUE(at::allclose(out.advantages, want.advantages, 1e-11, 1e-11)) << round;
     EXPECT_TRUE(at::allclose(out.returns, want.returns, 1e-11, 1e-11)) << round;
-    EXPECT_TRUE(at::equal(out.rewards, want.rewards)) << round;
+    EXPECT_TRUE(at::allclose(out.rewards, want.rewards, 1e-14, 1e-14)) << round;
     EXPECT_NEAR(stats.sum, want.stats[0].item<double>(), 1e-10);
     EXPECT_EQ(stats.count, want.stats[2].item<double>());
     if (::testing::Test::HasFailure()) return;

@@ -255,6 +255,60 @@ TEST(ValueLoss, ErrorsNameArgumentExpectedAndGot) {
   expect_message([&] { value_loss(x, x, x, x, std::nan("")); }, "value_loss: clip: ");
 }
 
+/// float32 goes through vectors (kernels/cpu/loss_rows.cpp), double through kernels/math, which
+/// other tests judge: the same numbers to float's rounding, whatever the length.
+TEST(Losses, FloatVectorsAreTheDoubleFormulasOnTenThousandRandomBatches) {
+  at::manual_seed(11);
+  std::mt19937 rng(11);
+  const auto chance = [&](int one_in) { return rng() % static_cast<uint64_t>(one_in) == 0; };
+  const std::vector<std::string> estimators{"k1", "k2", "k3", "abs"};
+  for (int round = 0; round < 3400; ++round) {  // of three losses each
+    const auto n = static_cast<int64_t>(rng() % (chance(50) ? 3000 : 40));
+    const auto draw = [&](double scale) { return at::randn({n}) * scale; };
+    const Tensor old = draw(1), now = old + draw(0.3), ref = old + draw(0.5), target = draw(1);
+    const Tensor weights = draw(1) * (at::rand({n}) < 0.8) / static_cast<double>(n + 1);
+    PolicyLossOptions o{.clip_low = 0.2, .clip_high = 0.28};
+    if (chance(2)) o.dual_clip = 2.5;
+    if (chance(2)) o.kl_coef = 0.3, o.kl_estimator = estimators[rng() % 4];
+    const double clip = chance(3) ? 0.0 : 0.25;
+    const Tensor share = chance(2) ? at::rand({n}) : (at::rand({n}) < 0.5).to(at::kFloat);
+    const auto run = [&](at::ScalarType type) {
+      const auto as = [&](const Tensor& x) { return x.to(type); };
+      const auto leaf = [&](const Tensor& x) {
+        return as(x).detach().clone().requires_grad_(true);
+      };
+      const Tensor x = leaf(now), v = leaf(now), z = leaf(ref * 3);
+      const auto policy = policy_loss(x, as(old), as(target), as(ref), as(weights), o);
+      const auto value = value_loss(v, as(old), as(target), as(weights), clip);
+      const Tensor pair = preference_loss(z, as(share), as(weights), as(old), {});
+      (policy.loss + value.loss + pair).backward();
+      return std::vector<Tensor>{policy.loss, policy.metrics, value.loss, value.metrics,
+                                 pair,        x.grad(),       v.grad(),   z.grad()};
+    };
+    const auto got = run(at::kFloat), want = run(at::kDouble);
+    for (size_t i = 0; i < got.size(); ++i) {
+      expect_close(got[i], want[i].detach(), 1e-5, 1e-5, "result " + std::to_string(i));
+    }
+    if (::testing::Test::HasFailure()) FAIL() << "round " << round << ", " << n << " tokens";
+  }
+}
+
+TEST(Losses, FloatVectorsBearWhatIsFarOut) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const Tensor x = at::tensor({0.0f, 100.0f, -100.0f, 88.5f});
+  const Tensor zero = at::zeros({4}), one = at::ones({4});
+  const auto seen = policy_loss(x, zero, one, std::nullopt, one, {});
+  EXPECT_EQ(seen.metrics[0].item<double>(), 2);  // the ratios that overflow are clipped
+  EXPECT_EQ(seen.metrics[4].item<double>(), inf);
+  EXPECT_NEAR(seen.loss.item<double>(), -1 - 1.2 - 0 - 1.2, 1e-6);
+  const Tensor far = at::tensor({inf, -inf, 1e30f, -1e30f}).requires_grad_(true);
+  const Tensor loss =
+      preference_loss(far, at::tensor({1.0f, 0.0f, 1.0f, 0.0f}), one, std::nullopt, {});
+  loss.backward();
+  EXPECT_EQ(loss.item<double>(), 0);
+  EXPECT_TRUE(at::equal(far.grad(), zero));
+}
+
 TEST(Losses, RefuseASecondDerivative) {
   const Tensor x = at::zeros({3}).requires_grad_(true);
   const Tensor loss = value_loss(x, x.detach(), x.detach(), at::ones({3}), 0.2).loss;
