@@ -59,3 +59,34 @@ def test_a_wrong_tensor_is_named(ops, name):  # noqa: F811
             tried += 1
             assert "Traceback" not in str(error.value)
     assert tried > 0
+
+
+def tensors_of(result):
+    return [result] if isinstance(result, torch.Tensor) else [] if result is None else list(result)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_view_is_read_as_its_copy_or_refused_by_name(ops, name):  # noqa: F811
+    """Every second element of a tensor twice as long: nothing of it is contiguous."""
+    torch.manual_seed(0)
+    op = getattr(ops, name.split()[0])
+    arguments, options = CALLS[name]()
+
+    def copied(given):
+        """Fresh memory for what the op may write, views as they are."""
+        return {key: [t.detach().clone() for t in x] if isinstance(x, list) and x and isinstance(x[0], torch.Tensor) else
+                x.detach().clone() if isinstance(x, torch.Tensor) and x.is_contiguous() else x for key, x in given.items()}
+
+    for argument, tensor, call in tensor_arguments(op, arguments, options):
+        if tensor.dim() == 0 or tensor.numel() < 2:
+            continue
+        plain = tensor.detach().clone()
+        view = torch.stack([plain, plain], -1)[..., 0]
+        assert not view.is_contiguous()
+        try:
+            got = op(**copied(call(view)))
+        except RuntimeError as error:
+            assert "expected contiguous" in str(error) and argument in str(error), error
+            continue
+        for mine, theirs in zip(tensors_of(got), tensors_of(op(**copied(call(plain)))), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
