@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/adamw_arguments.h"
 #include "kernels/checks.h"
+#include "kernels/cpu/loss_rows.h"
 #include "kernels/math/bfloat16.h"
 
 namespace hone::kernels {
@@ -23,6 +25,7 @@ constexpr int64_t kLanes = 16;
 
 template <typename T>
 double sum_of_squares(const T* x, int64_t size) {
+  if constexpr (std::is_same_v<T, float>) return moment_rows(x, size).squares;
   double lane[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
