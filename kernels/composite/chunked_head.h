@@ -3,7 +3,8 @@
 // The chunk loop of every op that ends in the language-model head. The [N,V] logits never exist
 // whole: rows of logits are computed into one reused workspace, a callback turns them into whatever
 // the op wants (and, when gradients are needed, into d loss / d logits in place), and the gradient
-// GEMMs follow while they are in cache. CPU and CUDA share this loop.
+// GEMMs follow while they are in cache. CPU and CUDA share this loop; a large vocabulary on the CPU
+// goes in tiles instead (cpu/head_tiles.h).
 
 #include <ATen/core/Tensor.h>
 #include <c10/util/FunctionRef.h>

@@ -193,8 +193,10 @@ OPTIMIZER = [
     Case("grad_norm", call(draw(70001)), dtypes=ALL),
     Case("scale", call(draw(70001), torch.tensor(0.3, dtype=F64)), dtypes=ALL),
     Case("dropout", call(draw(70001), 0.3, 11), dtypes=(F32, F64, BF16), gradients=(0,)),
+    *(Case("sample", call(draw(16, VOCABULARY), KEYS, 5), option, dtypes=ALL)
+      for option in (dict(), dict(temperature=0.0), dict(temperature=0.7))),
     *(Case("sample", call(draw(16, VOCABULARY), KEYS, 5), option)
-      for option in (dict(), dict(temperature=0.0), dict(temperature=0.7, top_k=20), dict(top_p=0.9), dict(min_p=0.05))),
+      for option in (dict(temperature=0.7, top_k=20), dict(top_p=0.9), dict(min_p=0.05))),
 ]
 
 HEAD_DIM = 16
