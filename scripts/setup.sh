@@ -12,6 +12,11 @@ NEEDED_KB=$((8 * 1024 * 1024))
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'hone: %s\n' "$*" >&2; exit 1; }
 
+# say_if_full LOG: ends here when the disk was the reason.
+say_if_full() {
+  ! grep -qi 'No space left on device' "$1" || die "disk: no space left under $ROOT (8 GB are needed; log: $1); free some space and run this again"
+}
+
 # step NAME COMMAND...: runs quietly with its log in build/logs; on failure shows the log's end.
 step() {
   local name="$1" log started; shift
@@ -22,6 +27,7 @@ step() {
   if ! "$@" >"$log" 2>&1; then
     printf -- '---- last lines of %s\n' "$log" >&2
     tail -n 25 "$log" >&2
+    say_if_full "$log"
     die "$name failed; the whole log is $log${HINT:+
       $HINT}"
   fi
@@ -34,6 +40,7 @@ check_machine() {
 }
 
 check_disk() {
+  [ -w "$ROOT" ] || die "folder: expected $ROOT to be writable by $(id -un), got one that is not; clone into a folder of your own"
   [ -x "$VENV/bin/python" ] && return 0
   local free
   free=$(df -Pk "$ROOT" | awk 'NR == 2 { print $4 }')
@@ -53,9 +60,10 @@ install_packages() {
   [ ${#missing[@]} -eq 0 ] && return 0
   local sudo=()
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || die "packages: expected root or sudo to install ${missing[*]}; ask an administrator to run: apt-get install ${missing[*]}"
+    local ask="ask an administrator to run: apt-get install ${missing[*]}"
+    command -v sudo >/dev/null || die "packages: expected root or sudo, got neither; $ask"
     sudo=(sudo)
-    sudo -v || die "packages: sudo refused; ask an administrator to run: apt-get install ${missing[*]}"
+    sudo -v || die "packages: expected root or sudo, got a refusal of sudo; $ask"
   fi
   say "Debian packages missing: ${missing[*]}"
   local HINT="The first set-up needs the network: Debian's packages and PyPI."
@@ -65,14 +73,14 @@ install_packages() {
 
 find_python() {
   local candidate
-  for candidate in "${HONE_SYSTEM_PYTHON:-}" python3 python3.12 python3.11 python3.10; do
+  for candidate in "${HONE_SYSTEM_PYTHON:-}" python3 python3.12 python3.11 python3.10 /usr/bin/python3; do
     [ -n "$candidate" ] && command -v "$candidate" >/dev/null || continue
     if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
       command -v "$candidate"
       return 0
     fi
   done
-  die "Python: expected 3.10 or newer with the venv module, got $(python3 --version 2>&1 || echo none); install python3 and python3-venv"
+  die "Python: expected 3.10 or newer with the venv module, got $(python3 --version 2>&1 | head -n 1); install python3 and python3-venv, or name one: HONE_SYSTEM_PYTHON=/path/to/python3"
 }
 
 # pip_install FILE: a locked requirements file, once per content.
@@ -128,6 +136,7 @@ build_hone() {
   if ! "$VENV/bin/ninja" -C "$BUILD" "$@" 2>&1 | tee "$LOGS/build.log" | build_progress; then
     printf -- '---- last lines of %s\n' "$LOGS/build.log" >&2
     tail -n 30 "$LOGS/build.log" >&2
+    say_if_full "$LOGS/build.log"
     die "build failed; the whole log is $LOGS/build.log"
   fi
   say "build: done in $((SECONDS - started)) s"

@@ -19,7 +19,14 @@ std::string words_of(const CLI::App& command) {
 std::string verbs_of(const CLI::App& app) {
   std::string verbs;
   for (const CLI::App* command : app.get_subcommands({})) verbs += " " + command->get_name();
-  return verbs.substr(1);
+  return verbs.empty() ? verbs : verbs.substr(1);
+}
+
+/// Options of a verb, and of the verbs below it.
+std::string options_below(const CLI::App& command) {
+  std::string words = words_of(command);
+  for (const CLI::App* verb : command.get_subcommands({})) words += " " + words_of(*verb);
+  return words;
 }
 
 /// Bash and zsh (through bashcompinit) read the same script.
@@ -33,16 +40,17 @@ std::string shell_script(const CLI::App& app) {
       " --help --version\" -- \"$word\"))\n"
       "    return\n"
       "  fi\n"
-      "  local options=\n"
+      "  local options= verbs=\n"
       "  case \"${COMP_WORDS[1]}\" in\n";
   for (const CLI::App* command : app.get_subcommands({})) {
-    script += "    " + command->get_name() + ") options=\"" + words_of(*command) + "\" ;;\n";
+    script += "    " + command->get_name() + ") options=\"" + options_below(*command) +
+              "\" verbs=\"" + verbs_of(*command) + "\" ;;\n";
   }
   script +=
       "  esac\n"
       "  case \"$word\" in\n"
       "    -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;;\n"
-      "    *) COMPREPLY=($(compgen -f -- \"$word\")) ;;\n"
+      "    *) COMPREPLY=($(compgen -W \"$verbs\" -- \"$word\") $(compgen -f -- \"$word\")) ;;\n"
       "  esac\n"
       "}\n"
       "complete -o filenames -F _hone hone\n";

@@ -7,6 +7,7 @@
 
 #include "data/error.h"
 #include "engine/cli/command.h"
+#include "engine/cli/usage_error.h"
 #include "engine/distributed/rank_environment.h"
 #include "engine/distributed/rank_failure.h"
 #include "engine/runtime/build_info.h"
@@ -23,13 +24,6 @@ int run(int argc, char** argv) {
       "hone"};
   app.require_subcommand(1);
   app.set_version_flag("--version", version_text());
-  app.footer(
-      "Examples:\n"
-      "  hone run experiments/recipes/quickstart.toml --out runs/quickstart\n"
-      "  hone generate --model runs/quickstart/policy --prompt 'this film is'\n"
-      "  hone collect --demo\n"
-      "  hone doctor\n"
-      "`hone <verb> --help` shows each verb's options and examples.");
   add_run_command(app);
   add_generate_command(app);
   add_logprobs_command(app);
@@ -46,10 +40,23 @@ int run(int argc, char** argv) {
   add_plan_command(app);
   add_doctor_command(app);
   add_completion_command(app);
+  app.footer(  // last: verbs inherit what stands before them
+      "Examples:\n"
+      "  hone run experiments/recipes/quickstart.toml --out runs/quickstart\n"
+      "  hone generate --model runs/quickstart/policy --prompt 'this film is'\n"
+      "  hone collect --demo\n"
+      "  hone doctor\n"
+      "`hone <verb> --help` shows each verb's options and examples.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kBadInput;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    if (argc == 1) {
+      std::cerr << app.help();
+    } else {
+      std::cerr << "hone: " << usage_error(app, error) << "\n";
+    }
+    return kBadInput;
   }
   return 0;
 }

@@ -21,7 +21,7 @@ void set_override(toml::table& table, const std::string& assignment) {
   const std::string path = assignment.substr(0, equals), value = assignment.substr(equals + 1);
   toml::table parsed;
   try {
-    parsed = toml::parse("value = " + value + "\n");
+    parsed = toml::parse("value = " + value + "\n", std::string("--set"));
   } catch (const toml::parse_error&) {
     parsed.insert_or_assign("value", value);  // a bare word or path
   }

@@ -51,6 +51,7 @@ class TomlReader {
   }
   std::string at(const toml::node& node) const {
     const auto line = node.source().begin.line;
+    if (node.source().path && *node.source().path == "--set") return "--set";
     return line ? where_ + ":" + std::to_string(line) : where_;
   }
   [[noreturn]] void wrong(const toml::node& node, const std::string& path,
