@@ -66,7 +66,7 @@ struct Size {
   int64_t tokens, width, vocabulary;
 };
 const Size kSizes[] = {{0, 4, 9},    {1, 3, 1},      {1, 8, 2},       {17, 5, 31},
-                       {64, 16, 33}, {300, 12, 515}, {1100, 6, 2048}, {600, 4, 9001}};
+                       {64, 16, 33}, {300, 12, 515}, {1100, 6, 2048}, {150, 4, 9001}};
 
 TEST(HeadOps, MatchWholeLogitsInDoubleAndFloat) {
   at::manual_seed(1);
@@ -120,6 +120,24 @@ TEST(HeadOps, GradientsEqualAutogradOfWholeLogits) {
     nll_of(single).loss.backward();
     expect_close(single.hidden.grad() * 3, plain.hidden.grad(), 2e-6, 1e-4, "float32 hidden");
     expect_close(single.weight.grad() * 3, plain.weight.grad(), 2e-6, 1e-4, "float32 weight");
+  }
+}
+
+/// More tokens than a chunk of 512, more ids than a tile: what tiles and chunks add up to.
+TEST(HeadOps, ChunksOfTilesAddUp) {
+  at::manual_seed(12);
+  const Head h = random_head(600, 3, 8500, 0.8), plain = h.requiring_grad();
+  const Head single = h.as(at::kFloat), again = single.requiring_grad(),
+             folded = single.requiring_grad();
+  const TokenLogprobs want = reference(plain), got = logprobs_of(again);
+  expect_close(got.logprobs.detach(), want.logprobs.detach(), 4e-6, 2e-6, "logprobs");
+  expect_close(got.entropy.detach(), want.entropy.detach(), 4e-6, 2e-6, "entropy");
+  (want.logprobs * h.token_weights).sum().backward();
+  (got.logprobs * single.token_weights).sum().backward();
+  nll_of(folded).loss.neg().backward();
+  for (const Head* made : {&again, &folded}) {
+    expect_close(made->hidden.grad(), plain.hidden.grad(), 2e-6, 1e-4, "hidden");
+    expect_close(made->weight.grad(), plain.weight.grad(), 2e-6, 1e-4, "weight");
   }
 }
 
