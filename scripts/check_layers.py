@@ -36,7 +36,7 @@ ENGINE = {
     "config": {"checkpoint", "trainers", "distributed", "generation", "optim", "metrics", "models", "packing"},
     "plan": {"config", "models"},
     "report": {"io", "runtime", "metrics"},
-    "run": {"checkpoint", "chat", "config", "distributed", "generation", "io", "metrics", "models", "packing", "report", "runtime", "text", "tokenizer", "trainers"},
+    "run": {"checkpoint", "chat", "config", "distributed", "generation", "io", "metrics", "models", "optim", "packing", "report", "runtime", "text", "tokenizer", "trainers"},
     "collect": {"config", "generation", "metrics", "models", "packing", "run", "runtime", "text", "tokenizer", "trainers"},
     "cli": None,  # everything
 }

@@ -39,6 +39,10 @@ ParameterGather::ParameterGather(ParameterArena& parameters, const RankPlan& pla
   parameters_.set_keeper(this);
 }
 
+void keep_own_part(ParameterArena& parameters, const RankPlan& plan) {
+  if (plan.communicator->world() > 1) ParameterGather(parameters, plan, /*in_parts=*/true);
+}
+
 ParameterGather::~ParameterGather() { parameters_.set_keeper(nullptr); }
 
 double ParameterGather::waited() { return std::exchange(waited_, 0.0); }

@@ -90,4 +90,8 @@ class ParameterGather : public ParameterKeeper {
   double waited_ = 0;
 };
 
+/// Lets go of what a keeper in parts would not hold: for a network that waits for its keeper while
+/// others are loaded. Its parameters are not whole afterwards although nothing says so.
+void keep_own_part(ParameterArena& parameters, const RankPlan& plan);
+
 }  // namespace hone::engine

@@ -7,6 +7,7 @@
 #include "data/atomic_file.h"
 #include "data/sha256.h"
 #include "engine/config/toml_printer.h"
+#include "engine/optim/parameter_gather.h"
 #include "engine/run/external_program.h"
 #include "engine/run/policy_judge.h"
 #include "engine/run/stages.h"
@@ -66,22 +67,30 @@ StageOutcome train_stage(Workspace& workspace) {
   const auto& recipe = workspace.recipe().train;
   const auto& run = workspace.run();
   const auto actor = load_model(run.sft(), HeadKind::kLanguageModel);
-  const auto reference = load_model(run.sft(), HeadKind::kLanguageModel);
   const auto reward_model = load_model(run.reward(), HeadKind::kScalar);
   reward::Normalization normalization;
   workspace.lead([&] { normalization = training_normalization(workspace, *actor, *reward_model); });
   const auto numbers = at::tensor({normalization.mean, normalization.std}, at::kDouble);
   workspace.communicator().broadcast(numbers, 0, "normalization of scores").wait();
   normalization = {numbers[0].item<double>(), numbers[1].item<double>()};
+  // No rank holds more than two networks whole at once where they are trained or kept in parts.
+  const auto context = workspace.training();
+  const auto done_with = [&](CausalLM& model, bool in_parts) {
+    if (in_parts) keep_own_part(model.parameters(), context.plan(context.communicator));
+  };
+  done_with(*actor, context.zero >= 3);
   std::unique_ptr<CausalLM> critic;
   PpoProblem problem;
   problem.actor = actor.get();
-  problem.reference = reference.get();
   if (recipe.ppo.algorithm == "ppo") {
     critic = critic_from(*reward_model, normalization);
     problem.critic = critic.get();
     problem.value_offset = -normalization.mean / normalization.std;
+    done_with(*critic, context.zero >= 3);
   }
+  done_with(*reward_model, context.frozen_in_parts && recipe.reward_command.empty());
+  const auto reference = load_model(run.sft(), HeadKind::kLanguageModel);
+  problem.reference = reference.get();
   problem.score = scorer(workspace, *reward_model);
   if (recipe.reward_command.empty()) problem.reward_model = reward_model.get();
   problem.score_alone = !recipe.reward_command.empty();
@@ -102,7 +111,7 @@ StageOutcome train_stage(Workspace& workspace) {
       if (iteration % recipe.evaluate_every == 0) look(iteration);
     };
   }
-  const auto result = train_ppo(problem, recipe.ppo, workspace.training());
+  const auto result = train_ppo(problem, recipe.ppo, context);
   if (recipe.evaluate_every > 0) look(result.iterations);
   workspace.lead([&] {
     copy_tokenizer(run.sft(), run.policy());

@@ -270,10 +270,7 @@ json train(Communicator& ranks, const Options& options) {
   const double peak_flops = measured_matrix_flops();
   const RankPlan plan{&ranks, ranks.world(), options.zero,
                       static_cast<int64_t>(options.bucket_megabytes * (1 << 20))};
-  if (options.zero == 3 && ranks.world() > 1) {
-    // As a rank begins that never held more than its part.
-    ParameterGather(model.parameters(), plan, /*in_parts=*/true);
-  }
+  if (options.zero == 3) keep_own_part(model.parameters(), plan);
   reset_peak_memory();
   const double before = peak_memory_bytes();
   const auto texts = make_texts(options, options.tokens / ranks.world());
