@@ -12,6 +12,7 @@
 #include "engine/distributed/rank_failure.h"
 #include "engine/runtime/build_info.h"
 #include "engine/runtime/signals.h"
+#include "kernels/threads.h"
 
 namespace {
 
@@ -64,6 +65,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  hone::kernels::flush_denormals();  // before any other thread starts
   hone::engine::install_signal_handlers();
   try {
     return run(argc, argv);

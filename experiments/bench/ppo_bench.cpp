@@ -16,6 +16,7 @@
 
 #include "engine/trainers/ppo_trainer.h"
 #include "engine/trainers/reward_trainer.h"
+#include "kernels/threads.h"
 
 namespace {
 
@@ -84,4 +85,11 @@ BENCHMARK(BM_ppo_iteration)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  hone::kernels::flush_denormals();  // as `hone` does
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

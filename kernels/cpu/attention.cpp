@@ -7,6 +7,7 @@
 #include "kernels/cpu/attention_item.h"
 #include "kernels/cpu/parallel_items.h"
 #include "kernels/model_inputs.h"
+#include "kernels/threads.h"
 
 namespace hone::kernels {
 namespace {
@@ -56,6 +57,7 @@ std::tuple<Tensor, Tensor> attention_forward_cpu(const Tensor& qkv, const Tensor
     const auto task = in.task<scalar_t>(out, lse);
     parallel_items(in.items(), [&] {
       return [&, scratch = AttentionScratch<scalar_t>()](int64_t item) mutable {
+        const FlushedDenormals flushed;
         attention_forward_item(task, item / kv_heads, item % kv_heads, scratch);
       };
     });
@@ -83,6 +85,7 @@ Tensor attention_backward_cpu(const Tensor& grad, const Tensor& qkv, const Tenso
     task.d_qkv = d_qkv.data_ptr<scalar_t>();
     parallel_items(in.items(), [&] {
       return [&, scratch = AttentionScratch<scalar_t>()](int64_t item) mutable {
+        const FlushedDenormals flushed;
         attention_backward_item(task, item / kv_heads, item % kv_heads, scratch);
       };
     });

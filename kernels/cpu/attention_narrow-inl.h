@@ -21,6 +21,34 @@
 HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
 
+/// Softmax is taken to the base in which its exponential is cheapest: scores are in units of
+/// 1 / kUnit<T>, e^s = power(kUnit * s).
+template <typename T>
+constexpr T kUnit = sizeof(T) == 4 ? T(1.44269504088896341) : T(1);
+
+/// 2^x for x <= 127, within 2 ulp; 0 below -126, exactly 1 at 0.
+template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
+HWY_INLINE hn::Vec<D> power(D d, hn::Vec<D> x) {
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  const auto magic = hn::Set(d, 12582912.0f);
+  const auto shifted = hn::Add(x, magic);
+  const auto n = hn::Sub(shifted, magic), r = hn::Sub(x, n);
+  // Minimax polynomial of (2^r - 1) / r on |r| <= 1/2, fitted for this file.
+  auto p = hn::Set(d, 0.001326472614891827f);
+  p = hn::MulAdd(p, r, hn::Set(d, 0.009671512991189957f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.05550733581185341f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.24022242426872253f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.6931470036506653f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  const hn::RebindToSigned<D> di;
+  const auto scaled = hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), hn::BitCast(d, scaled));
+}
+template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 8>* = nullptr>
+HWY_INLINE hn::Vec<D> power(D d, hn::Vec<D> x) {
+  return exp_below_88(d, x);
+}
+
 /// Sizes and addresses of one item; kDim is the head size.
 template <typename T, int kDim>
 struct NarrowHeads {
@@ -111,6 +139,18 @@ struct NarrowHeads {
     transpose<kDim, kLanes>(elements, rows);
   }
 
+  static HWY_INLINE void copy_row(const T* from, T* to) {
+    const Part d;
+    for (int i = 0; i < kDim; i += kPart) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+  }
+
+  /// Where InterleaveLower and then InterleaveUpper, which work inside 16 bytes, put lane t's pair.
+  static constexpr int64_t slot(int64_t t) {
+    constexpr int64_t kBlock = 16 / static_cast<int64_t>(sizeof(T)), kHalfBlock = kBlock / 2;
+    const int64_t place = t / kBlock * kHalfBlock + t % kHalfBlock;
+    return t % kBlock < kHalfBlock ? place : kLanes / 2 + place;
+  }
+
   /// {a[i], b[i]} pairs side by side.
   static HWY_INLINE void interleave(const T* a, const T* b, T* pairs) {
     const Part d;
@@ -131,20 +171,15 @@ struct NarrowHeads {
   HWY_INLINE void load_context(T* context) const {
     for (int64_t t = 0; t < length; ++t, context += 2 * kDim) {
       rotate(row(t, key_head()), t, T(1), context);
-      std::copy_n(row(t, value_head()), kDim, context + kDim);
+      copy_row(row(t, value_head()), context + kDim);
     }
   }
 
-  /// In two chains, which halves the wait for the sum.
-  static HWY_INLINE V dot(const T* scalars, const V* vectors) {
+  /// sum + scalars . vectors. One chain: the keys before and after fill the wait.
+  static HWY_INLINE V add_dot(V sum, const T* scalars, const V* vectors) {
     const D d;
-    V even = hn::Mul(hn::Set(d, scalars[0]), vectors[0]);
-    V odd = hn::Mul(hn::Set(d, scalars[1]), vectors[1]);
-    for (int i = 2; i < kDim; i += 2) {
-      even = hn::MulAdd(hn::Set(d, scalars[i]), vectors[i], even);
-      odd = hn::MulAdd(hn::Set(d, scalars[i + 1]), vectors[i + 1], odd);
-    }
-    return hn::Add(even, odd);
+    for (int i = 0; i < kDim; ++i) sum = hn::MulAdd(hn::Set(d, scalars[i]), vectors[i], sum);
+    return sum;
   }
 
   /// Lanes of the block at `query` that see `key`.
@@ -185,7 +220,7 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
     for (int64_t query = 0; query < length; query += kLanes) {
       const int64_t queries = std::min(kLanes, length - query);
       for (int64_t t = 0; t < queries; ++t) {
-        heads.rotate(heads.row(query + t, head), query + t, static_cast<T>(s.scale),
+        heads.rotate(heads.row(query + t, head), query + t, static_cast<T>(s.scale) * kUnit<T>,
                      rows + t * kDim);
       }
       std::fill(rows + queries * kDim, rows + kLanes * kDim, T(0));
@@ -200,7 +235,7 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
         const int64_t last = std::min(end, first + kKeys);
         const V before = top;
         heads.for_keys(query, first, last, [&](int64_t key, auto hidden) {
-          V score = Heads::dot(context + key * 2 * kDim, q);
+          V score = Heads::add_dot(hn::Zero(d), context + key * 2 * kDim, q);
           if constexpr (hidden) {
             score = hn::IfThenElse(heads.visible(query, key), score, hn::Set(d, T(-2e30)));
           }
@@ -208,11 +243,15 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
           top = hn::Max(top, score);
         });
         // Online softmax (Milakov & Gimelshein 2018): what is summed already shrinks.
-        const V shrink = exp_below_88(d, hn::Sub(before, top));
+        const V shrink = power(d, hn::Sub(before, top));
         sum = hn::Mul(sum, shrink);
         for (int i = 0; i < kDim; ++i) out[i] = hn::Mul(out[i], shrink);
+        // Two passes: the exponential's chain of operations would hold back the sums behind it.
+        for (T* score = scores; score < scores + (last - first) * kLanes; score += kLanes) {
+          hn::Store(power(d, hn::Sub(hn::Load(d, score), top)), d, score);
+        }
         for (int64_t key = first; key < last; ++key) {
-          const V p = exp_below_88(d, hn::Sub(hn::Load(d, scores + (key - first) * kLanes), top));
+          const V p = hn::Load(d, scores + (key - first) * kLanes);
           const T* value = context + (2 * key + 1) * kDim;
           sum = hn::Add(sum, p);
           for (int i = 0; i < kDim; ++i) out[i] = hn::MulAdd(p, hn::Set(d, value[i]), out[i]);
@@ -222,12 +261,11 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
       for (int i = 0; i < kDim; ++i) {
         hn::Store(hn::Mul(out[i], inverse), d, elements + i * kLanes);
       }
-      hn::Store(hn::Add(top, hn::Log(d, sum)), d, lse);
+      hn::Store(hn::MulAdd(top, hn::Set(d, T(1) / kUnit<T>), hn::Log(d, sum)), d, lse);
       std::copy(lse, lse + queries, task.lse + head * task.tokens + heads.begin + query);
       Heads::to_rows(elements, rows);
       for (int64_t t = 0; t < queries; ++t) {
-        std::copy(rows + t * kDim, rows + (t + 1) * kDim,
-                  task.out + heads.out_offset(query + t, head));
+        Heads::copy_row(rows + t * kDim, task.out + heads.out_offset(query + t, head));
       }
     }
   }
@@ -246,11 +284,10 @@ HWY_INLINE hn::Vec<D> pair_in_all_lanes(D d, const hn::TFromD<D>* pair) {
   return hn::LoadDup128(d, pair);
 }
 
-/// d_pairs [kCount, 2*kDim] += sum over queries of {p, d s} of (key, query) times the query's row
-/// of {d out, query} pairs: the gradients of value and key side by side.
+/// d_pairs [kCount, 2*kDim] += sum over a block's queries of {p, d s} of (key, query) times the
+/// query's row of {d out, query} pairs: the gradients of value and key side by side.
 template <int kDim, int kCount, typename T>
-HWY_INLINE void add_key_gradients(const T* p_ds, const T* query_pairs, int64_t queries,
-                                  T* d_pairs) {
+HWY_INLINE void add_key_gradients(const T* p_ds, const T* query_pairs, T* d_pairs) {
   const hn::ScalableTag<T> d;
   constexpr int64_t kLanes = hn::MaxLanes(d);
   constexpr int kVectors = static_cast<int>(2 * kDim / kLanes);
@@ -259,7 +296,7 @@ HWY_INLINE void add_key_gradients(const T* p_ds, const T* query_pairs, int64_t q
     for (int v = 0; v < kVectors; ++v)
       sum[k][v] = hn::LoadU(d, d_pairs + k * 2 * kDim + v * kLanes);
   }
-  for (int64_t t = 0; t < queries; ++t, query_pairs += 2 * kDim, p_ds += 2) {
+  for (int64_t t = 0; t < kLanes; ++t, query_pairs += 2 * kDim, p_ds += 2) {
     hn::Vec<decltype(d)> row[kVectors];
     for (int v = 0; v < kVectors; ++v) row[v] = hn::Load(d, query_pairs + v * kLanes);
     for (int k = 0; k < kCount; ++k) {
@@ -270,6 +307,22 @@ HWY_INLINE void add_key_gradients(const T* p_ds, const T* query_pairs, int64_t q
   for (int k = 0; k < kCount; ++k) {
     for (int v = 0; v < kVectors; ++v)
       hn::StoreU(sum[k][v], d, d_pairs + k * 2 * kDim + v * kLanes);
+  }
+}
+
+/// The same over keys that lie one after the other, by as many at a time as there are registers for
+/// their sums: fewer would wait for each other's additions.
+template <int kDim, typename T>
+HWY_INLINE void add_all_key_gradients(int64_t keys, const T* p_ds, const T* query_pairs,
+                                      T* d_pairs) {
+  constexpr int64_t kLanes = hn::MaxLanes(hn::ScalableTag<T>());
+  constexpr int kCount = HWY_TARGET == HWY_AVX3 ? 8 : 4;
+  int64_t key = 0;
+  for (; key + kCount <= keys; key += kCount) {
+    add_key_gradients<kDim, kCount>(p_ds + key * 2 * kLanes, query_pairs, d_pairs + key * 2 * kDim);
+  }
+  for (; key < keys; ++key) {
+    add_key_gradients<kDim, 1>(p_ds + key * 2 * kLanes, query_pairs, d_pairs + key * 2 * kDim);
   }
 }
 
@@ -285,7 +338,8 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
   const int64_t length = heads.length;
   T* d_qkv = task.d_qkv + heads.begin * s.width;
   alignas(64) T rows[kLanes * kDim], elements[kLanes * kDim], pairs[kLanes * 2 * kDim];
-  alignas(64) T d_out[kLanes * kDim], p_ds[kKeys * 2 * kLanes], lse[kLanes], delta[kLanes];
+  alignas(64) T d_out[kLanes * kDim], lse[kLanes], delta[kLanes];
+  alignas(64) T p[kKeys * kLanes], d_scores[kKeys * kLanes], p_ds[kKeys * 2 * kLanes];
   T* context = scratch.room(scratch.key_rows, length * 2 * kDim);
   T* d_pairs = scratch.room(scratch.d_key, length * 2 * kDim);
   heads.load_context(context);
@@ -296,6 +350,7 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
       if (queries < kLanes) {
         std::fill(rows, rows + kLanes * kDim, T(0));
         std::fill(d_out, d_out + kLanes * kDim, T(0));
+        std::fill(pairs, pairs + kLanes * 2 * kDim, T(0));
         std::fill(delta, delta + kLanes, T(0));
         std::fill(lse, lse + kLanes, T(0));
       }
@@ -303,9 +358,10 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
       for (int64_t t = 0; t < queries; ++t) {
         const int64_t offset = heads.out_offset(query + t, head);
         T *row = rows + t * kDim, *d_out_row = d_out + t * kDim;
-        std::copy_n(task.grad + offset, kDim, d_out_row);
-        heads.rotate(heads.row(query + t, head), query + t, static_cast<T>(s.scale), row);
-        Heads::interleave(d_out_row, row, pairs + t * 2 * kDim);
+        Heads::copy_row(task.grad + offset, d_out_row);
+        heads.rotate(heads.row(query + t, head), query + t, static_cast<T>(s.scale) * kUnit<T>,
+                     row);
+        Heads::interleave(d_out_row, row, pairs + Heads::slot(t) * 2 * kDim);
         delta[t] = Heads::dot_rows(d_out_row, task.out + offset);
         lse[t] = task.lse[head * task.tokens + heads.begin + query + t];
       }
@@ -314,31 +370,40 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
       Heads::to_lanes(rows, elements);
       for (int i = 0; i < kDim; ++i) q[i] = hn::Load(d, elements + i * kLanes);
       for (int i = 0; i < kDim; ++i) d_q[i] = hn::Zero(d);
-      const V v_lse = hn::Load(d, lse), v_delta = hn::Load(d, delta);
+      const V minus_lse = hn::Mul(hn::Load(d, lse), hn::Set(d, -kUnit<T>));
+      const V minus_delta = hn::Neg(hn::Load(d, delta));
       for (int64_t first = s.first_key(query); first < end; first += kKeys) {
         const int64_t last = std::min(end, first + kKeys);
+        const T* keys = context + first * 2 * kDim;
+        // Pass by pass: each is a short chain of operations for a key, so that many keys are under
+        // way at once.
+        for (int64_t k = 0; k < last - first; ++k) {
+          hn::Store(Heads::add_dot(minus_lse, keys + k * 2 * kDim, q), d, p + k * kLanes);
+        }
         heads.for_keys(query, first, last, [&](int64_t key, auto hidden) {
-          V score = hn::Sub(Heads::dot(context + key * 2 * kDim, q), v_lse);
+          T* at = p + (key - first) * kLanes;
+          V score = hn::Load(d, at);
           // Hidden scores may be anything; e^0 of them is masked right after.
           if constexpr (hidden) score = hn::IfThenElseZero(heads.visible(query, key), score);
-          V p = exp_below_88(d, score);
-          if constexpr (hidden) p = hn::IfThenElseZero(heads.visible(query, key), p);
-          const V d_p = Heads::dot(context + (2 * key + 1) * kDim, grad);
-          const V d_score = hn::Mul(p, hn::Sub(d_p, v_delta));
-          for (int i = 0; i < kDim; ++i) {
-            d_q[i] = hn::MulAdd(d_score, hn::Set(d, context[key * 2 * kDim + i]), d_q[i]);
-          }
-          hn::StoreInterleaved2(p, d_score, d, p_ds + (key - first) * 2 * kLanes);
+          V e = power(d, score);
+          if constexpr (hidden) e = hn::IfThenElseZero(heads.visible(query, key), e);
+          hn::Store(e, d, at);
         });
-        int64_t key = first;
-        for (; key + 4 <= last; key += 4) {  // keys that share a load of the query's row
-          add_key_gradients<kDim, 4>(p_ds + (key - first) * 2 * kLanes, pairs, queries,
-                                     d_pairs + key * 2 * kDim);
+        for (int64_t k = 0; k < last - first; ++k) {
+          const V e = hn::Load(d, p + k * kLanes);
+          const V d_score =
+              hn::Mul(e, Heads::add_dot(minus_delta, keys + (2 * k + 1) * kDim, grad));
+          hn::Store(d_score, d, d_scores + k * kLanes);
+          hn::Store(hn::InterleaveLower(d, e, d_score), d, p_ds + k * 2 * kLanes);
+          hn::Store(hn::InterleaveUpper(d, e, d_score), d, p_ds + k * 2 * kLanes + kLanes);
         }
-        for (; key < last; ++key) {
-          add_key_gradients<kDim, 1>(p_ds + (key - first) * 2 * kLanes, pairs, queries,
-                                     d_pairs + key * 2 * kDim);
+        for (int64_t k = 0; k < last - first; ++k) {
+          const V d_score = hn::Load(d, d_scores + k * kLanes);
+          for (int i = 0; i < kDim; ++i) {
+            d_q[i] = hn::MulAdd(d_score, hn::Set(d, keys[k * 2 * kDim + i]), d_q[i]);
+          }
         }
+        add_all_key_gradients<kDim>(last - first, p_ds, pairs, d_pairs + first * 2 * kDim);
       }
       for (int i = 0; i < kDim; ++i) hn::Store(d_q[i], d, elements + i * kLanes);
       Heads::to_rows(elements, rows);
@@ -356,7 +421,8 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
       d_value[i] = pair[2 * i];
       d_key[i] = pair[2 * i + 1];
     }
-    heads.rotate_back(d_key, t, T(1), d_qkv + t * s.width + heads.key_head() * kDim);
+    // The queries in the pairs were in units.
+    heads.rotate_back(d_key, t, T(1) / kUnit<T>, d_qkv + t * s.width + heads.key_head() * kDim);
   }
 }
 

@@ -55,10 +55,11 @@ void forward(const T* x, const T* weight, G* y, int64_t rows, int64_t size, T ep
   }
 }
 
-/// With r = 1/rms: d x = residual + r*(w*g - x*r^2*mean(w*g*x)); d w += g*x*r.
-template <typename T>
+/// With r = 1/rms: d x = residual + r*(w*g - x*r^2*mean(w*g*x)); d w += g*x*r. y, if not null, is
+/// the forward result once more.
+template <typename T, typename G>
 void backward(const T* grad, const T* x, const T* weight, const T* residual, T* d_x, T* d_weight,
-              int64_t rows, int64_t size, T eps) {
+              G* y, int64_t rows, int64_t size, T eps) {
   for (int64_t i = 0; i < rows; ++i, x += size, grad += size, d_x += size) {
     const T r = inverse_rms(x, size, eps);
     const T sum = sum_terms<T>(size, [&](auto d, int64_t j, auto sum) {
@@ -68,13 +69,15 @@ void backward(const T* grad, const T* x, const T* weight, const T* residual, T* 
     const T mean = sum / static_cast<T>(size) * r * r;
     for_lanes<T>(size, [&](auto d, int64_t j) {
       const auto g = hn::LoadU(d, grad + j), v = hn::LoadU(d, x + j), scale = hn::Set(d, r);
-      const auto wg = hn::Mul(g, hn::LoadU(d, weight + j));
+      const auto w = hn::LoadU(d, weight + j), wg = hn::Mul(g, w);
+      if (y) store(hn::Mul(hn::Mul(v, scale), w), d, y + j);
       const auto through = hn::Mul(scale, hn::NegMulAdd(v, hn::Set(d, mean), wg));
       hn::StoreU(residual ? hn::Add(hn::LoadU(d, residual + j), through) : through, d, d_x + j);
       const auto total = hn::LoadU(d, d_weight + j);
       hn::StoreU(hn::MulAdd(hn::Mul(g, v), scale, total), d, d_weight + j);
     });
     if (residual) residual += size;
+    if (y) y += size;
   }
 }
 
@@ -89,12 +92,16 @@ void forward_bf16(const float* x, const float* w, c10::BFloat16* y, int64_t n, i
   forward(x, w, y, n, h, eps);
 }
 void backward_f32(const float* g, const float* x, const float* w, const float* r, float* dx,
-                  float* dw, int64_t n, int64_t h, float eps) {
-  backward(g, x, w, r, dx, dw, n, h, eps);
+                  float* dw, float* y, int64_t n, int64_t h, float eps) {
+  backward(g, x, w, r, dx, dw, y, n, h, eps);
 }
 void backward_f64(const double* g, const double* x, const double* w, const double* r, double* dx,
-                  double* dw, int64_t n, int64_t h, double eps) {
-  backward(g, x, w, r, dx, dw, n, h, eps);
+                  double* dw, double* y, int64_t n, int64_t h, double eps) {
+  backward(g, x, w, r, dx, dw, y, n, h, eps);
+}
+void backward_bf16(const float* g, const float* x, const float* w, const float* r, float* dx,
+                   float* dw, c10::BFloat16* y, int64_t n, int64_t h, float eps) {
+  backward(g, x, w, r, dx, dw, y, n, h, eps);
 }
 
 }  // namespace
@@ -123,6 +130,7 @@ namespace hone::kernels {
 HONE_EXPORT(forward);
 HONE_EXPORT(backward);
 HWY_EXPORT(forward_bf16);
+HWY_EXPORT(backward_bf16);
 
 template <typename T, typename G>
 void rms_norm_rows(const T* x, const T* weight, G* y, int64_t rows, int64_t size, T eps) {
@@ -133,19 +141,26 @@ void rms_norm_rows(const T* x, const T* weight, G* y, int64_t rows, int64_t size
   }
 }
 
-template <typename T>
+template <typename T, typename G>
 void rms_norm_backward_rows(const T* grad, const T* x, const T* weight, const T* residual, T* d_x,
-                            T* d_weight, int64_t rows, int64_t size, T eps) {
-  HONE_DISPATCH(T, backward)(grad, x, weight, residual, d_x, d_weight, rows, size, eps);
+                            T* d_weight, G* y, int64_t rows, int64_t size, T eps) {
+  if constexpr (std::is_same_v<T, G>) {
+    HONE_DISPATCH(T, backward)(grad, x, weight, residual, d_x, d_weight, y, rows, size, eps);
+  } else {
+    HWY_DYNAMIC_DISPATCH(backward_bf16)
+    (grad, x, weight, residual, d_x, d_weight, y, rows, size, eps);
+  }
 }
 
 template void rms_norm_rows(const float*, const float*, float*, int64_t, int64_t, float);
 template void rms_norm_rows(const double*, const double*, double*, int64_t, int64_t, double);
 template void rms_norm_rows(const float*, const float*, c10::BFloat16*, int64_t, int64_t, float);
 template void rms_norm_backward_rows(const float*, const float*, const float*, const float*, float*,
-                                     float*, int64_t, int64_t, float);
+                                     float*, float*, int64_t, int64_t, float);
 template void rms_norm_backward_rows(const double*, const double*, const double*, const double*,
-                                     double*, double*, int64_t, int64_t, double);
+                                     double*, double*, double*, int64_t, int64_t, double);
+template void rms_norm_backward_rows(const float*, const float*, const float*, const float*, float*,
+                                     float*, c10::BFloat16*, int64_t, int64_t, float);
 
 namespace {
 
@@ -181,10 +196,10 @@ std::tuple<Tensor, Tensor> rms_norm_backward_cpu(const Tensor& grad, const Tenso
     at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
         const int64_t first = b * kBlockRows;
-        rms_norm_backward_rows<scalar_t>(
+        rms_norm_backward_rows<scalar_t, scalar_t>(
             g.const_data_ptr<scalar_t>() + first * size,
             in.const_data_ptr<scalar_t>() + first * size, w.const_data_ptr<scalar_t>(), nullptr,
-            d_x.data_ptr<scalar_t>() + first * size, partial.data() + b * size,
+            d_x.data_ptr<scalar_t>() + first * size, partial.data() + b * size, nullptr,
             std::min(kBlockRows, rows - first), size, static_cast<scalar_t>(eps));
       }
     });

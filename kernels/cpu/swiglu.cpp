@@ -59,8 +59,9 @@ void forward(const T* x, G* y, int64_t rows, int64_t size) {
 }
 
 /// With s = sigmoid(gate): d gate = dy * up * s * (1 + gate * (1 - s)), d up = dy * gate * s.
+/// y, if not null, is the forward result once more.
 template <typename T, typename G>
-void backward(const T* dy, const T* x, G* dx, int64_t rows, int64_t size) {
+void backward(const T* dy, const T* x, G* dx, G* y, int64_t rows, int64_t size) {
   for (int64_t i = 0; i < rows; ++i, x += 2 * size, dx += 2 * size, dy += size) {
     for_lanes_again<T>(size, [&](auto d, int64_t j) {
       const auto gate = hn::LoadU(d, x + j), up = hn::LoadU(d, x + size + j);
@@ -69,21 +70,24 @@ void backward(const T* dy, const T* x, G* dx, int64_t rows, int64_t size) {
       const auto slope = hn::MulAdd(gate, hn::Sub(one, s), one);
       store(hn::Mul(hn::Mul(grad, up), slope), d, dx + j);
       store(hn::Mul(grad, gate), d, dx + size + j);
+      if (y) store(hn::Mul(hn::Mul(gate, s), up), d, y + j);
     });
+    if (y) y += size;
   }
 }
 
 void forward_f32(const float* x, float* y, int64_t n, int64_t f) { forward(x, y, n, f); }
 void forward_f64(const double* x, double* y, int64_t n, int64_t f) { forward(x, y, n, f); }
-void backward_f32(const float* dy, const float* x, float* dx, int64_t n, int64_t f) {
-  backward(dy, x, dx, n, f);
+void backward_f32(const float* dy, const float* x, float* dx, float* y, int64_t n, int64_t f) {
+  backward(dy, x, dx, y, n, f);
 }
-void backward_f64(const double* dy, const double* x, double* dx, int64_t n, int64_t f) {
-  backward(dy, x, dx, n, f);
+void backward_f64(const double* dy, const double* x, double* dx, double* y, int64_t n, int64_t f) {
+  backward(dy, x, dx, y, n, f);
 }
 void forward_bf16(const float* x, c10::BFloat16* y, int64_t n, int64_t f) { forward(x, y, n, f); }
-void backward_bf16(const float* dy, const float* x, c10::BFloat16* dx, int64_t n, int64_t f) {
-  backward(dy, x, dx, n, f);
+void backward_bf16(const float* dy, const float* x, c10::BFloat16* dx, c10::BFloat16* y, int64_t n,
+                   int64_t f) {
+  backward(dy, x, dx, y, n, f);
 }
 
 }  // namespace
@@ -123,20 +127,22 @@ void swiglu_rows(const T* x, G* y, int64_t rows, int64_t size) {
 }
 
 template <typename T, typename G>
-void swiglu_backward_rows(const T* grad, const T* x, G* d_x, int64_t rows, int64_t size) {
+void swiglu_backward_rows(const T* grad, const T* x, G* d_x, G* y, int64_t rows, int64_t size) {
   if constexpr (std::is_same_v<T, G>) {
-    HONE_DISPATCH(T, backward)(grad, x, d_x, rows, size);
+    HONE_DISPATCH(T, backward)(grad, x, d_x, y, rows, size);
   } else {
-    HWY_DYNAMIC_DISPATCH(backward_bf16)(grad, x, d_x, rows, size);
+    HWY_DYNAMIC_DISPATCH(backward_bf16)(grad, x, d_x, y, rows, size);
   }
 }
 
 template void swiglu_rows(const float*, float*, int64_t, int64_t);
 template void swiglu_rows(const double*, double*, int64_t, int64_t);
 template void swiglu_rows(const float*, c10::BFloat16*, int64_t, int64_t);
-template void swiglu_backward_rows(const float*, const float*, float*, int64_t, int64_t);
-template void swiglu_backward_rows(const double*, const double*, double*, int64_t, int64_t);
-template void swiglu_backward_rows(const float*, const float*, c10::BFloat16*, int64_t, int64_t);
+template void swiglu_backward_rows(const float*, const float*, float*, float*, int64_t, int64_t);
+template void swiglu_backward_rows(const double*, const double*, double*, double*, int64_t,
+                                   int64_t);
+template void swiglu_backward_rows(const float*, const float*, c10::BFloat16*, c10::BFloat16*,
+                                   int64_t, int64_t);
 
 namespace {
 
@@ -168,7 +174,7 @@ Tensor swiglu_backward_cpu(const Tensor& grad, const Tensor& x) {
     at::parallel_for(0, x.size(0), rows_per_task(size), [&](int64_t begin, int64_t end) {
       swiglu_backward_rows<scalar_t, scalar_t>(g.const_data_ptr<scalar_t>() + begin * size,
                                                in.const_data_ptr<scalar_t>() + begin * 2 * size,
-                                               d_x.data_ptr<scalar_t>() + begin * 2 * size,
+                                               d_x.data_ptr<scalar_t>() + begin * 2 * size, nullptr,
                                                end - begin, size);
     });
   });

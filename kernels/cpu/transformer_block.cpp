@@ -10,7 +10,8 @@
 #include <torch/library.h>
 
 #include <algorithm>
-#include <utility>
+#include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/cpu/row_kernels.h"
@@ -34,69 +35,107 @@ T* out_data(In x) {
   return x.mutable_data_ptr<T>();
 }
 
-/// The passes of one block. T: residual stream and sums; G: operands of matrix products.
+/// Consecutive rows of the batch.
+struct Rows {
+  int64_t begin, count;
+};
+
+/// The passes of one block. T: residual stream and sums; G: operands of matrix products. What only
+/// the next pass reads exists for a few rows at a time, which stay in the second-level cache.
 template <typename T, typename G>
 class Block {
  public:
-  explicit Block(const BlockArguments& in) : in_(in), rows_(in.x.size(0)), width_(in.x.size(1)) {}
+  explicit Block(const BlockArguments& in)
+      : in_(in),
+        rows_(in.x.size(0)),
+        width_(in.x.size(1)),
+        gate_(in.gate_up().size(0) / 2),
+        at_a_time_(rows_at_a_time()),
+        qkv_weight_(operand(in.qkv())),
+        output_weight_(operand(in.attention_output())),
+        gate_up_weight_(operand(in.gate_up())),
+        down_weight_(operand(in.down())) {}
 
   std::vector<Tensor> forward() const {
-    const Tensor x = in_.x.contiguous();
-    const Tensor normed = norm(x, in_.attention_norm());
-    Tensor qkv = like(in_.qkv().size(0));
+    const Tensor x = in_.x.contiguous(), normed = few<G>(width_), gated = few<G>(gate_);
+    const Tensor qkv = all(in_.qkv().size(0));
     if (in_.has_bias()) qkv.copy_(in_.qkv_bias().expand_as(qkv));
-    product(normed, in_.qkv(), in_.has_bias(), qkv);
+    in_turn([&](Rows r) {
+      norm(r, x, in_.attention_norm(), normed);
+      product(r.count, data<G>(normed), qkv_weight_, in_.has_bias(), out_row<T>(qkv, r));
+    });
     static const auto attention = find_op<std::tuple<Tensor, Tensor>(
         In, In, In, In, int64_t, int64_t, int64_t, double, int64_t)>("hone::_attention_forward");
     const auto [attended, lse] = attention.call(qkv, in_.cu_seqlens, in_.cos, in_.sin, in_.heads,
                                                 in_.kv_heads, in_.head_dim, in_.scale, in_.window);
     const Tensor mixed = operand(attended);
-    Tensor middle = x.clone();
-    product(mixed, in_.attention_output(), true, middle);
-    const Tensor normed_middle = norm(middle, in_.mlp_norm());
-    Tensor gate_up = like(in_.gate_up().size(0));
-    product(normed_middle, in_.gate_up(), false, gate_up);
-    const Tensor gated = operand_like(gate_up.size(1) / 2);
-    for_rows([&](int64_t begin, int64_t count) {
-      swiglu_rows<T, G>(data<T>(gate_up) + begin * gate_up.size(1),
-                        out_data<G>(gated) + begin * gated.size(1), count, gated.size(1));
+    const Tensor middle = all(width_), gate_up = all(2 * gate_), out = all(width_);
+    in_turn([&](Rows r) {
+      copy(r, x, middle);
+      product(r.count, row<G>(mixed, r), output_weight_, true, out_row<T>(middle, r));
+      norm(r, middle, in_.mlp_norm(), normed);
+      product(r.count, data<G>(normed), gate_up_weight_, false, out_row<T>(gate_up, r));
+      for_rows(r.count, [&](int64_t begin, int64_t count) {
+        swiglu_rows<T, G>(row<T>(gate_up, r) + begin * 2 * gate_,
+                          out_data<G>(gated) + begin * gate_, count, gate_);
+      });
+      copy(r, middle, out);
+      product(r.count, data<G>(gated), down_weight_, true, out_row<T>(out, r));
     });
-    Tensor out = middle.clone();
-    product(gated, in_.down(), true, out);
-    return {out, normed, qkv, mixed, lse, middle, normed_middle, gate_up, gated};
+    return {out, qkv, mixed, lse, middle, gate_up};
   }
 
-  /// Gradients of x and of the weights in their order.
+  /// Gradients of x and of the weights in their order. What the norms and the gate gave is made
+  /// again beside their gradients: that costs less than to keep it, a third of all activations.
   std::vector<Tensor> backward(In grad, at::TensorList saved) const {
-    const Tensor &normed = saved[0], &qkv = saved[1], &mixed = saved[2], &lse = saved[3];
-    const Tensor &middle = saved[4], &normed_middle = saved[5], &gate_up = saved[6];
-    const Tensor &gated = saved[7], d_out = grad.contiguous(), x = in_.x.contiguous();
-    const Tensor d_out_operand = operand(d_out);
-    const Tensor d_down = weight_gradient(d_out_operand, gated);
-    const Tensor d_gated = input_gradient(d_out_operand, in_.down());
-    const Tensor d_gate_up = operand_like(gate_up.size(1));
-    for_rows([&](int64_t begin, int64_t count) {
-      swiglu_backward_rows<T, G>(
-          data<T>(d_gated) + begin * d_gated.size(1), data<T>(gate_up) + begin * gate_up.size(1),
-          out_data<G>(d_gate_up) + begin * gate_up.size(1), count, d_gated.size(1));
+    const Tensor &qkv = saved[0], &mixed = saved[1], &lse = saved[2], &middle = saved[3];
+    const Tensor &gate_up = saved[4], d_out = grad.contiguous(), x = in_.x.contiguous();
+    const int64_t heads = mixed.size(1);
+    const Tensor d_sum = few<G>(width_), d_gated = few<T>(gate_), gated = few<G>(gate_);
+    const Tensor d_gate_up = few<G>(2 * gate_), d_normed = few<T>(width_), normed = few<G>(width_);
+    const Tensor d_middle = all(width_), d_attended = all(heads), d_x = all(width_);
+    const Tensor d_attention_output = weight_gradient(width_, heads),
+                 d_down = weight_gradient(width_, gate_),
+                 d_gate_up_weight = weight_gradient(2 * gate_, width_),
+                 d_qkv_weight = weight_gradient(qkv.size(1), width_);
+    NormGradient attention_norm(in_.attention_norm(), rows_), mlp_norm(in_.mlp_norm(), rows_);
+    in_turn([&](Rows r) {
+      const G* d_out_rows = operand(r, d_out, d_sum);
+      input_gradient(r.count, d_out_rows, down_weight_, out_data<T>(d_gated));
+      for_rows(r.count, [&](int64_t begin, int64_t count) {
+        swiglu_backward_rows<T, G>(data<T>(d_gated) + begin * gate_,
+                                   row<T>(gate_up, r) + begin * 2 * gate_,
+                                   out_data<G>(d_gate_up) + begin * 2 * gate_,
+                                   out_data<G>(gated) + begin * gate_, count, gate_);
+      });
+      add_weight_gradient(r, d_out_rows, data<G>(gated), d_down);
+      input_gradient(r.count, data<G>(d_gate_up), gate_up_weight_, out_data<T>(d_normed));
+      norm_backward(r, d_normed, middle, d_out, mlp_norm, d_middle, normed);
+      add_weight_gradient(r, data<G>(d_gate_up), data<G>(normed), d_gate_up_weight);
+      const G* d_middle_rows = operand(r, d_middle, d_sum);
+      add_weight_gradient(r, d_middle_rows, row<G>(mixed, r), d_attention_output);
+      input_gradient(r.count, d_middle_rows, output_weight_, out_row<T>(d_attended, r));
     });
-    const Tensor d_gate_up_weight = weight_gradient(d_gate_up, normed_middle);
-    const auto [d_middle, d_mlp_norm] =
-        norm_backward(input_gradient(d_gate_up, in_.gate_up()), middle, in_.mlp_norm(), d_out);
-    const Tensor d_mixed_out = operand(d_middle);
-    const Tensor d_attention_output = weight_gradient(d_mixed_out, mixed);
     static const auto attention =
         find_op<Tensor(In, In, In, In, In, In, In, int64_t, int64_t, int64_t, double, int64_t)>(
             "hone::_attention_backward");
-    const Tensor d_qkv = attention.call(input_gradient(d_mixed_out, in_.attention_output()), qkv,
-                                        in_.cu_seqlens, in_.cos, in_.sin, mixed, lse, in_.heads,
-                                        in_.kv_heads, in_.head_dim, in_.scale, in_.window);
-    const Tensor d_projected = operand(d_qkv);
-    const Tensor d_qkv_weight = weight_gradient(d_projected, normed);
-    const auto [d_x, d_attention_norm] =
-        norm_backward(input_gradient(d_projected, in_.qkv()), x, in_.attention_norm(), d_middle);
-    std::vector<Tensor> out{d_x,        d_attention_norm, d_qkv_weight, d_attention_output,
-                            d_mlp_norm, d_gate_up_weight, d_down};
+    const Tensor d_qkv =
+        attention.call(d_attended, qkv, in_.cu_seqlens, in_.cos, in_.sin, mixed, lse, in_.heads,
+                       in_.kv_heads, in_.head_dim, in_.scale, in_.window);
+    const Tensor d_projected = few<G>(qkv.size(1));
+    in_turn([&](Rows r) {
+      const G* d_qkv_rows = operand(r, d_qkv, d_projected);
+      input_gradient(r.count, d_qkv_rows, qkv_weight_, out_data<T>(d_normed));
+      norm_backward(r, d_normed, x, d_middle, attention_norm, d_x, normed);
+      add_weight_gradient(r, d_qkv_rows, data<G>(normed), d_qkv_weight);
+    });
+    std::vector<Tensor> out{d_x,
+                            attention_norm.total(),
+                            d_qkv_weight,
+                            d_attention_output,
+                            mlp_norm.total(),
+                            d_gate_up_weight,
+                            d_down};
     if (in_.has_bias()) out.push_back(d_qkv.sum(0));
     return out;
   }
@@ -104,73 +143,121 @@ class Block {
  private:
   static constexpr auto kOperand = c10::CppTypeToScalarType<G>::value;
 
-  Tensor like(int64_t columns) const { return at::empty({rows_, columns}, in_.x.options()); }
-  Tensor operand_like(int64_t columns) const {
-    return at::empty({rows_, columns}, in_.x.options().dtype(kOperand));
+  /// A norm's d weight, summed by blocks of kRows in order, whatever the threads.
+  struct NormGradient {
+    Tensor weight, parts;  // [blocks, H]
+
+    NormGradient(In weight, int64_t rows)
+        : weight(weight.contiguous()),
+          parts(at::zeros({(rows + kRows - 1) / kRows, weight.size(0)}, weight.options())) {}
+
+    Tensor total() const {
+      const int64_t width = parts.size(1);
+      const Tensor sum = at::zeros({width}, parts.options());
+      T* to = out_data<T>(sum);
+      const T* part = data<T>(parts);
+      for (int64_t b = 0; b < parts.size(0); ++b, part += width) {
+        for (int64_t j = 0; j < width; ++j) to[j] += part[j];
+      }
+      return sum;
+    }
+  };
+
+  /// A multiple of kRows. Weights that leave a second-level cache no room are better read once.
+  int64_t rows_at_a_time() const {
+    constexpr int64_t kCached = 1 << 17, kRowsOfThread = 2 * kRows;
+    return 2 * gate_ * width_ <= kCached ? kRowsOfThread * at::get_num_threads()
+                                         : std::max<int64_t>(rows_, 1);
+  }
+
+  Tensor all(int64_t columns) const { return at::empty({rows_, columns}, in_.x.options()); }
+  template <typename E>
+  Tensor few(int64_t columns) const {
+    return at::empty({std::min(at_a_time_, rows_), columns},
+                     in_.x.options().dtype(c10::CppTypeToScalarType<E>::value));
+  }
+  /// Zeros where no rows will be added.
+  Tensor weight_gradient(int64_t rows, int64_t columns) const {
+    return rows_ == 0 ? at::zeros({rows, columns}, in_.x.options())
+                      : at::empty({rows, columns}, in_.x.options());
+  }
+  template <typename E>
+  static const E* row(In x, Rows r) {
+    return data<E>(x) + r.begin * x.size(1);
+  }
+  template <typename E>
+  static E* out_row(In x, Rows r) {
+    return out_data<E>(x) + r.begin * x.size(1);
   }
   static Tensor operand(In x) { return x.to(kOperand).contiguous(); }
+  /// Rows of x as operands; `room` holds them where they are converted.
+  static const G* operand(Rows r, In x, In room) {
+    if constexpr (std::is_same_v<T, G>) return row<G>(x, r);
+    room.narrow(0, 0, r.count).copy_(x.narrow(0, r.begin, r.count));
+    return data<G>(room);
+  }
 
   template <typename Visit>
-  void for_rows(const Visit& visit) const {
-    at::parallel_for(0, rows_, kRows,
+  void in_turn(const Visit& visit) const {
+    for (int64_t begin = 0; begin < rows_; begin += at_a_time_) {
+      visit(Rows{begin, std::min(at_a_time_, rows_ - begin)});
+    }
+  }
+  template <typename Visit>
+  static void for_rows(int64_t rows, const Visit& visit) {
+    at::parallel_for(0, rows, kRows,
                      [&](int64_t begin, int64_t end) { visit(begin, end - begin); });
   }
 
-  Tensor norm(In x, In weight) const {
-    const Tensor w = weight.contiguous(), y = operand_like(width_);
-    for_rows([&](int64_t begin, int64_t count) {
-      rms_norm_rows<T, G>(data<T>(x) + begin * width_, data<T>(w), out_data<G>(y) + begin * width_,
-                          count, width_, static_cast<T>(in_.eps));
+  static void copy(Rows r, In from, In to) {
+    const int64_t width = from.size(1);
+    for_rows(r.count, [&](int64_t begin, int64_t count) {
+      std::copy_n(row<T>(from, r) + begin * width, count * width,
+                  out_row<T>(to, r) + begin * width);
     });
-    return y;
   }
 
-  /// {residual + gradient of x, gradient of the weight}; the latter summed by blocks of kRows in
-  /// order, whatever the threads.
-  std::pair<Tensor, Tensor> norm_backward(In grad, In x, In weight, In residual) const {
-    const Tensor w = weight.contiguous(), d_x = like(width_);
-    const int64_t blocks = (rows_ + kRows - 1) / kRows;
-    const Tensor parts = at::zeros({blocks, width_}, weight.options());
-    at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
+  /// y = norm(rows of x)
+  void norm(Rows r, In x, In weight, In y) const {
+    const Tensor w = weight.contiguous();
+    for_rows(r.count, [&](int64_t begin, int64_t count) {
+      rms_norm_rows<T, G>(row<T>(x, r) + begin * width_, data<T>(w),
+                          out_data<G>(y) + begin * width_, count, width_, static_cast<T>(in_.eps));
+    });
+  }
+
+  /// Rows of d_x = residual + gradient of x; y = norm(rows of x).
+  void norm_backward(Rows r, In grad, In x, In residual, const NormGradient& norm, In d_x,
+                     In y) const {
+    at::parallel_for(0, (r.count + kRows - 1) / kRows, 1, [&](int64_t first, int64_t last) {
       for (int64_t b = first; b < last; ++b) {
         const int64_t at = b * kRows * width_;
-        rms_norm_backward_rows<T>(
-            data<T>(grad) + at, data<T>(x) + at, data<T>(w), data<T>(residual) + at,
-            out_data<T>(d_x) + at, out_data<T>(parts) + b * width_,
-            std::min(kRows, rows_ - b * kRows), width_, static_cast<T>(in_.eps));
+        rms_norm_backward_rows<T, G>(data<T>(grad) + at, row<T>(x, r) + at, data<T>(norm.weight),
+                                     row<T>(residual, r) + at, out_row<T>(d_x, r) + at,
+                                     out_data<T>(norm.parts) + (r.begin / kRows + b) * width_,
+                                     out_data<G>(y) + at, std::min(kRows, r.count - b * kRows),
+                                     width_, static_cast<T>(in_.eps));
       }
     });
-    Tensor d_weight = at::zeros({width_}, weight.options());
-    T* total = out_data<T>(d_weight);
-    const T* part = data<T>(parts);
-    for (int64_t b = 0; b < blocks; ++b, part += width_) {
-      for (int64_t j = 0; j < width_; ++j) total[j] += part[j];
-    }
-    return {d_x, d_weight};
   }
 
   /// y (+)= x weight^T
-  void product(In x, In weight, bool accumulate, In y) const {
-    const Tensor w = operand(weight);
-    gemm(Layout::kPlain, Layout::kTransposed, rows_, w.size(0), w.size(1), data<G>(x), data<G>(w),
-         accumulate, out_data<T>(y));
+  static void product(int64_t rows, const G* x, In weight, bool accumulate, T* y) {
+    gemm(Layout::kPlain, Layout::kTransposed, rows, weight.size(0), weight.size(1), x,
+         data<G>(weight), accumulate, y);
   }
-  Tensor input_gradient(In d_y, In weight) const {
-    const Tensor w = operand(weight);
-    Tensor d_x = like(w.size(1));
-    gemm(Layout::kPlain, Layout::kPlain, rows_, w.size(1), w.size(0), data<G>(d_y), data<G>(w),
-         false, out_data<T>(d_x));
-    return d_x;
+  static void input_gradient(int64_t rows, const G* d_y, In weight, T* d_x) {
+    gemm(Layout::kPlain, Layout::kPlain, rows, weight.size(1), weight.size(0), d_y, data<G>(weight),
+         false, d_x);
   }
-  Tensor weight_gradient(In d_y, In x) const {
-    Tensor d_w = at::empty({d_y.size(1), x.size(1)}, in_.x.options());
-    gemm(Layout::kTransposed, Layout::kPlain, d_y.size(1), x.size(1), rows_, data<G>(d_y),
-         data<G>(x), false, out_data<T>(d_w));
-    return d_w;
+  static void add_weight_gradient(Rows r, const G* d_y, const G* x, In d_w) {
+    gemm(Layout::kTransposed, Layout::kPlain, d_w.size(0), d_w.size(1), r.count, d_y, x,
+         r.begin > 0, out_data<T>(d_w));
   }
 
   const BlockArguments& in_;
-  int64_t rows_, width_;
+  int64_t rows_, width_, gate_, at_a_time_;
+  Tensor qkv_weight_, output_weight_, gate_up_weight_, down_weight_;
 };
 
 template <typename Run>

@@ -93,7 +93,7 @@ TEST(TransformerBlock, EqualsItsOpsWithGradients) {
   at::manual_seed(1);
   for (const bool bias : {false, true}) {
     for (const std::vector<int64_t>& lengths :
-         {std::vector<int64_t>{}, {1}, {70, 1, 0, 33}, {128, 129}}) {
+         {std::vector<int64_t>{}, {1}, {70, 1, 0, 33}, {128, 129}, {100, 900, 101}}) {
       const Block given = random_block(lengths, bias, bias ? 8 : 12, bias ? 9 : 0);
       const Block fused = given.as(at::kDouble), composed = given.as(at::kDouble);
       const Block narrow = given.as(at::kFloat);
