@@ -90,7 +90,11 @@ std::optional<sqlite::Database> open_journal_to_read(const std::filesystem::path
   sqlite::OpenOptions options;
   options.create = false;
   options.read_only = true;
-  return sqlite::Database::open(journal_path(store), options);
+  auto database = sqlite::Database::open(journal_path(store), options);
+  const std::string version = meta_value(database, "version"),
+                    known = std::to_string(kJournalVersion);
+  if (version != known) throw CorruptError(database.name(), "journal version", known, version);
+  return database;
 }
 
 std::optional<SegmentInfo> Journal::seal(int64_t now_us) {

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import signal
+import sqlite3
 import ssl
 import subprocess
 import threading
@@ -95,6 +96,18 @@ def test_roles(serve):
     manager.post(f"/api/manage/raters/{joined['pseudonym']}/revoke")
     assert status_of(new.get, "/api/me") == 401
     assert status_of(manager.post, f"/api/manage/raters/{joined['pseudonym']}/revoke") == 404
+
+
+def test_one_server_a_store_and_an_erasure_beside_it_is_the_owners(serve, hone):
+    server = serve()
+    for arguments in (("collect", "--store", server.store, "--listen", "127.0.0.1:0"),
+                      ("raters", "erase", "--store", server.store, "r-nobody")):
+        assert "/manage" in hone(*arguments, code=1).stderr
+    server.stop()
+    with sqlite3.connect(server.store / "journal.sqlite") as database:
+        database.execute("UPDATE meta SET value = '9' WHERE name = 'version'")
+    newer = hone("collect", "--store", server.store, "--listen", "127.0.0.1:0", code=2)
+    assert "journal version: expected 1, got 9" in newer.stderr
 
 
 def test_the_command_line_revokes_beside_a_running_server(serve):
@@ -463,6 +476,8 @@ class Rater(threading.Thread):
 
 def kill_and_restart(serve, kills, raters, questions):
     server = serve(questions=[pair(i) for i in range(questions)], project={"overlap": 2})
+    at = server.options.index("--questions")  # they are in the store now
+    del server.options[at:at + 2]
     port, stop, receipts = server.port, threading.Event(), []
     people = [Rater(server, stop, receipts) for _ in range(raters)]
     for person in people:
@@ -507,7 +522,7 @@ def test_kills_in_the_middle_lose_nothing(serve, hone):
 
 @pytest.mark.slow
 def test_a_thousand_kills_lose_nothing(serve, hone):
-    server, slowest, receipts = kill_and_restart(serve, 1000, 6, 60000)
+    server, slowest, receipts = kill_and_restart(serve, 1000, 6, 20000)
     assert hone("verify", server.store).returncode == 0
     print(f"{receipts} receipts, slowest restart {slowest:.2f} s")
 
