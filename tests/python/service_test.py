@@ -106,8 +106,13 @@ def test_one_server_a_store_and_an_erasure_beside_it_is_the_owners(serve, hone):
     server.stop()
     with sqlite3.connect(server.store / "journal.sqlite") as database:
         database.execute("UPDATE meta SET value = '9' WHERE name = 'version'")
-    newer = hone("collect", "--store", server.store, "--listen", "127.0.0.1:0", code=2)
-    assert "journal version: expected 1, got 9" in newer.stderr
+    out = server.store.parent / "out.jsonl"
+    for arguments in (("collect", "--store", server.store, "--listen", "127.0.0.1:0"), ("verify", server.store),
+                      ("inspect", server.store),
+                      ("export", server.store, "--format", "trl-preference", "--output", out)):
+        said = hone(*arguments, code=2)
+        assert "journal version: expected 1, got 9" in said.stdout + said.stderr, arguments
+    assert not out.exists()
 
 
 def test_the_command_line_revokes_beside_a_running_server(serve):
