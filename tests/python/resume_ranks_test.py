@@ -65,8 +65,10 @@ def kill_somewhere(recipe, through, out, rng, seen):  # noqa: F811
     ends = ranks.wait(timeout=60)
     if all(code == 0 for code, _ in ends):
         return
-    assert all(code != 0 for code, _ in ends), ends
-    seen[where_it_stood(out), len(victims)] += 1
+    # The report is one rank's alone: whoever is done with the rest has ended well by then.
+    stood = where_it_stood(out)
+    assert all(code != 0 for code, _ in ends) or stood[0] == STAGES[-1], (stood, ends)
+    seen[stood, len(victims)] += 1
 
 
 def kill_many(recipe, through, tmp_path, kills, chain):  # noqa: F811
