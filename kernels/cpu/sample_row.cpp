@@ -12,27 +12,13 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.
 #include "hwy/highway.h"
+#include "kernels/cpu/head_rows-inl.h"
 #include "kernels/cpu/sample_filters-inl.h"
 #include "kernels/cpu/vector_exp-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
 namespace {
-
-template <typename T>
-T max_of(const T* x, int64_t size) {
-  const hn::ScalableTag<T> d;
-  const int64_t lanes = hn::Lanes(d);
-  auto top0 = hn::Set(d, x[0]), top1 = top0;
-  int64_t j = 0;
-  for (; j + 2 * lanes <= size; j += 2 * lanes) {
-    top0 = hn::Max(top0, hn::LoadU(d, x + j));
-    top1 = hn::Max(top1, hn::LoadU(d, x + j + lanes));
-  }
-  T top = hn::GetLane(hn::MaxOfLanes(d, hn::Max(top0, top1)));
-  for (; j < size; ++j) top = x[j] > top ? x[j] : top;
-  return top;
-}
 
 struct Sums {
   double raw = 0;       // of e^(logit - top)
@@ -125,7 +111,7 @@ int64_t find_weight(const T* weights, int64_t size, double below, double target)
 template <typename T>
 SampledRow sample(const T* logits, int64_t size, double uniform, const SamplingRule& rule,
                   SampleScratch<T>& scratch) {
-  const T top = max_of(logits, size);
+  const T top = row_max(logits, size);
   const bool greedy = rule.temperature == 0, filters = rule.filters() && !greedy;
   const double inverse = greedy ? 1.0 : 1.0 / rule.temperature;
   const int64_t row = padded<T>(size);
