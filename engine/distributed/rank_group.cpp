@@ -9,6 +9,7 @@
 #endif
 #include <ATen/ops/empty_like.h>
 #include <c10/util/Logging.h>
+#include <c10/util/env.h>
 
 #include <cstdlib>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -32,6 +33,14 @@ using StorePtr = c10::intrusive_ptr<c10d::Store>;
 constexpr auto kNever = milliseconds(24LL * 3600 * 1000);
 
 using BackendPtr = c10::intrusive_ptr<c10d::Backend>;
+
+/// c10d notes every collective in a list of the process, one table of which it changes without a
+/// lock: two communicators used by two threads (a step's and a checkpoint's) crash there. Failures
+/// are named here without that list, so it is off unless the user asks for it.
+void forgo_flight_recorder() {
+  if (c10::utils::has_env("TORCH_NCCL_TRACE_BUFFER_SIZE")) return;  // its older name
+  c10::utils::set_env("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/false);
+}
 
 /// c10d's NCCL, out of a library of its own.
 BackendPtr nccl(const StorePtr& store, const Shared& shared) {
@@ -149,6 +158,7 @@ RankGroup::RankGroup(const RankEnvironment& environment, const std::string& iden
   // What c10d warns of, with its stack, when a connection breaks is said here in one line.
   constexpr int kErrors = 2;
   if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = kErrors;
+  forgo_flight_recorder();
   impl_->store = meet(environment, identity, limits.meeting);
   impl_->shared = std::make_shared<Shared>();
   impl_->shared->rank = environment.rank;
