@@ -14,7 +14,7 @@ Question load_content(sqlite::Database& database, int64_t seq) {
   }
   const std::string content = row.text(0);
   row.reset();
-  return parse_question(content, database.name());
+  return stored_question(content, database.name());
 }
 
 std::vector<std::string> shown_texts(const Question& question, const std::vector<uint8_t>& shown,

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "data/error.h"
-#include "data/utf8.h"
+#include "data/plain_text.h"
 
 namespace hone::data {
 namespace {
@@ -38,6 +38,13 @@ std::string text(const BodyJson& body, const char* name) {
   return value.get<std::string>();
 }
 
+/// What a person wrote.
+std::string written(const BodyJson& body, const char* name) {
+  std::string value = text(body, name);
+  check_plain_text(value, LineBreaks::kAllowed, "answer", name);
+  return value;
+}
+
 int64_t whole(const BodyJson& body, const char* name, int64_t low, int64_t high) {
   const BodyJson& value = member(body, name);
   const std::string expected =
@@ -59,7 +66,7 @@ void check_keys(const BodyJson& body, const std::set<std::string>& known) {
 
 void check_aside(const BodyJson& body, const Project& project) {
   for (const char* name : {"rationale", "reason"}) {
-    if (body.contains(name) && text(body, name).size() > kLongestReason) {
+    if (body.contains(name) && written(body, name).size() > kLongestReason) {
       refuse(name, "at most " + std::to_string(kLongestReason) + " bytes", "more");
     }
   }
@@ -278,7 +285,7 @@ void check_body(const BodyJson& body, QuestionKind kind, const std::vector<std::
     case QuestionKind::kCorrection:
       expect("written");
       keys.insert("text");
-      if (text(body, "text").find_first_not_of(" \t\r\n") == std::string::npos) {
+      if (written(body, "text").find_first_not_of(" \t\r\n") == std::string::npos) {
         refuse("text", "something written", "nothing");
       }
       if (kind == QuestionKind::kCorrection) {

@@ -272,7 +272,7 @@ std::vector<StoredAnswer> load_unsealed(sqlite::Database& database, int64_t afte
   while (rows.step()) {
     constexpr int kReceipt = 19;
     answers.push_back({read_answer_row(rows), rows.text(kReceipt),
-                       parse_question(rows.text(kReceipt + 1), database.name())});
+                       stored_question(rows.text(kReceipt + 1), database.name())});
   }
   rows.reset();
   return answers;

@@ -154,6 +154,7 @@ ProjectPointer Journal::Impl::project(const std::string& id) const {
 
 Project Journal::put_project(Project project, int64_t now_us) {
   check_project(project, "project " + project.id);
+  check_project_text(project, "project " + project.id);
   project = without_derived(std::move(project));
   const std::string toml = project.to_toml();
   impl_->writer->run([&](sqlite::Database& database) {
@@ -212,6 +213,7 @@ Journal::Added Journal::add_questions(const std::vector<Question>& questions, in
   for (Question question : questions) {
     const std::string where = "question " + (question.id.empty() ? "?" : question.id);
     complete_question(question, where);
+    check_question_text(question, where);
     const ProjectPointer project = impl_->project(question.project);
     if (!question.gold.empty()) {
       std::vector<uint8_t> as_given =

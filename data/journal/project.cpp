@@ -9,8 +9,8 @@
 
 #include "data/atomic_file.h"
 #include "data/error.h"
+#include "data/plain_text.h"
 #include "data/sha256.h"
-#include "data/utf8.h"
 
 namespace hone::data {
 namespace {
@@ -185,8 +185,26 @@ void check_project(const Project& project, const std::string& where) {
     require(dimension.low < dimension.high, "dimensions.high", "more than low",
             std::to_string(dimension.high));
   }
-  require(find_invalid_utf8(project.guideline) == std::string_view::npos, "guideline", "UTF-8",
-          "other bytes");
+}
+
+void check_project_text(const Project& project, const std::string& where) {
+  const auto line = [&](const std::string& text, const std::string& key) {
+    check_plain_text(text, LineBreaks::kRefused, where, key);
+  };
+  const auto lines = [&](const std::vector<std::string>& texts, const std::string& key) {
+    for (const std::string& text : texts) line(text, key);
+  };
+  line(project.title, "title");
+  check_plain_text(project.guideline, LineBreaks::kAllowed, where, "guideline");
+  lines(project.span_labels, "span_labels");
+  lines(project.flags, "flags");
+  lines(project.languages, "languages");
+  lines(project.scrub, "scrub");
+  for (const RatingDimension& dimension : project.dimensions) {
+    lines({dimension.name}, "dimensions.name");
+    lines({dimension.label}, "dimensions.label");
+    lines({dimension.low_label, dimension.high_label}, "dimensions.low_label, high_label");
+  }
 }
 
 Project parse_project(std::string_view text, const std::string& where,
@@ -223,7 +241,9 @@ Project parse_project(std::string_view text, const std::string& where,
 }
 
 Project Project::load(const std::filesystem::path& file) {
-  return parse_project(read_file(file), file.string(), file.parent_path());
+  Project project = parse_project(read_file(file), file.string(), file.parent_path());
+  check_project_text(project, file.string());
+  return project;
 }
 
 std::string Project::to_toml() const {

@@ -68,4 +68,8 @@ Project parse_project(std::string_view toml, const std::string& where,
 /// Throws InputError "<where>: <key>: ..." for a value out of its range.
 void check_project(const Project& project, const std::string& where);
 
+/// The same for a text that is no plain text (data/plain_text.h). Asked of what comes in, not of
+/// what an older version stored.
+void check_project_text(const Project& project, const std::string& where);
+
 }  // namespace hone::data

@@ -8,6 +8,7 @@
 #include "data/error.h"
 #include "data/importers/json_line.h"
 #include "data/importers/line_error.h"
+#include "data/plain_text.h"
 #include "data/sha256.h"
 
 namespace hone::data {
@@ -188,7 +189,44 @@ void complete_question(Question& question, const std::string& where) {
   }
 }
 
+void check_question_text(const Question& question, const std::string& where) {
+  const auto line = [&](const std::string& text, const std::string& key) {
+    check_plain_text(text, LineBreaks::kRefused, where, key);
+  };
+  const auto text = [&](const std::string& value, const std::string& key) {
+    check_plain_text(value, LineBreaks::kAllowed, where, key);
+  };
+  line(question.id, "id");
+  line(question.language, "language");
+  line(question.group, "group");
+  line(question.acquisition, "acquisition");
+  line(question.reward_hash, "reward_model");
+  if (question.prompt_is_messages) {
+    for (const Json& message : Json::parse(question.prompt)) {
+      for (const auto& [key, value] : message.items()) {
+        if (value.is_string()) text(value.get<std::string>(), "messages." + key);
+      }
+    }
+  } else {
+    text(question.prompt, "prompt");
+  }
+  for (std::size_t i = 0; i < question.candidates.size(); ++i) {
+    const Candidate& candidate = question.candidates[i];
+    const std::string key = "candidates[" + std::to_string(i) + "].";
+    line(candidate.id, key + "id");
+    line(candidate.policy_hash, key + "policy");
+    text(candidate.sampler, key + "sampler");
+    text(candidate.text, key + "text");
+  }
+}
+
 Question parse_question(std::string_view json_line, const std::string& where) {
+  Question question = stored_question(json_line, where);
+  check_question_text(question, where);
+  return question;
+}
+
+Question stored_question(std::string_view json_line, const std::string& where) {
   try {
     Question question = parse(json_line, where);
     complete_question(question, where);

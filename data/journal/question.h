@@ -41,8 +41,14 @@ struct Question {
 /// overlap, propensity, acquisition, reward_model, gold, qualification. InputError names the key.
 Question parse_question(std::string_view json_line, const std::string& where);
 
+/// Reads back what question_json wrote, also under rules for texts that have become stricter since.
+Question stored_question(std::string_view json_line, const std::string& where);
+
 /// Checks a question made in code and fills in the ids that it lacks. InputError names the key.
 void complete_question(Question& question, const std::string& where);
+
+/// Throws InputError naming the key of a text that is no plain text (data/plain_text.h).
+void check_question_text(const Question& question, const std::string& where);
 
 /// The line that parse_question reads back.
 std::string question_json(const Question& question);

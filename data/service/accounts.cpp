@@ -8,8 +8,8 @@
 
 #include "data/error.h"
 #include "data/file_descriptor.h"
+#include "data/plain_text.h"
 #include "data/service/secrets.h"
-#include "data/utf8.h"
 
 namespace hone::data::service {
 namespace {
@@ -87,9 +87,8 @@ void check_language(const std::string& language) {
 }
 
 void check_line(const std::string& text, const char* what, size_t most) {
-  const bool control =
-      std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
-  if (text.size() > most || control || find_invalid_utf8(text) != std::string_view::npos) {
+  check_plain_text(text, LineBreaks::kRefused, "account", what);
+  if (text.size() > most) {
     throw InputError("account", what, "one line of at most " + std::to_string(most) + " bytes",
                      std::to_string(text.size()) + " bytes");
   }

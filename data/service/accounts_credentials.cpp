@@ -1,5 +1,6 @@
 // Sessions and keys for programs: what proves on each request who is asking.
 
+#include "data/plain_text.h"
 #include "data/service/accounts.h"
 #include "data/service/secrets.h"
 
@@ -65,6 +66,7 @@ void Accounts::end_session(std::string_view secret) {
 }
 
 std::string Accounts::create_key(KeyRole role, const std::string& note, int64_t now_us) {
+  check_plain_text(note, LineBreaks::kRefused, "key", "note");
   const std::string secret = "hone_" + random_token();
   const std::lock_guard lock(mutex_);
   database_.run("INSERT INTO keys(hash, id, role, note, created_us) VALUES(?, ?, ?, ?, ?)",

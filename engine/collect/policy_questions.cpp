@@ -6,6 +6,7 @@
 
 #include "data/atomic_file.h"
 #include "data/error.h"
+#include "data/plain_text.h"
 #include "data/sha256.h"
 #include "engine/collect/questions.h"
 #include "engine/config/recipe.h"
@@ -102,8 +103,8 @@ std::vector<data::Question> questions_from_policy(const PolicyQuestionOptions& o
     question.prompt = prompts.stored[index];
     question.prompt_is_messages = prompts.is_messages[index];
     for (; s < samples.size() && static_cast<size_t>(samples[s].prompt) == index; ++s) {
-      const std::string text =
-          continuation(codec.tokenizer(), prompts.tokens[index], samples[s].tokens);
+      const std::string text = data::without_control_characters(
+          continuation(codec.tokenizer(), prompts.tokens[index], samples[s].tokens));
       const bool known = std::any_of(question.candidates.begin(), question.candidates.end(),
                                      [&](const auto& each) { return each.text == text; });
       if (!known) question.candidates.push_back({"", text, policy_hash, sampler});
@@ -140,8 +141,8 @@ std::vector<data::Question> questions_from_run(const std::filesystem::path& run,
     question.project = project;
     question.prompt = pair.prompt;
     for (int side = 0; side < 2; ++side) {
-      question.candidates.push_back(
-          {"", pair.answers[side], hashes[pair.trained[side] ? 1 : 0], ""});
+      question.candidates.push_back({"", data::without_control_characters(pair.answers[side]),
+                                     hashes[pair.trained[side] ? 1 : 0], ""});
     }
     questions.push_back(std::move(question));
   }

@@ -9,6 +9,13 @@ const DRAFT_WAIT_MS = 700;
 const RENEW_EVERY_MS = 45000;
 const IDLE_MS = 15 * 60000; // after that, what is held goes back to the others
 
+/// The same without the control characters that a paste may bring along; the server takes none but tab and line break.
+const plain = (value) => {
+  if (typeof value === "string") return value.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g, "");
+  if (Array.isArray(value)) return value.map(plain);
+  return value && typeof value === "object" ? Object.fromEntries(Object.entries(value).map(([key, each]) => [key, plain(each)])) : value;
+};
+
 export class Work extends EventTarget {
   #filling = null;
   #draftTimer = 0;
@@ -116,7 +123,7 @@ export class Work extends EventTarget {
     const { draft: _, until: __, lifetime_ms: ___, counts: ____, ...bare } = task;
     this.#drafted.delete(task.id);
     this.memory.keep("pace", [...this.memory.recall("pace", []), Math.round(client.visible_ms / 100) / 10].slice(-200));
-    const sent = this.outbox.add({ assignment: task.id, token: task.token, body, client: { ...client, offline: !navigator.onLine } }, bare);
+    const sent = this.outbox.add({ assignment: task.id, token: task.token, body: plain(body), client: { ...client, offline: !navigator.onLine } }, bare);
     this.#hold(rest);
     this.statistics = { ...this.statistics, session_answers: (this.statistics?.session_answers ?? 0) + 1, today_answers: (this.statistics?.today_answers ?? 0) + 1 };
     if (task.escalated) await sent;
