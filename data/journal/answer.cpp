@@ -32,10 +32,14 @@ void count_answer(sqlite::Database& database, const AnswerRow& answer, const Bod
       sign, outcome_of(body) == "skipped" ? sign : 0, is_tie(body) ? sign : 0, repeat ? sign : 0,
       repeat ? same : 0, gold ? sign : 0, gold ? same : 0, qualification ? sign : 0,
       qualification ? same : 0, answer.rater, answer.project);
-  database.run(
-      "INSERT INTO sessions VALUES(?, ?, ?, ?, ?)"
-      " ON CONFLICT DO UPDATE SET answers = answers + excluded.answers",
-      answer.rater, answer.project, answer.session, sign, answer.served_us);
+  if (sign > 0) {
+    note_sitting(database, answer.rater, answer.project, answer.answered_us, 1);
+  } else {
+    database.run(
+        "UPDATE sittings SET answers = answers - 1 WHERE rater = ? AND project = ? AND answers > 0"
+        " AND first_us <= ?",
+        answer.rater, answer.project, answer.answered_us);
+  }
   database.run(
       "INSERT INTO days VALUES(?, ?, ?, ?)"
       " ON CONFLICT DO UPDATE SET answers = answers + excluded.answers",

@@ -29,26 +29,22 @@ class Search {
         leases_(leases),
         standing_(load_standing()) {}
 
-  /// Caps that end a session or a day; nullopt: go on.
-  std::optional<NoQuestion> cap() {
-    auto& session = database_.prepared(
-        "SELECT answers, first_us FROM sessions WHERE rater = ? AND project = ? AND session = ?");
-    session.bind_all(rater_.pseudonym, project_.id, rater_.session);
-    const bool known = session.step();
+  /// Caps that end a sitting or a day, of the person, whatever session they come with.
+  std::optional<NextResult> cap() {
+    const auto sitting =
+        current_sitting(database_, rater_.pseudonym, project_.id, now_us_).value_or(Sitting{});
     const int64_t held = live(std::nullopt);
-    const int64_t answers = held + (known ? session.integer(0) : 0);
-    const int64_t first_us = known ? session.integer(1) : now_us_;
-    session.reset();
     const int64_t longest = project_.session_minutes * 60 * kMicroseconds;
-    if ((project_.session_answers > 0 && answers >= project_.session_answers) ||
-        (longest > 0 && now_us_ - first_us >= longest)) {
-      return NoQuestion::kSessionCap;
+    if ((project_.session_answers > 0 && held + sitting.answers >= project_.session_answers) ||
+        (longest > 0 && sitting.last_us > 0 && now_us_ - sitting.first_us >= longest)) {
+      return reached(NoQuestion::kSessionCap, sitting.last_us + kBreakUs + 1);
     }
     if (project_.daily_answers == 0) return std::nullopt;
     const int64_t today =
         held + one_number("SELECT answers FROM days WHERE rater = ? AND project = ? AND day = ?",
                           now_us_ / kDay);
-    return today >= project_.daily_answers ? std::optional(NoQuestion::kDailyCap) : std::nullopt;
+    if (today < project_.daily_answers) return std::nullopt;
+    return reached(NoQuestion::kDailyCap, (now_us_ / kDay + 1) * kDay);
   }
 
   /// Is the rater still to be asked a qualification question?
@@ -145,8 +141,7 @@ class Search {
         "INSERT INTO standing VALUES(?, ?, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0)"
         " ON CONFLICT DO UPDATE SET served = served + 1",
         rater_.pseudonym, project_.id);
-    database_.run("INSERT INTO sessions VALUES(?, ?, ?, 0, ?) ON CONFLICT DO NOTHING",
-                  rater_.pseudonym, project_.id, rater_.session, now_us_);
+    note_sitting(database_, rater_.pseudonym, project_.id, now_us_, 0);
   }
 
   /// Why there is nothing: others are at work on what this rater could have, or it is not theirs.
@@ -162,10 +157,7 @@ class Search {
     const int64_t expires_us = leases.step() ? leases.integer(0) : 0;
     leases.reset();
     if (expires_us > 0) {
-      result.why = NoQuestion::kAllLeased;
-      result.retry_after_s =
-          std::max<int64_t>(1, (expires_us - now_us_ + kMicroseconds - 1) / kMicroseconds);
-      return result;
+      return reached(NoQuestion::kAllLeased, expires_us);
     }
     const auto mine = languages();
     for (const std::string& language : ready_languages()) {
@@ -177,6 +169,12 @@ class Search {
   }
 
  private:
+  /// Nothing now, perhaps from `until_us` on.
+  NextResult reached(NoQuestion why, int64_t until_us) const {
+    const int64_t seconds = (until_us - now_us_ + kMicroseconds - 1) / kMicroseconds;
+    return {std::nullopt, why, std::max<int64_t>(1, seconds)};
+  }
+
   Standing load_standing() {
     auto& row = database_.prepared(
         "SELECT served, answers, qualification, qualification_right FROM standing WHERE rater = ?"
@@ -418,10 +416,7 @@ NextResult assign(Journal::Impl& journal, sqlite::Database& database, const Rate
     return nothing;
   }
   Search search(journal, database, rater, project, now_us, leases);
-  if (const auto cap = search.cap()) {
-    nothing.why = *cap;
-    return nothing;
-  }
+  if (const auto cap = search.cap()) return *cap;
   bool found = search.qualifying() && search.find_known(Purpose::kQualification);
   if (!found && search.live(Purpose::kQualification) > 0) {
     nothing.why = NoQuestion::kAllLeased;  // by themself: these first

@@ -90,7 +90,7 @@ int64_t remove_rows(sqlite::Database& database, const std::string& rater, int64_
     if (undone.count(row.sequence) == 0) forget_answer(database, row, ++stamp);
   }
   for (const char* table : {"answers", "unsealed", "taken", "repeatable", "cursors", "shifts",
-                            "standing", "sessions", "days", "leases"}) {
+                            "standing", "sittings", "days", "leases"}) {
     database.run(std::string("DELETE FROM ") + table + " WHERE rater = ?", rater);
   }
   if (!rows.empty()) {
@@ -126,6 +126,7 @@ int64_t finish_erasure(Journal::Impl& journal, int64_t now_us) {
 int64_t Journal::erase(const std::string& pseudonym, int64_t now_us) {
   if (pseudonym.empty()) throw InputError("erase", "rater", "a pseudonym", "nothing");
   const std::lock_guard guard(impl_->sealing);
+  finish_erasure(*impl_, now_us);  // of somebody else, which a full disk had stopped
   impl_->writer->run(
       [&](sqlite::Database& database) { set_meta_value(database, kNote, pseudonym); });
   return finish_erasure(*impl_, now_us);

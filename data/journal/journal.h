@@ -32,7 +32,7 @@ struct RaterRef {
   std::string pseudonym;
   bool expert = false;  // also gets escalated questions
   std::vector<std::string> languages;
-  std::string session;  // of the service; session caps count by it
+  std::string session;  // of the service; kept with what is answered in it
   std::vector<std::string>
       held;  // live assignments that the page keeps: next() gives a further one
 };
@@ -78,12 +78,18 @@ class LeaseError : public InputError {
   using InputError::InputError;
 };
 
+/// A rater who neither was given a question nor answered one for so long begins a new sitting. The
+/// caps on sessions count sittings: who signs in again, or from another device, is in the same one.
+constexpr int64_t kBreakUs = 30LL * 60 * 1'000'000;
+
 enum class NoQuestion { kDone, kAllLeased, kSessionCap, kDailyCap, kNotQualified, kLanguage };
 
 struct NextResult {
   std::optional<Assignment> assignment;  // the rater's live lease again, if there is one
   NoQuestion why = NoQuestion::kDone;    // when there is none
-  int64_t retry_after_s = 0;             // kAllLeased: when the next lease expires
+  /// kAllLeased: when the next lease expires; kSessionCap: when a new sitting begins; kDailyCap:
+  /// when the next day begins (UTC).
+  int64_t retry_after_s = 0;
 };
 
 struct RaterStatistics {

@@ -94,6 +94,17 @@ std::vector<std::string> shown_texts(const Question& question, const std::vector
 NextResult assign(Journal::Impl& journal, sqlite::Database& database, const RaterRef& rater,
                   const Project& project, int64_t now_us, std::optional<Lease>& lease);
 
+/// A rater's work in a project since their last long break.
+struct Sitting {
+  int64_t first_us = 0, last_us = 0, answers = 0;
+};
+/// That which goes on at `now_us`; nullopt: a new one would begin.
+std::optional<Sitting> current_sitting(sqlite::Database& database, const std::string& rater,
+                                       const std::string& project, int64_t now_us);
+/// A question was given or `answers` were taken: the sitting goes on, or a new one begins.
+void note_sitting(sqlite::Database& database, const std::string& rater, const std::string& project,
+                  int64_t now_us, int64_t answers);
+
 constexpr int64_t kMicroseconds = 1'000'000;
 constexpr int64_t kDay = 24 * 3600 * kMicroseconds;
 constexpr int64_t kExpiredAtOnce = 64;

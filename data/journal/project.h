@@ -47,7 +47,7 @@ struct Project {
   int64_t dwell_ms_per_100_chars = 120;  // ... and for each 100 characters of the candidates,
   int64_t dwell_max_ms = 15000;          // but never longer than this
   int64_t lease_s = 600;                 // an assignment not answered by then goes to others
-  int64_t session_answers = 0;           // answers a session before a break; 0: no cap
+  int64_t session_answers = 0;           // answers before a break of half an hour; 0: no cap
   int64_t session_minutes = 0;           // 0: no cap
   int64_t daily_answers = 0;             // a rater a day; 0: no cap
   int64_t qualification_questions = 0;   // asked first; 0: none

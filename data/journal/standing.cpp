@@ -85,6 +85,29 @@ std::vector<JournalAnswer> read_rows(ReaderPool& readers, int64_t after, int64_t
 
 }  // namespace
 
+// A clock that jumped, by more than a break, begins a new sitting too: otherwise one that once ran
+// ahead would hold a rater's last one open until it is caught up with.
+
+std::optional<Sitting> current_sitting(sqlite::Database& database, const std::string& rater,
+                                       const std::string& project, int64_t now_us) {
+  auto& row = database.prepared(
+      "SELECT first_us, last_us, answers FROM sittings WHERE rater = ? AND project = ? AND"
+      " abs(? - last_us) <= ?");
+  row.bind_all(rater, project, now_us, kBreakUs);
+  std::optional<Sitting> sitting;
+  if (row.step()) sitting = {row.integer(0), row.integer(1), row.integer(2)};
+  row.reset();
+  return sitting;
+}
+
+void note_sitting(sqlite::Database& database, const std::string& rater, const std::string& project,
+                  int64_t now_us, int64_t answers) {
+  const auto sitting = current_sitting(database, rater, project, now_us);
+  database.run("INSERT OR REPLACE INTO sittings VALUES(?, ?, ?, ?, ?)", rater, project,
+               sitting ? sitting->first_us : now_us, now_us,
+               answers + (sitting ? sitting->answers : 0));
+}
+
 RaterStatistics Journal::statistics(const RaterRef& rater, const std::string& project,
                                     int64_t now_us) const {
   const ProjectPointer rules = impl_->project(project);
@@ -105,11 +128,8 @@ RaterStatistics Journal::statistics(const RaterRef& rater, const std::string& pr
       right = row.integer(6);
     }
     row.reset();
-    statistics.session_answers = one_number(
-        database
-            .prepared(
-                "SELECT answers FROM sessions WHERE rater = ? AND project = ? AND session = ?")
-            .bind_all(rater.pseudonym, project, rater.session));
+    const auto sitting = current_sitting(database, rater.pseudonym, project, now_us);
+    statistics.session_answers = sitting ? sitting->answers : 0;
     statistics.today_answers = one_number(
         database.prepared("SELECT answers FROM days WHERE rater = ? AND project = ? AND day = ?")
             .bind_all(rater.pseudonym, project, now_us / kDay));

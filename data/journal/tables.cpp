@@ -11,6 +11,8 @@ namespace {
 // leases: live = 0 after expiry, until the slot is another's.
 // taken: who has had which question. cursors: up to which stamp a queue holds nothing for a rater.
 // leases.row, answers.row: the order shown as a row of a Latin square, 2 * shift + mirrored.
+// sittings: a rater's work without a long break, however often they signed in meanwhile. Before it,
+// sessions had one row for each signing in.
 // unsealed: answers that no segment holds; sealing = 1: being written to one, no more taken back.
 // answers: append-only; erase() alone removes rows, and audit keeps their digests.
 constexpr const char* kTables = R"sql(
@@ -62,9 +64,10 @@ CREATE TABLE IF NOT EXISTS standing(
   repeats_same INTEGER NOT NULL, gold INTEGER NOT NULL, gold_right INTEGER NOT NULL,
   qualification INTEGER NOT NULL, qualification_right INTEGER NOT NULL,
   PRIMARY KEY(rater, project)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sessions(
-  rater TEXT NOT NULL, project TEXT NOT NULL, session TEXT NOT NULL, answers INTEGER NOT NULL,
-  first_us INTEGER NOT NULL, PRIMARY KEY(rater, project, session)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sittings(
+  rater TEXT NOT NULL, project TEXT NOT NULL, first_us INTEGER NOT NULL, last_us INTEGER NOT NULL,
+  answers INTEGER NOT NULL, PRIMARY KEY(rater, project)) WITHOUT ROWID;
+DROP TABLE IF EXISTS sessions;
 CREATE TABLE IF NOT EXISTS days(
   rater TEXT NOT NULL, project TEXT NOT NULL, day INTEGER NOT NULL, answers INTEGER NOT NULL,
   PRIMARY KEY(rater, project, day)) WITHOUT ROWID;

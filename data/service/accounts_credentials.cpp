@@ -1,5 +1,6 @@
 // Sessions and keys for programs: what proves on each request who is asking.
 
+#include "data/journal/journal.h"
 #include "data/plain_text.h"
 #include "data/service/accounts.h"
 #include "data/service/secrets.h"
@@ -9,7 +10,6 @@ namespace {
 
 constexpr int64_t kMinute = 60LL * 1000000, kDay = 24 * 60 * kMinute;
 constexpr int64_t kSessionIdle = 7 * kDay, kSessionLife = 30 * kDay;
-constexpr int64_t kBreak = 30 * kMinute;  // after this long away a new sitting begins
 constexpr size_t kLongestSecret = 128;
 
 }  // namespace
@@ -46,7 +46,7 @@ std::optional<Session> Accounts::session(std::string_view secret, int64_t now_us
   const auto account = find_locked(pseudonym);
   if (!account || account->revoked_us != 0) return std::nullopt;
   session.account = *account;
-  if (now_us - seen > kBreak) ++sitting;
+  if (now_us - seen > kBreakUs) ++sitting;
   session.id = id + "." + std::to_string(sitting);
   session.csrf = keyed_hash(secret, "csrf");
   // Once a minute is enough, and costs no fsync on the others.

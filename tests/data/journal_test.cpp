@@ -300,23 +300,77 @@ TEST_F(JournalTest, GoldAndQualification) {
   EXPECT_GT(gold, 0);
 }
 
-TEST_F(JournalTest, CapsEndSessionsAndDays) {
+constexpr int64_t kSecond = 1'000'000, kDayUs = 24 * 3600 * kSecond;
+
+TEST_F(JournalTest, CapsEndSittingsAndDays) {
   Project project = plain_project();
   project.session_answers = 2;
   project.daily_answers = 3;
   journal().put_project(project, now_us_);
   journal().add_questions(pairs(10), now_us_);
+  now_us_ += kDayUs - now_us_ % kDayUs;  // a day begins
   EXPECT_TRUE(work("ann"));
   EXPECT_TRUE(work("ann"));
   EXPECT_EQ(why("ann"), NoQuestion::kSessionCap);
-  RaterRef evening = rater("ann");
-  evening.session = "evening";
-  const auto third = journal().next(evening, "default", ++now_us_).assignment;
+  // Neither signing in again nor another start of the server begins a new sitting.
+  RaterRef again = rater("ann");
+  again.session = "another";
+  const auto ask = [&] { return journal().next(again, "default", ++now_us_); };
+  EXPECT_EQ(ask().why, NoQuestion::kSessionCap);
+  reopen();
+  const auto capped = ask();
+  EXPECT_EQ(capped.why, NoQuestion::kSessionCap);
+  EXPECT_EQ(journal().statistics(again, "default", now_us_).session_answers, 2);
+  // Somebody else has a sitting of their own.
+  EXPECT_TRUE(work("bob"));
+  // Asking during the break does not lengthen it; at the time that was told it is over.
+  now_us_ += (capped.retry_after_s - 2) * kSecond;
+  EXPECT_EQ(ask().why, NoQuestion::kSessionCap);
+  now_us_ += 2 * kSecond;
+  EXPECT_EQ(journal().statistics(again, "default", now_us_).session_answers, 0);
+  const auto third = ask().assignment;
   ASSERT_TRUE(third);
   answer("ann", *third, kLeft);
-  EXPECT_EQ(journal().next(evening, "default", ++now_us_).why, NoQuestion::kDailyCap);
-  now_us_ += 24 * 3600 * int64_t{1'000'000};
-  EXPECT_TRUE(journal().next(evening, "default", ++now_us_).assignment);
+  EXPECT_EQ(journal().statistics(again, "default", now_us_).session_answers, 1);
+  const auto full = ask();
+  EXPECT_EQ(full.why, NoQuestion::kDailyCap);
+  now_us_ += full.retry_after_s * kSecond;
+  EXPECT_EQ(now_us_ / kSecond % (24 * 3600), 0);
+  EXPECT_TRUE(ask().assignment);
+}
+
+TEST_F(JournalTest, SittingsEndByTheClockAndGiveBackWhatIsTakenBack) {
+  Project project = plain_project();
+  project.session_answers = 3;
+  project.session_minutes = 60;
+  journal().put_project(project, now_us_);
+  journal().add_questions(pairs(20), now_us_);
+  const auto minutes = [&](int64_t count) { now_us_ += count * 60 * kSecond; };
+  ASSERT_TRUE(work("ann"));
+  for (int i = 0; i < 2; ++i) {  // what is taken back does not count
+    ASSERT_TRUE(work("ann"));
+    const auto back = journal().undo(rater("ann"), ++now_us_);
+    answer("ann", back, kRight);
+    const auto again = journal().undo(rater("ann"), ++now_us_);
+    answer("ann", again, kSkip);
+    journal().undo(rater("ann"), ++now_us_);
+  }
+  EXPECT_EQ(journal().statistics(rater("ann"), "default", now_us_).session_answers, 1);
+  minutes(29);
+  ASSERT_TRUE(work("ann"));
+  minutes(29);
+  ASSERT_TRUE(next("ann"));  // an hour has not passed
+  minutes(2);
+  answer("ann", *next("ann"), kLeft);
+  EXPECT_EQ(why("ann"), NoQuestion::kSessionCap);
+  minutes(31);
+  EXPECT_TRUE(work("ann"));
+  // A clock that ran a year ahead and was set right holds nobody off for a year.
+  minutes(365 * 24 * 60);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(work("ann"));
+  EXPECT_EQ(why("ann"), NoQuestion::kSessionCap);
+  minutes(-365 * 24 * 60);
+  EXPECT_TRUE(work("ann"));
 }
 
 TEST_F(JournalTest, PriorityThenNearestToCompleteThenOldest) {

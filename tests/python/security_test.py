@@ -116,6 +116,33 @@ def test_stored_xss_through_every_text_field(serve):
         assert "unsafe" not in policy and "require-trusted-types-for 'script'" in policy and "default-src 'none'" in policy
 
 
+def test_control_characters_are_refused_at_every_door(serve, hone, tmp_path):
+    """NUL ends a text for C programs and an escape drives a terminal: neither gets in, and the field is named."""
+    server = serve(questions=[pair(0)], project={"languages": ["en"]})
+    rater, manager, loop = server.person(), server.person("manager"), server.loop()
+    assignment = rater.next()
+    for control in ("\0", "\x1b[2J", "\x7f", "\x9b"):
+        for refused in [
+                lambda: rater.answer(assignment, {**ORDERED, "rationale": "a" + control}),
+                lambda: rater.answer(assignment, {"outcome": "skipped", "reason": control}),
+                lambda: rater.post("/api/password", {"name": "a" + control, "password": "a long password"}),
+                lambda: manager.post("/api/manage/invitations", {"note": control}),
+                lambda: manager.post("/api/manage/invitations", {"languages": [control]}),
+                lambda: loop.post("/api/questions", pair(1, prompt=control)),
+                lambda: loop.post("/api/questions", pair(1, candidates=["x", control])),
+                lambda: loop.post("/api/questions", {"messages": [{"role": "user", "content": control}], "a": "x", "b": "y"})]:
+            assert status_of(refused) == 422
+    rater.answer(assignment, {**ORDERED, "rationale": "one\n\ttwo"})
+    for text, file, field in [('title = "a\\u0000b"\n', "project.toml", "title"),
+                              ('guideline = "\\u001b[2J"\n', "project.toml", "guideline"),
+                              (json.dumps(pair(0)) + "\n" + json.dumps(pair(1, prompt="\0")) + "\n", "questions.jsonl:2", "prompt")]:
+        path = tmp_path / file.split(":")[0]
+        path.write_text(text)
+        option = "--project" if path.suffix == ".toml" else "--questions"
+        done = hone("collect", "--store", tmp_path / "other", "--listen", "127.0.0.1:0", option, path, code=2)
+        assert f"{file}: {field}: " in done.stderr and "control characters" in done.stderr, done.stderr
+
+
 def test_stored_xss_through_an_import(serve, hone, tmp_path):
     """What others' files bring is data too."""
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"prompt": SCRIPT, "chosen": SCRIPT, "rejected": "x"}) + "\n")

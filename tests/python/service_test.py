@@ -67,6 +67,28 @@ def test_names_and_passwords(serve):
     other.post("/api/password", {"old": "a long password", "password": "another password"})
 
 
+def test_a_cap_is_the_persons_however_often_they_sign_in(serve):
+    server = serve(questions=[pair(i) for i in range(4)], project={"session_answers": 2})
+    rater = server.person()
+    rater.post("/api/password", {"name": "ada", "password": "a long password"})
+    for _ in range(2):
+        rater.answer(rater.next())
+    again = server.client()
+    again.post("/api/login", {"name": "ada", "password": "a long password"})
+    rater.post("/api/logout")
+    server.stop()
+    server.start()
+    again.connection = None
+    third = server.client()
+    third.post("/api/login", {"name": "ada", "password": "a long password"})
+    for client in (again, third):
+        answer = client.post("/api/next")
+        assert answer["assignment"] is None and answer["why"] == "session-cap"
+        assert 1700 < answer["retry_after_s"] <= 1801
+        assert client.get("/api/statistics")["session_answers"] == 2
+    assert server.person().next() is not None  # somebody else
+
+
 def test_an_open_project_lets_anyone_in(serve):
     server = serve(project={"join": "open"}, questions=[pair(0)])
     anyone = server.client()

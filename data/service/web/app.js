@@ -1,7 +1,7 @@
 // The raters' page: signing in, the guideline, questions, and what lies between them.
 
 import { h, button, command, say, typing } from "./dom.js";
-import { LANGUAGES, number, t, useLanguage } from "./i18n.js";
+import { LANGUAGES, moment, number, t, useLanguage } from "./i18n.js";
 import { api } from "./api.js";
 import { forget, keep, memoryOf, prefer, preferences, recall } from "./memory.js";
 import { Work } from "./work.js";
@@ -227,9 +227,11 @@ class App {
     const why = this.work.why ?? (waiting ? "offline" : "done");
     const known = ["done", "all-leased", "session-cap", "daily-cap", "not-qualified", "language", "offline", "slow-down", "trouble"].includes(why) ? why : "done";
     const again = ["all-leased", "offline", "slow-down", "trouble"].includes(known);
+    const capped = known.endsWith("-cap");
     const name = known.replaceAll("-", "_");
     clearTimeout(this.retry);
     this.message(t(`pause_${name}`), h("p", {}, t(`pause_${name}_more`)),
+      capped ? h("p", {}, t("pause_until", { time: moment(this.work.retryAt, { timeStyle: "short" }) })) : null,
       waiting ? h("p", { class: "quiet" }, t("unsent", { count: number(waiting) })) : null,
       h("div", { class: "row centred" },
         button(t("undo"), { keys: "U", kind: "quiet-button", on: { click: () => this.undo() } }),
@@ -238,6 +240,8 @@ class App {
     if (again) {
       this.retry = setTimeout(() => this.more(), Math.max(2000, Math.min(this.work.retryAt - Date.now(), 30000)));
       this.onEnter = () => this.more();
+    } else if (capped) {
+      this.retry = setTimeout(() => this.more(), Math.max(2000, Math.min(this.work.retryAt - Date.now(), 2 ** 31 - 1)));
     }
   }
 

@@ -137,6 +137,7 @@ export default {
   pause_all_leased_more: "آخرون يعملون على الأسئلة الأخيرة. تعيد الصفحة النظر وحدها.",
   pause_session_cap: "حان وقت الراحة",
   pause_session_cap_more: "اكتملت هذه الجلسة. الحكم أصوب بعد راحة.",
+  pause_until: "يمكنك المتابعة عند الساعة {time}.",
   pause_daily_cap: "يكفي لهذا اليوم",
   pause_daily_cap_more: "بلغت عدد إجابات اليوم. إلى الغد.",
   pause_not_qualified: "شكرًا على المحاولة",

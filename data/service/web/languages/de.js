@@ -137,6 +137,7 @@ export default {
   pause_all_leased_more: "Andere sind an den letzten Fragen. Die Seite sieht von selbst wieder nach.",
   pause_session_cap: "Zeit für eine Pause",
   pause_session_cap_more: "Diese Sitzung ist vollständig. Ausgeruht urteilt es sich besser.",
+  pause_until: "Ab {time} geht es weiter.",
   pause_daily_cap: "Genug für heute",
   pause_daily_cap_more: "Die Zahl der Antworten für heute ist erreicht. Bis morgen.",
   pause_not_qualified: "Danke für den Versuch",

@@ -147,6 +147,7 @@ export default {
   pause_all_leased_more: "Others are at work on the last questions. This page looks again by itself.",
   pause_session_cap: "Time for a break",
   pause_session_cap_more: "This session is complete. Judgement is better after a rest.",
+  pause_until: "You can go on at {time}.",
   pause_daily_cap: "Enough for today",
   pause_daily_cap_more: "You have reached today's number of answers. Until tomorrow.",
   pause_not_qualified: "Thank you for trying",

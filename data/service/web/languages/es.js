@@ -137,6 +137,7 @@ export default {
   pause_all_leased_more: "Otras personas trabajan en las últimas preguntas. Esta página vuelve a mirar sola.",
   pause_session_cap: "Hora de un descanso",
   pause_session_cap_more: "Esta sesión está completa. Con descanso se juzga mejor.",
+  pause_until: "Podrá continuar a las {time}.",
   pause_daily_cap: "Suficiente por hoy",
   pause_daily_cap_more: "Se alcanzó el número de respuestas de hoy. Hasta mañana.",
   pause_not_qualified: "Gracias por intentarlo",

@@ -137,6 +137,7 @@ export default {
   pause_all_leased_more: "D'autres travaillent aux dernières questions. La page revérifie toute seule.",
   pause_session_cap: "C'est l'heure d'une pause",
   pause_session_cap_more: "Cette séance est complète. On juge mieux reposé.",
+  pause_until: "Vous pourrez reprendre à {time}.",
   pause_daily_cap: "Assez pour aujourd'hui",
   pause_daily_cap_more: "Le nombre de réponses du jour est atteint. À demain.",
   pause_not_qualified: "Merci d'avoir essayé",
