@@ -1,5 +1,5 @@
-// Control characters are refused at each door of the journal, by the field's name, and what an older
-// version stored is still read.
+// Control characters are refused at each door of the journal, by the field's name, and what an
+// older version stored is still read.
 
 #include "data/plain_text.h"
 
@@ -13,8 +13,8 @@ namespace {
 
 using namespace std::string_literals;
 
-const std::string kControls[] = {"\0"s, "\x01", "\x08", "\x0b", "\x0c", "\x1b", "\x7f",
-                                 "\u0080", "\u009f"};
+const std::string kControls[] = {"\0"s,  "\x01", "\x08",   "\x0b",  "\x0c",
+                                 "\x1b", "\x7f", "\u0080", "\u009f"};
 
 /// What the call says when it refuses; empty: it does not.
 template <class Call>
@@ -35,8 +35,9 @@ TEST(PlainText, RefusesControlCharactersAndSaysWhere) {
       EXPECT_TRUE(said.ends_with(" at byte 2")) << said;
     }
   }
-  EXPECT_NE(refusal([] { check_plain_text("\x1b[2J", LineBreaks::kAllowed, "w", "f"); })
-                .find("got U+001B at byte 0"),
+  EXPECT_NE(refusal([] {
+              check_plain_text("\x1b[2J", LineBreaks::kAllowed, "w", "f");
+            }).find("got U+001B at byte 0"),
             std::string::npos);
   for (const auto* text : {"", "plain", "\u00a0\u00e4\u4e2d\U0001f600", "\u202eabc"}) {
     EXPECT_NO_THROW(check_plain_text(text, LineBreaks::kRefused, "w", "f")) << text;
@@ -75,9 +76,13 @@ TEST_F(PlainTextDoors, Projects) {
   EXPECT_TRUE(names(put([&](Project& p) { p.flags = {bad}; }), "flags"));
   EXPECT_TRUE(names(put([&](Project& p) { p.languages = {bad}; }), "languages"));
   EXPECT_TRUE(names(put([&](Project& p) { p.scrub = {bad}; }), "scrub"));
-  EXPECT_TRUE(names(put([&](Project& p) { p.dimensions = {{bad, "", 1, 7, "", ""}}; }),
+  EXPECT_TRUE(names(put([&](Project& p) {
+                      p.dimensions = {{bad, "", 1, 7, "", ""}};
+                    }),
                     "dimensions.name"));
-  EXPECT_TRUE(names(put([&](Project& p) { p.dimensions = {{"n", "", 1, 7, "", bad}}; }),
+  EXPECT_TRUE(names(put([&](Project& p) {
+                      p.dimensions = {{"n", "", 1, 7, "", bad}};
+                    }),
                     "dimensions.low_label, high_label"));
   EXPECT_EQ(put([](Project& p) { p.guideline = "# One\r\n\n\ttwo"; }), "");
 }
