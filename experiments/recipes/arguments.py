@@ -4,8 +4,9 @@
 
   arguments.py --source convincing_arguments --output DIR
 
-Written: texts.jsonl (prompt = the debate, group = the debate, so that no debate spans splits) and
-votes.tsv (item, item, rater, outcome, same-person).
+Written: texts.jsonl (prompt = the debate and the argument's first three words, group = the debate, so
+that no debate spans splits) and votes.tsv (item, item, rater, outcome, same-person). With the debate
+alone as the prompt there would be as few held-out prompts as held-out debates.
 """
 import argparse
 import csv
@@ -13,6 +14,17 @@ import gzip
 import json
 import os
 import sys
+
+PROMPT_WORDS = 3
+
+
+def begin(topic, text):
+    """The debate and the first words of an argument, and what is left of it."""
+    words = text.split()
+    if len(words) <= PROMPT_WORDS:
+        return topic + "\n", text
+    first = " ".join(words[:PROMPT_WORDS])
+    return topic + "\n" + first, " " + " ".join(words[PROMPT_WORDS:])
 
 
 def main():
@@ -36,7 +48,8 @@ def main():
         for row in texts:
             debate = str(row["debate"])
             topic = debates.get(debate, debate).replace("-", " ").replace("_", ": ")
-            file.write(json.dumps({"id": item(debate, row["id"]), "prompt": topic + "\n", "text": row["text"],
+            prompt, rest = begin(topic, row["text"])
+            file.write(json.dumps({"id": item(debate, row["id"]), "prompt": prompt, "text": rest,
                                    "group": "debate-" + debate, "split": split(debate),
                                    "source": "UKPConvArg1"}) + "\n")
     with open(os.path.join(arguments.output, "votes.tsv"), "w", encoding="utf-8") as file:

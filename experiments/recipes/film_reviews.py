@@ -15,7 +15,6 @@ the split is by block: 15 % test, 5 % validation, the rest training; neither per
 shared. Only numpy is needed.
 """
 import argparse
-import ast
 import html
 import io
 import json
@@ -64,10 +63,14 @@ def rows(files, name):
 
 
 def load(path):
+    """Texts, and each one's ratings in order of its raters."""
     files = members(path)
-    ratings = {r[0]: ast.literal_eval(r[3]) for r in rows(files, "movieReviewSnippets_anonDataRatings.txt")}
-    texts = rows(files, "movieReviewSnippets_GroundTruth.txt")
-    return [clean(r[2]) for r in texts], [np.array(ratings[r[0]]) for r in texts]
+    try:
+        ratings = {r[0]: json.loads(r[3]) for r in rows(files, "movieReviewSnippets_anonDataRatings.txt")}
+        texts = rows(files, "movieReviewSnippets_GroundTruth.txt")
+        return [clean(r[2]) for r in texts], [ratings[r[0]] for r in texts]
+    except (LookupError, ValueError) as error:
+        sys.exit(f"film_reviews: {path}: expected the film reviews of vaderSentiment 3.3.2, got {error!r}")
 
 
 def split_of_blocks(blocks):
@@ -82,36 +85,48 @@ def normalised(text):
     return re.sub(r"\W+", " ", text).strip()
 
 
-def rater(block, slot):
-    return f"block-{block:03d}/person-{slot:02d}"
+def raters(block, count):
+    """Pseudonyms of a block's people, in order of their slots."""
+    return [f"block-{block:03d}/person-{slot:02d}" for slot in range(count)]
 
 
-def draw_two(pool, rng):
-    """Two different members."""
-    first, second = rng.integers(len(pool)), rng.integers(len(pool) - 1)
-    return pool[first], pool[second + (second >= first)]
+def draw_pairs(sizes, rng):
+    """For each size two different indices below it."""
+    first, second = rng.integers(sizes), rng.integers(sizes - 1)
+    return first, second + (second >= first)
 
 
-def write_votes(file, items, ratings, block, ids, rng):
+def same_person_votes(items, ratings, block, count, rng):
+    """(item, item, slot) arrays: two ratings of one person in one block."""
+    starts = np.flatnonzero(np.r_[True, block[items][1:] != block[items][:-1]])
+    sizes = np.diff(np.r_[starts, len(items)])
+    starts, sizes = starts[sizes > 1], sizes[sizes > 1]
+    pool = rng.integers(len(sizes), size=count)
+    first, second = (items[starts[pool] + at] for at in draw_pairs(sizes[pool], rng))
+    people = np.array([len(of) for of in ratings])
+    return first, second, rng.integers(np.minimum(people[first], people[second]))
+
+
+def across_people_votes(items, ratings, block, count, rng):
+    """(item, item, slot, slot) arrays: one rating each of two people in two blocks."""
+    first, second = (items[at] for at in draw_pairs(np.full(count, len(items)), rng))
+    apart = block[first] != block[second]
+    first, second = first[apart], second[apart]
+    people = np.array([len(of) for of in ratings])
+    return first, second, rng.integers(people[first]), rng.integers(people[second])
+
+
+def outcome(a, b):
+    return "a1" if a > b else "a2" if a < b else "equal"
+
+
+def write_votes(file, items, ratings, names, block, count, rng):
     """Single comparisons: one person's two ratings in a block, and two people's across blocks."""
-    count = VOTES[ids]
-    by_block = {}
-    for i in items:
-        by_block.setdefault(block[i], []).append(i)
-    pools = [pool for pool in by_block.values() if len(pool) > 1]
-    outcome = lambda a, b: "a1" if a > b else "a2" if a < b else "equal"
-    for _ in range(count):
-        pool = pools[rng.integers(len(pools))]
-        i, j = draw_two(pool, rng)
-        slot = int(rng.integers(min(len(ratings[i]), len(ratings[j]))))
+    for i, j, slot in zip(*(a.tolist() for a in same_person_votes(items, ratings, block, count, rng))):
         result = outcome(ratings[i][slot], ratings[j][slot])
-        file.write(f"film-{i:05d}\tfilm-{j:05d}\t{rater(block[i], slot)}\t{result}\tsame-person\n")
-    for _ in range(count):
-        i, j = draw_two(items, rng)
-        if block[i] == block[j]:
-            continue
-        result = outcome(*(ratings[k][rng.integers(len(ratings[k]))] for k in (i, j)))
-        file.write(f"film-{i:05d}\tfilm-{j:05d}\t\t{result}\tacross-people\n")
+        file.write(f"film-{i:05d}\tfilm-{j:05d}\t{names[i // BLOCK][slot]}\t{result}\tsame-person\n")
+    for i, j, k, m in zip(*(a.tolist() for a in across_people_votes(items, ratings, block, count, rng))):
+        file.write(f"film-{i:05d}\tfilm-{j:05d}\t\t{outcome(ratings[i][k], ratings[j][m])}\tacross-people\n")
 
 
 def main():
@@ -127,28 +142,31 @@ def main():
 
     os.makedirs(arguments.output, exist_ok=True)
     out = lambda name: open(os.path.join(arguments.output, name), "w", encoding="utf-8")
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     with out("texts.jsonl") as file:
         for i in keep:
             row = {"id": f"film-{i:05d}", "text": texts[i], "group": f"block-{block[i]:03d}",
                    "split": SPLIT_NAMES[part[i]], "source": "hutto-2014-film-reviews"}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(encode(row) + "\n")
+    most = max(len(of) for of in ratings)
+    names = [raters(b, most) for b in range(block.max() + 1)]
     with out("ratings.tsv") as file:
         for i in keep:
-            for slot, value in enumerate(ratings[i]):
-                file.write(f"film-{i:05d}\t{rater(block[i], slot)}\t{value}\n")
+            lines = zip(names[block[i]], ratings[i])
+            file.write("".join([f"film-{i:05d}\t{name}\t{value}\n" for name, value in lines]))
     with out("demonstrations.jsonl") as file:
         for i in keep:
             words = texts[i].split()
-            if ratings[i].mean() < DEMONSTRATION_MEAN or len(words) <= PROMPT_WORDS:
+            if sum(ratings[i]) < DEMONSTRATION_MEAN * len(ratings[i]) or len(words) <= PROMPT_WORDS:
                 continue
             prompt = " ".join(words[:PROMPT_WORDS])
             row = {"id": f"demo-{i:05d}", "prompt": prompt, "completion": texts[i][len(prompt):],
                    "group": f"block-{block[i]:03d}", "split": SPLIT_NAMES[part[i]]}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(encode(row) + "\n")
     rng = np.random.default_rng(VOTE_SEED)
     with out("votes.tsv") as file:
         for k, name in enumerate(SPLIT_NAMES):
-            write_votes(file, np.array([i for i in keep if part[i] == k]), ratings, block, name, rng)
+            write_votes(file, np.array([i for i in keep if part[i] == k]), ratings, names, block, VOTES[name], rng)
 
 
 if __name__ == "__main__":
