@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <iostream>
 #include <new>
+#include <string>
 
 #include "data/error.h"
 #include "engine/cli/command.h"
@@ -17,6 +18,11 @@
 namespace {
 
 constexpr int kFailed = 1, kBadInput = 2;
+
+/// One line that says who speaks, once: "hone run: ..." names itself already.
+void complain(const std::string& text) {
+  std::cerr << (text.starts_with("hone ") || text.starts_with("hone:") ? "" : "hone: ") << text << "\n";
+}
 
 int run(int argc, char** argv) {
   using namespace hone::engine;
@@ -55,7 +61,7 @@ int run(int argc, char** argv) {
     if (argc == 1) {
       std::cerr << app.help();
     } else {
-      std::cerr << "hone: " << usage_error(app, error) << "\n";
+      complain(usage_error(app, error));
     }
     return kBadInput;
   }
@@ -70,24 +76,24 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const hone::engine::Interrupted& interrupted) {
-    std::cerr << "hone: stopped by signal " << interrupted.signal << "\n";
+    complain("stopped by signal " + std::to_string(interrupted.signal));
     return 128 + interrupted.signal;
   } catch (const hone::engine::RankFailure& failure) {
     // One line for all ranks, and one exit code.
     if (hone::engine::rank_environment().rank == failure.speaker()) {
-      std::cerr << "hone: " << failure.what() << "\n";
+      complain(failure.what());
     }
     return failure.exit_code();
   } catch (const hone::data::InputError& error) {
-    std::cerr << "hone: " << error.what() << "\n";
+    complain(error.what());
     return kBadInput;
   } catch (const std::bad_alloc&) {
-    std::cerr << "hone: out of memory\n";
+    complain("out of memory");
   } catch (const c10::Error& error) {  // an op's: its first line, without the stack
     const std::string text = error.what_without_backtrace();
-    std::cerr << "hone: " << text.substr(0, text.find('\n')) << "\n";
+    complain(text.substr(0, text.find('\n')));
   } catch (const std::exception& error) {
-    std::cerr << "hone: " << error.what() << "\n";
+    complain(error.what());
   }
   return kFailed;
 }
