@@ -172,6 +172,9 @@ ImportReport import_file(Store& store, const ImportOptions& options) {
   find_format(options.format);
   check_options(options);
   LineReader reader(options.input, options.max_line_bytes);
+  if (options.progress) {
+    reader.on_interrupt([&] { options.progress(reader.bytes_read(), reader.bytes_total()); });
+  }
   StoreWriter writer(store);
   Rejects rejects(store.directory());
   ImportReport report = import_into(writer, reader, options,

@@ -6,6 +6,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "data/error.h"
@@ -56,7 +57,12 @@ bool LineReader::fill() {
   const int got = gzread(stream_->file, buffer_.data(), static_cast<unsigned>(buffer_.size()));
   int code = Z_OK;
   const char* message = gzerror(stream_->file, &code);
-  if (code == Z_ERRNO) throw_errno(name_, "read");
+  if (code == Z_ERRNO) {
+    const int reason = errno;
+    if (reason == EINTR && stop_) stop_();
+    errno = reason;
+    throw_errno(name_, "read");
+  }
   if (got < 0 || (got == 0 && code == Z_BUF_ERROR)) {
     throw InputError(name_, "read", "whole gzip data",
                      code == Z_BUF_ERROR ? "a truncated file" : std::string(message));

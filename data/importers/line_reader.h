@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace hone::data {
 
@@ -15,6 +17,10 @@ class LineReader {
   /// `path` "-" is standard input. Throws InputError when it is missing, unreadable or a directory.
   LineReader(const std::filesystem::path& path, uint64_t max_line_bytes);
   ~LineReader();
+
+  /// Called when a signal ends the wait for a pipe; it throws what shall end the reading. What was
+  /// read of the pipe is lost then, so that without it, or when it returns, next() throws IoError.
+  void on_interrupt(std::function<void()> stop) { stop_ = std::move(stop); }
 
   /// The next line without its end (LF or CRLF) and without a byte order mark on the first; false
   /// at the end. Throws InputError when the compressed data is truncated or damaged, IoError when
@@ -45,6 +51,7 @@ class LineReader {
   std::string buffer_, line_;
   std::size_t at_ = 0, end_ = 0;
   bool too_long_ = false;
+  std::function<void()> stop_;
   enum class Json { kUnknown, kLines, kArray, kEnd } json_ = Json::kUnknown;
 };
 

@@ -21,7 +21,8 @@ constexpr int kFailed = 1, kBadInput = 2;
 
 /// One line that says who speaks, once: "hone run: ..." names itself already.
 void complain(const std::string& text) {
-  std::cerr << (text.starts_with("hone ") || text.starts_with("hone:") ? "" : "hone: ") << text << "\n";
+  std::cerr << (text.starts_with("hone ") || text.starts_with("hone:") ? "" : "hone: ") << text
+            << "\n";
 }
 
 int run(int argc, char** argv) {

@@ -7,6 +7,7 @@
 #include "data/importers/line_reader.h"
 #include "engine/generation/response_text.h"
 #include "engine/io/json.h"
+#include "engine/runtime/signals.h"
 
 namespace hone::engine {
 namespace {
@@ -18,8 +19,10 @@ constexpr uint64_t kMaxLineBytes = uint64_t{64} << 20;
 void for_each_line(const std::string& path,
                    const std::function<void(const nlohmann::json&, const std::string&)>& line) {
   data::LineReader reader(path, kMaxLineBytes);
+  reader.on_interrupt(check_interrupted);
   const std::string name = path == "-" ? "standard input" : path;
   while (reader.next()) {
+    check_interrupted();
     const std::string where = name + ":" + std::to_string(reader.number());
     if (reader.too_long()) {
       throw data::InputError(where, "line", "at most 64 MiB", "more");

@@ -10,6 +10,7 @@
 #include "engine/chat/chat_tokens.h"
 #include "engine/cli/command.h"
 #include "engine/io/json.h"
+#include "engine/runtime/signals.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace hone::engine {
@@ -77,7 +78,9 @@ void tokenize_lines(const Tokenizer& tokenizer, const TokenizeArguments& argumen
   std::string line;
   for (uint64_t number = 1;; ++number) {
     const std::string where = name + ":" + std::to_string(number);
-    if (!read_line(input, where, line)) break;
+    const bool read = read_line(input, where, line);
+    check_interrupted();  // a signal that ends the wait for a pipe looks like the end of the input
+    if (!read) break;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const nlohmann::json record = parse_json(line, where);
     const JsonField field(record, where);

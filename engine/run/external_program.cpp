@@ -23,12 +23,17 @@ namespace hone::engine {
 namespace {
 
 constexpr size_t kShownBytes = 600;
+constexpr int kPollMilliseconds = 5, kGraceMilliseconds = 5000;
 
-std::string last_lines(const std::filesystem::path& log) {
+/// The last thing a program said (of a Python traceback the error itself), and where the rest is.
+std::string last_line(const std::filesystem::path& log) {
   std::string text = data::read_file(log);
-  while (!text.empty() && text.back() == '\n') text.pop_back();
+  text.erase(text.find_last_not_of(" \t\r\n") + 1);
+  if (text.empty()) return "it said nothing";
+  const bool more = text.find('\n') != std::string::npos || text.size() > kShownBytes;
+  text.erase(0, text.rfind('\n') + 1);
   if (text.size() > kShownBytes) text = "..." + text.substr(text.size() - kShownBytes);
-  return text.empty() ? "it said nothing" : text;
+  return text + (more ? " (all it said: " + log.string() + ")" : "");
 }
 
 class SpawnActions {
@@ -46,6 +51,17 @@ class SpawnActions {
   posix_spawn_file_actions_t actions_;
 };
 
+/// Asks `child` to end, and after a while no longer asks.
+void end(pid_t child) {
+  kill(child, SIGTERM);
+  for (int waited = 0; waited < kGraceMilliseconds; waited += kPollMilliseconds) {
+    if (waitpid(child, nullptr, WNOHANG) != 0) return;
+    poll(nullptr, 0, kPollMilliseconds);
+  }
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+}
+
 int wait_for(pid_t child) {
   int status = 0;
   while (true) {
@@ -53,11 +69,10 @@ int wait_for(pid_t child) {
     if (done == child) return status;
     if (done < 0 && errno != EINTR) throw data::IoError(std::string("waitpid: ") + strerror(errno));
     if (interrupt_is_due()) {
-      kill(child, SIGTERM);
-      waitpid(child, &status, 0);
+      end(child);
       check_interrupted();
     }
-    poll(nullptr, 0, 5);
+    poll(nullptr, 0, kPollMilliseconds);
   }
 }
 
@@ -85,7 +100,7 @@ void run_program(const std::vector<std::string>& command, const std::filesystem:
                                             : "signal " + std::to_string(WTERMSIG(status));
   std::string line;
   for (const auto& argument : command) line += (line.empty() ? "" : " ") + argument;
-  throw data::Error(line + ": " + how + ": " + last_lines(log));
+  throw data::Error(line + ": " + how + ": " + last_line(log));
 }
 
 std::vector<float> score_by_program(const std::vector<std::string>& command,

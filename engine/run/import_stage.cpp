@@ -2,10 +2,12 @@
 
 #include "data/error.h"
 #include "data/exchange.h"
+#include "data/file_descriptor.h"
 #include "data/sha256.h"
 #include "engine/config/toml_printer.h"
 #include "engine/run/external_program.h"
 #include "engine/run/stages.h"
+#include "engine/runtime/signals.h"
 
 namespace hone::engine {
 namespace {
@@ -16,14 +18,49 @@ std::string content_of(const fs::path& path) {
   return fs::is_regular_file(path) ? " " + data::sha256_file(path) : "";
 }
 
-/// A store of other data must not mix with this one's: it is set aside, never deleted.
-void set_aside(const fs::path& store) {
-  if (!fs::exists(store)) return;
-  fs::path aside;
-  for (int n = 1; fs::exists(aside = store.string() + ".old-" + std::to_string(n)); ++n) {
+/// A store that nobody has used yet; what ends its import removes it.
+class StagedStore {
+ public:
+  explicit StagedStore(fs::path path) : path_(std::move(path)) { fs::remove_all(path_); }
+  ~StagedStore() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
   }
-  fs::rename(store, aside);
-}
+  StagedStore(const StagedStore&) = delete;
+  StagedStore& operator=(const StagedStore&) = delete;
+  const fs::path& path() const { return path_; }
+
+  /// In place of `store`. One of other data must not mix with this one: it is set aside, never
+  /// deleted. One of the same data stays, with what people may have answered since.
+  void publish(const fs::path& store) const {
+    if (same_data(store)) {
+      if (fs::exists(path_ / "rejects")) {
+        fs::copy(path_ / "rejects", store / "rejects",
+                 fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+      }
+      return;
+    }
+    if (fs::exists(store)) {
+      fs::path aside;
+      for (int n = 1; fs::exists(aside = store.string() + ".old-" + std::to_string(n)); ++n) {
+      }
+      fs::rename(store, aside);
+    }
+    fs::rename(path_, store);
+    data::sync_directory(store.parent_path());
+  }
+
+ private:
+  bool same_data(const fs::path& store) const {
+    if (!fs::exists(store)) return false;
+    try {
+      return data::Store::open(store).hash() == data::Store::open(path_).hash();
+    } catch (const data::Error&) {  // damaged, or something else
+      return false;
+    }
+  }
+  fs::path path_;
+};
 
 }  // namespace
 
@@ -54,24 +91,28 @@ StageOutcome import_all(Workspace& workspace) {
     run_program(workspace.expand(options.prepare), "", run.root / "import" / "output.txt",
                 run.root / "import" / "log.txt");
   }
-  set_aside(run.feedback());
-  data::Store store = data::Store::open(run.feedback(), true);
+  const StagedStore staged(run.feedback().string() + ".new");
+  data::Store store = data::Store::open(staged.path(), true);
   StageOutcome outcome;
   uint64_t rejected = 0;
   for (const auto& spec : options.imports) {
-    data::ImportOptions import;
-    import.format = spec.format;
-    import.input = workspace.expand(spec.input);
-    import.split = spec.split;
-    const auto report = data::import_file(store, import);
+    data::ImportOptions file;
+    file.format = spec.format;
+    file.input = workspace.expand(spec.input);
+    file.split = spec.split;
+    file.progress = [](uint64_t, uint64_t) { check_interrupted(); };
+    const auto report = data::import_file(store, file);
+    const auto rejects = report.rejects_file.lexically_relative(staged.path());
     rejected += report.rejected;
-    outcome.figures["imports"].push_back({{"format", spec.format},
-                                          {"input", import.input.string()},
-                                          {"lines", report.lines},
-                                          {"added", report.added},
-                                          {"rejected", report.rejected},
-                                          {"rejects_file", report.rejects_file.string()}});
+    outcome.figures["imports"].push_back(
+        {{"format", spec.format},
+         {"input", file.input.string()},
+         {"lines", report.lines},
+         {"added", report.added},
+         {"rejected", report.rejected},
+         {"rejects_file", rejects.empty() ? "" : (run.feedback() / rejects).string()}});
   }
+  staged.publish(run.feedback());
   workspace.drop_records();
   const auto& records = workspace.records();
   std::unordered_set<std::string> raters;
@@ -84,7 +125,7 @@ StageOutcome import_all(Workspace& workspace) {
                      {"data.demonstrations", records.demonstrations.size()},
                      {"data.raters", raters.size()},
                      {"data.rejected_lines", rejected},
-                     {"data.store_hash", store.hash()}};
+                     {"data.store_hash", data::Store::open(run.feedback()).hash()}};
   return outcome;
 }
 

@@ -270,16 +270,13 @@ def harmed(out, before):
 def test_a_full_disk_in_any_stage_is_one_line_and_harms_nothing(folder, finished, hone, tmp_path, stage):
     """No file may grow beyond 8 kB: whatever the stage writes last fails, as on a full disk."""
     out, before = copied(finished, tmp_path)
-    if stage == "import":  # a store that exists would be appended to: here it is new
-        subprocess.run(["rm", "-r", out / "feedback"], check=True)
     (out / "metrics.jsonl").write_text("")
     limited = (f"ulimit -f 8; trap '' XFSZ; exec {hone.binary} run {folder / 'recipe.toml'} --out {out} --force --quiet"
                f""" --set 'stages=["{stage}"]' --set evaluate.prompts=50""")
     done = subprocess.run(["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, (done.returncode, done.stderr)
     assert len(done.stderr.strip().splitlines()) == 1 and "hone: " in done.stderr, done.stderr
-    if stage != "import":
-        assert harmed(out, before) == []
+    assert harmed(out, before) == [] and not (out / "feedback.new").exists()
     # With room again the run goes on and ends as the one that was never in trouble.
     hone("run", folder / "recipe.toml", "--out", out)
     assert digest(out / "policy/model.safetensors") == before["policy/model.safetensors"]
@@ -319,6 +316,37 @@ def test_a_stop_in_any_stage_is_clean_and_harms_nothing(folder, finished, hone, 
     assert harmed(out, before) == []
     for line in metrics.read_text().splitlines():
         json.loads(line)
+
+
+def stop_in_the_midst(process, stream):
+    """Feeds texts without end, asks for a stop after some and waits until the reader is gone."""
+    with pytest.raises(BrokenPipeError), stream as lines:
+        for i in range(10**9):
+            lines.write(json.dumps({"id": f"endless-{i}", "text": "more and more"}) + "\n")
+            if i == 5000:  # far more than a pipe holds: it reads
+                process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 128 + signal.SIGINT
+
+
+def test_a_stop_in_the_midst_of_an_import_leaves_the_store_as_it_was(folder, finished, hone, tmp_path):
+    out, before = copied(finished, tmp_path)
+    endless = tmp_path / "endless.jsonl"
+    os.mkfifo(endless)
+    process = subprocess.Popen([str(hone.binary), "run", str(folder / "recipe.toml"), "--out", str(out), "--quiet", "--set",
+                                f"data.imports=[{{format='texts-jsonl', input='{endless}'}}]"], cwd=ROOT)
+    stop_in_the_midst(process, open(endless, "w"))
+    assert harmed(out, before) == [] and not (out / "feedback.new").exists()
+    hone("run", folder / "recipe.toml", "--out", out)
+    assert harmed(out, before) == [] and not (out / "feedback.old-1").exists()
+
+
+@pytest.mark.parametrize("verb", ["import", "tokenize"])
+def test_a_stop_while_standard_input_flows(finished, hone, tmp_path, verb):
+    options = {"import": ("--format", "texts-jsonl", "--store", tmp_path / "store"), "tokenize": ("--model", finished / "policy")}
+    process = subprocess.Popen([str(hone.binary), verb, "--input", "-", *map(str, options[verb])], text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    stop_in_the_midst(process, process.stdin)
+    assert not list(tmp_path.rglob("*.h5"))
 
 
 def test_collect_in_the_terminal(finished, hone):
