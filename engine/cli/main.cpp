@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <new>
 #include <string>
@@ -84,7 +85,9 @@ int main(int argc, char** argv) {
     if (hone::engine::rank_environment().rank == failure.speaker()) {
       complain(failure.what());
     }
-    return failure.exit_code();
+    // At once: the transport's threads still wait for ranks that will not answer.
+    std::fflush(nullptr);
+    std::_Exit(failure.exit_code());
   } catch (const hone::data::InputError& error) {
     complain(error.what());
     return kBadInput;

@@ -39,47 +39,15 @@ class C10dWork : public Pending::Work {
           work_->wait();
           return;
         } catch (const std::exception& error) {
-          connection_lost(error.what());
+          connection_lost(*shared_, what_, error.what());
         }
       }
       std::this_thread::sleep_for(pause);
-      if (const auto failure = shared_->watch->failure()) shared_->stop(*failure, what_);
-      const auto limit = shared_->limits.collective;
-      if (!patient_ && Clock::now() - begin > limit) {
-        shared_->stop(
-            shared_->watch->fail(
-                {1,
-                 "rank " + std::to_string(shared_->rank) + " waited for the others longer than " +
-                     std::to_string(limit.count() / 1000) + " s in collective '" + what_ + "'",
-                 false}),
-            what_);
-      }
+      check_patience(*shared_, patient_ ? Clock::now() : begin, what_);
     }
   }
 
  private:
-  /// The library says which connection broke, not which rank is gone: that shows by who is silent.
-  [[noreturn]] void connection_lost(const std::string& error) {
-    for (int look = 0; look < 5; ++look) {
-      if (const auto failure = shared_->watch->failure()) shared_->stop(*failure, what_);
-      const auto lost = shared_->watch->lost_ranks();
-      if (!lost.empty()) {
-        int64_t speaker = 0;
-        while (std::find(lost.begin(), lost.end(), speaker) != lost.end()) ++speaker;
-        shared_->stop(shared_->watch->fail(
-                          {1, rank_list(lost) + (lost.size() == 1 ? " has died" : " have died"),
-                           true, speaker}),
-                      what_);
-      }
-    }
-    shared_->stop(shared_->watch->fail({1,
-                                        "rank " + std::to_string(shared_->rank) +
-                                            " lost a connection in collective '" + what_ +
-                                            "': " + first_line(error),
-                                        false}),
-                  what_);
-  }
-
   std::shared_ptr<Shared> shared_;
   c10::intrusive_ptr<c10d::Work> work_;
   std::string what_;
@@ -109,6 +77,40 @@ class SummedWork : public Pending::Work {
 };
 
 }  // namespace
+
+/// The library says which connection broke, not which rank is gone: that shows by who is silent.
+void connection_lost(Shared& shared, const std::string& what, const std::string& error) {
+  for (int look = 0; look < 5; ++look) {
+    if (const auto failure = shared.watch->failure()) shared.stop(*failure, what);
+    const auto lost = shared.watch->lost_ranks();
+    if (!lost.empty()) {
+      int64_t speaker = 0;
+      while (std::find(lost.begin(), lost.end(), speaker) != lost.end()) ++speaker;
+      shared.stop(
+          shared.watch->fail({1, rank_list(lost) + (lost.size() == 1 ? " has died" : " have died"),
+                              true, speaker}),
+          what);
+    }
+  }
+  shared.stop(shared.watch->fail({1,
+                                  "rank " + std::to_string(shared.rank) +
+                                      " lost a connection in collective '" + what +
+                                      "': " + first_line(error),
+                                  false}),
+              what);
+}
+
+void check_patience(Shared& shared, Clock::time_point begin, const std::string& what) {
+  if (const auto failure = shared.watch->failure()) shared.stop(*failure, what);
+  const auto limit = shared.limits.collective;
+  if (Clock::now() - begin <= limit) return;
+  shared.stop(shared.watch->fail(
+                  {1,
+                   "rank " + std::to_string(shared.rank) + " waited for the others longer than " +
+                       std::to_string(limit.count() / 1000) + " s in collective '" + what + "'",
+                   false}),
+              what);
+}
 
 Pending pending_work(std::shared_ptr<Shared> shared, c10::intrusive_ptr<c10d::Work> work,
                      const char* what, bool patient) {

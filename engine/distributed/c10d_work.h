@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -32,6 +33,14 @@ struct Shared {
                       failure.speaker);
   }
 };
+
+/// A connection of collective `what` broke: finds out whose, and stops with that.
+[[noreturn]] void connection_lost(Shared& shared, const std::string& what,
+                                  const std::string& error);
+
+/// Throws what is known to have failed, or that the others have not come since `begin`.
+void check_patience(Shared& shared, std::chrono::steady_clock::time_point begin,
+                    const std::string& what);
 
 /// `patient`: without the limit of a collective.
 Pending pending_work(std::shared_ptr<Shared> shared, c10::intrusive_ptr<c10d::Work> work,

@@ -12,6 +12,10 @@
 #include <c10/util/env.h>
 
 #include <cstdlib>
+#include <exception>
+#include <future>
+#include <mutex>
+#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <utility>
@@ -34,10 +38,14 @@ constexpr auto kNever = milliseconds(24LL * 3600 * 1000);
 
 using BackendPtr = c10::intrusive_ptr<c10d::Backend>;
 
-/// c10d notes every collective in a list of the process, one table of which it changes without a
-/// lock: two communicators used by two threads (a step's and a checkpoint's) crash there. Failures
-/// are named here without that list, so it is off unless the user asks for it.
-void forgo_flight_recorder() {
+/// What c10d is told through its process's settings; before any of its threads could read them.
+void set_process_up() {
+  // What it warns of, with its stack, when a connection breaks is said here in one line.
+  constexpr int kErrors = 2;
+  if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = kErrors;
+  // It notes every collective in a list of the process, one table of which it changes without a
+  // lock: two communicators used by two threads (a step's and a checkpoint's) crash there. Failures
+  // are named here without that list, so it is off unless the user asks for it.
   if (c10::utils::has_env("TORCH_NCCL_TRACE_BUFFER_SIZE")) return;  // its older name
   c10::utils::set_env("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/false);
 }
@@ -69,13 +77,47 @@ BackendPtr gloo(const StorePtr& store, const Shared& shared, const std::string& 
                                                      static_cast<int>(shared.world), options);
 }
 
+/// Gloo, connected to every rank. In a thread of its own, because Gloo waits for ranks whether they
+/// live or not: that thread is left behind when one has died.
+BackendPtr connect(const std::shared_ptr<Shared>& shared, const StorePtr& store,
+                   const std::string& address) {
+  constexpr const char* kWhat = "connecting";
+  const auto begin = std::chrono::steady_clock::now();
+  std::promise<BackendPtr> promise;
+  auto connected = promise.get_future();
+  std::thread([shared, store, address, promise = std::move(promise)]() mutable {
+    try {
+      promise.set_value(gloo(store, *shared, address));
+    } catch (...) {
+      promise.set_exception(std::current_exception());
+    }
+  }).detach();
+  while (connected.wait_for(milliseconds(10)) != std::future_status::ready) {
+    check_patience(*shared, begin, kWhat);
+  }
+  BackendPtr backend;
+  try {
+    backend = connected.get();
+  } catch (const std::exception& error) {
+    connection_lost(*shared, kWhat, error.what());
+  }
+  // Who hangs up before another has connected to everyone breaks that one's connecting.
+  try {
+    pending_work(shared, backend->barrier(), kWhat, /*patient=*/false).wait();
+  } catch (...) {
+    backend.release();
+    throw;
+  }
+  return backend;
+}
+
 class C10dCommunicator : public Communicator {
  public:
   C10dCommunicator(std::shared_ptr<Shared> shared, StorePtr store, std::string address)
       : shared_(std::move(shared)),
         store_(std::move(store)),
         address_(std::move(address)),
-        gloo_(gloo(store_, *shared_, address_)) {}
+        gloo_(connect(shared_, store_, address_)) {}
   ~C10dCommunicator() override {
     // Its threads wait for ranks that will not answer: they end with the process.
     if (!shared_->broken) return;
@@ -149,16 +191,29 @@ struct RankGroup::Impl {
   StorePtr store;
   std::shared_ptr<Shared> shared;
   std::unique_ptr<Communicator> communicator;
+
+  /// Does not throw.
+  static void leave(std::unique_ptr<Impl> impl) {
+    auto& shared = *impl->shared;
+    impl->communicator.reset();
+    if (shared.watch->store_is_silent()) {  // a thread waits for it: that ends with the process
+      static_cast<void>(impl.release());
+      return;
+    }
+    try {
+      say_goodbye(*impl->store, shared.rank, shared.world,
+                  milliseconds(shared.broken ? 3000 : 10000));
+    } catch (const std::exception&) {  // the store is gone already
+    }
+  }
 };
 
 RankGroup::RankGroup(const RankEnvironment& environment, const std::string& identity,
                      const RankLimits& limits)
     : impl_(new Impl) {
   if (environment.alone()) return;
-  // What c10d warns of, with its stack, when a connection breaks is said here in one line.
-  constexpr int kErrors = 2;
-  if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = kErrors;
-  forgo_flight_recorder();
+  static std::once_flag once;
+  std::call_once(once, set_process_up);
   impl_->store = meet(environment, identity, limits.meeting);
   impl_->shared = std::make_shared<Shared>();
   impl_->shared->rank = environment.rank;
@@ -166,20 +221,18 @@ RankGroup::RankGroup(const RankEnvironment& environment, const std::string& iden
   impl_->shared->limits = limits;
   impl_->shared->watch = std::make_unique<Watch>(impl_->store->clone(), environment.rank,
                                                  environment.world, limits.silence);
-  impl_->communicator = std::make_unique<C10dCommunicator>(
-      impl_->shared, c10::make_intrusive<c10d::PrefixStore>("main", impl_->store),
-      environment.address);
+  try {
+    impl_->communicator = std::make_unique<C10dCommunicator>(
+        impl_->shared, c10::make_intrusive<c10d::PrefixStore>("main", impl_->store),
+        environment.address);
+  } catch (...) {
+    Impl::leave(std::move(impl_));
+    throw;
+  }
 }
 
 RankGroup::~RankGroup() {
-  if (!impl_->shared) return;
-  auto& shared = *impl_->shared;
-  impl_->communicator.reset();
-  try {
-    say_goodbye(*impl_->store, shared.rank, shared.world,
-                milliseconds(shared.broken ? 3000 : 10000));
-  } catch (const std::exception&) {  // the store is gone already
-  }
+  if (impl_ && impl_->shared) Impl::leave(std::move(impl_));
 }
 
 Communicator& RankGroup::communicator() {

@@ -2,8 +2,8 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 
+#include <algorithm>
 #include <bit>
 #include <string>
 #include <utility>
@@ -78,13 +78,14 @@ void share_disjoint(Communicator& communicator, const at::Tensor& values, const 
 std::vector<double> gather_shards(Communicator& communicator, const std::vector<double>& mine,
                                   const char* what) {
   if (communicator.world() == 1) return mine;
-  std::vector<double> all(mine.size() * static_cast<size_t>(communicator.world()));
-  const auto tensor = [](const std::vector<double>& values) {
-    return at::from_blob(const_cast<double*>(values.data()), {static_cast<int64_t>(values.size())},
-                         at::kDouble);
-  };
-  communicator.all_gather(tensor(all), tensor(mine), what).wait();
-  return all;
+  // Tensors own what they hold: when the wait throws, the transport may still write into it.
+  const auto count = static_cast<int64_t>(mine.size());
+  auto sent = at::empty({count}, at::kDouble);
+  auto received = at::empty({count * communicator.world()}, at::kDouble);
+  std::copy(mine.begin(), mine.end(), sent.mutable_data_ptr<double>());
+  communicator.all_gather(received, sent, what).wait();
+  const auto* all = received.const_data_ptr<double>();
+  return {all, all + received.numel()};
 }
 
 }  // namespace hone::engine
