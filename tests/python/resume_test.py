@@ -152,6 +152,21 @@ def start(hone, recipe, out, *more):
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def ended_in_training(out, begin, moment, end):
+    """What end(begin()) returns, come between moment() and the train stage's end. A machine busy with other things
+    may let the run pass that by: then again, from the beginning."""
+    for _ in range(10):
+        run = begin()
+        processes = getattr(run, "processes", [run])
+        while not moment() and all(process.poll() is None for process in processes):
+            time.sleep(0.005)
+        ended = end(run)
+        if not (out / "stages/train.json").exists():
+            return ended
+        shutil.rmtree(out)
+    raise AssertionError(f"never at work in {out} when looked at")
+
+
 def where_it_stood(out):
     """The stage at work when the run was killed, and whether a checkpoint was half-written."""
     done = {path.stem for path in (out / "stages").glob("*.json")} if (out / "stages").exists() else set()
@@ -218,16 +233,20 @@ def test_a_hundred_kills_change_no_byte(recipe, through, hone, tmp_path):
 def test_a_stop_saves_and_the_run_goes_on_there(recipe, through, hone, tmp_path, stop):
     """Default settings would not save within seconds: it is the signal that does."""
     out = tmp_path / "run"
-    process = subprocess.Popen([str(hone.binary), "run", str(recipe), "--out", str(out), "--set", "checkpoint.every_steps=0",
-                                "--set", "checkpoint.every_seconds=300"], cwd=ROOT, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True)
     metrics = out / "metrics.jsonl"
-    while not (metrics.exists() and '"ppo"' in metrics.read_text()):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    process.send_signal(stop)
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + stop, text
+
+    def begin():
+        return subprocess.Popen([str(hone.binary), "run", str(recipe), "--out", str(out), "--set",
+                                 "checkpoint.every_steps=0", "--set", "checkpoint.every_seconds=300"], cwd=ROOT,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def end(process):
+        process.send_signal(stop)
+        text, _ = process.communicate(timeout=120)
+        return process.returncode, text
+
+    code, text = ended_in_training(out, begin, lambda: metrics.exists() and '"ppo"' in metrics.read_text(), end)
+    assert code == 128 + stop, text
     assert "[train] saved as step-" in text, text
     saved = list((out / "checkpoints/train").glob("step-*"))
     assert len(saved) == 1 and not list((out / "checkpoints/train").glob(".*"))
@@ -243,29 +262,32 @@ def test_a_stop_saves_and_the_run_goes_on_there(recipe, through, hone, tmp_path,
 
 
 def test_a_second_signal_leaves_at_once(recipe, hone, tmp_path):
+    """In the midst of a step that takes a second. Of two kinds, since two of one kind may arrive as one."""
     process = start(hone, recipe, tmp_path / "run", "--set", "pretrain.steps=100000", "--set", "pretrain.batch_tokens=200000",
-                    "--set", "checkpoint.every_steps=0")
-    while not (tmp_path / "run/checkpoints/pretrain/begun.json").exists():
+                    "--set", "model.hidden_size=128")
+    metrics = tmp_path / "run/metrics.jsonl"
+    while not (metrics.exists() and '"stage":"pretrain"' in metrics.read_text()):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    process.wait(timeout=10)
-    assert process.returncode == 128 + signal.SIGTERM
+    said = process.communicate(timeout=60)
+    assert process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert said == ("", ""), said  # one signal alone is answered after the step: "stopped by signal"
 
 
 @pytest.fixture(scope="module")
 def stopped(recipe, hone, tmp_path_factory):
     """A run killed in its train stage with at least two checkpoints, and their names."""
     out = tmp_path_factory.mktemp("stopped") / "run"
-    process = start(hone, recipe, out, "--set", "checkpoint.keep_last=50")
     folder = out / "checkpoints/train"
-    while len(list(folder.glob("step-*"))) < 3:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
+
+    def end(process):
+        process.kill()
+        process.communicate()
+
+    ended_in_training(out, lambda: start(hone, recipe, out, "--set", "checkpoint.keep_last=50"),
+                      lambda: len(list(folder.glob("step-*"))) >= 3, end)
     return out
 
 
