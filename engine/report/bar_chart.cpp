@@ -9,6 +9,7 @@ namespace hone::engine::report {
 namespace {
 
 constexpr double kLeft = 112, kRight = 348, kTop = 6, kRow = 20, kGroupTitle = 22, kGap = 8;
+constexpr double kFigureWidth = 84;  // of "0.621 ± 0.016" in the style's value size
 
 }  // namespace
 
@@ -97,11 +98,20 @@ std::string interval_plot(const std::string& title, const std::string& unit,
       }
     }
     out += svg_circle(middle, at, 4, "dot " + mark.color, "");
-    const bool room = right < kRight - 90;
     const std::string shown =
         figure(mark.value) + (mark.error > 0 ? " ± " + figure(mark.error) : "");
-    out += svg_text(room ? std::max(right, middle + 5) + 6 : x.pixel(mark.value - mark.error) - 10,
-                    at + 4, room ? "start" : "end", "value", shown);
+    const double width = mark.error > 0 ? kFigureWidth : kFigureWidth / 2;
+    const double after = std::max(right, middle + 5) + 6;
+    const double before = std::min(x.pixel(mark.value - mark.error), middle - 5) - 6;
+    if (after + width < kRight) {
+      out += svg_text(after, at + 4, "start", "value", shown);
+    } else if (before - width > kLeft + 6) {
+      out += svg_text(before, at + 4, "end", "value", shown);
+    } else {  // a whisker as long as the axis: above it
+      const double half = width / 2;
+      out += svg_text(std::clamp(middle, kLeft + 10 + half, kRight - half), at - 7, "middle",
+                      "value", shown);
+    }
     at += row;
   }
   return svg_figure({.title = title,

@@ -51,7 +51,8 @@ class Examiner {
     const Number before = number("diversity.before"), after = number("diversity.after");
     if (!after) return;
     const bool halved = before && *after <= 0.5 * *before;
-    if (!halved && *after >= kFewBigrams) return;
+    const bool always = before && *after >= *before;  // nothing that training did
+    if (!halved && *after >= (always ? kVeryFewBigrams : kFewBigrams)) return;
     add(halved || *after < kVeryFewBigrams ? Severity::kBad : Severity::kWarn, "diversity",
         "The texts repeat each other",
         "Distinct bigrams " +

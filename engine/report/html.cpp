@@ -89,7 +89,7 @@ std::string signed_figure(double value) {
 
 std::string percent(double share) {
   char out[64];
-  std::snprintf(out, sizeof out, "%.1f %%", 100 * share);
+  std::snprintf(out, sizeof out, "%.1f\u00A0%%", 100 * share);
   return out;
 }
 

@@ -35,7 +35,9 @@ std::string page(const RunFiles& run) {
       Part{"time", "Time", time_section(run)},
       Part{"provenance", "Provenance", provenance_section(run)},
   };
-  const std::string name = escape(run.name);
+  const std::string recipe = escape(run.provenance.text("recipe"));
+  const std::string name = "Run " + escape(run.name);
+  const std::string heading = recipe.empty() ? name : recipe;
   std::string links, body;
   for (const Part& part : parts) {
     if (part.html.empty()) continue;
@@ -49,9 +51,9 @@ std::string page(const RunFiles& run) {
       break;
     }
   }
-  return std::string(kHead) + "<title>" + name + ": " + escape(verdict.badge) + "</title><style>" +
-         kPageStyle + "</style></head>\n<body><header><h1>Run " + name +
-         "</h1><p>What people's judgements made of a language model" + started +
+  return std::string(kHead) + "<title>" + escape(verdict.badge) + " – " + heading +
+         "</title><style>" + kPageStyle + "</style></head>\n<body><header><h1>" + heading +
+         "</h1><p>What people's judgements made of a language model. " + name + started +
          "</p></header><nav aria-label=\"Sections\"><div>" + links + "</div></nav>\n<main>" + body +
          "</main><footer>Made by <code>hone report</code> from the run's directory alone. This "
          "page loads nothing and runs no script.</footer></body></html>\n";

@@ -96,9 +96,11 @@ std::string judge_plot(const Figures& summary) {
   add("people's own", "judge.people", "judge.stderr_people", "people");
   if (marks.size() < 2) return "";
   const std::string judge = summary.text("judge.name");
-  return interval_plot("Who scores what with the independent judge", judge, marks,
-                       "Whiskers: one standard error. Training never saw this judge. \"People's "
-                       "own\" are the demonstrations: above them, more is not better.");
+  std::string note = "Whiskers: one standard error. Training never saw this judge.";
+  if (summary.number("judge.people")) {
+    note += " \"People's own\" are the demonstrations: above them, more is not better.";
+  }
+  return interval_plot("Who scores what with the independent judge", judge, marks, note);
 }
 
 }  // namespace

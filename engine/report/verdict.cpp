@@ -11,6 +11,8 @@ namespace {
 
 using Number = std::optional<double>;
 
+constexpr double kClearErrors = 2;  // combined standard errors; fewer may be chance
+
 std::string with_error(double value, Number error) {
   return figure(value) + (error ? "\u00A0±\u00A0" + figure(error) : "");
 }
@@ -32,14 +34,15 @@ std::string score_sentence(const RunFiles& run, const std::string& score,
   const Figures& summary = run.summary;
   const double before = *summary.number(score + ".before");
   const double after = *summary.number(score + ".after");
-  std::string out = std::string("Training on people's judgements ") +
-                    (after > before   ? "raised "
-                     : after < before ? "lowered "
-                                      : "left ") +
-                    owner + " from " +
-                    with_error(before, summary.number(score + ".stderr_before")) + " to " +
-                    with_error(after, summary.number(score + ".stderr_after"));
-  if (const Number errors = combined_errors(summary, score)) {
+  const Number errors = combined_errors(summary, score);
+  const bool clear = !errors || std::abs(*errors) >= kClearErrors;
+  const std::string from = with_error(before, summary.number(score + ".stderr_before"));
+  const std::string to = with_error(after, summary.number(score + ".stderr_after"));
+  std::string out = "Training on people's judgements ";
+  out += clear && after != before
+             ? (after > before ? "raised " : "lowered ") + owner + " from " + from + " to " + to
+             : "did not clearly change " + owner + ": " + from + " before, " + to + " after";
+  if (errors) {
     char text[32];
     std::snprintf(text, sizeof text, "%.1f", std::abs(*errors));
     out += " (" + std::string(text) + " combined standard errors)";
@@ -136,9 +139,12 @@ Verdict judge_run(const RunFiles& run) {
     if (collapsed) out.sentence = collapse_sentence(run);
   } else if (has_both(summary, "judge")) {
     const double change = *summary.number("judge.after") - *summary.number("judge.before");
-    const double errors = combined_errors(summary, "judge").value_or(change > 0 ? 2 : -2);
-    out.severity = errors >= 2 ? Severity::kGood : Severity::kWarn;
-    out.badge = errors >= 2 ? "Improved" : errors <= -2 ? "Worse" : "No clear change";
+    const double errors =
+        combined_errors(summary, "judge").value_or(change > 0 ? kClearErrors : -kClearErrors);
+    out.severity = errors >= kClearErrors ? Severity::kGood : Severity::kWarn;
+    out.badge = errors >= kClearErrors    ? "Improved"
+                : errors <= -kClearErrors ? "Worse"
+                                          : "No clear change";
   } else {
     out.severity = has_both(summary, "proxy") ? Severity::kWarn : Severity::kNote;
     out.badge = has_both(summary, "proxy") ? "Not judged" : "Not finished";

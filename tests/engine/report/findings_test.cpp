@@ -43,6 +43,18 @@ TEST(Verdict, CombinedErrorsAddInSquares) {
       run_with({{"judge.stderr_before", 0}, {"judge.stderr_after", 0}}).summary, "judge"));
 }
 
+TEST(Verdict, TextsThatWereNoMoreVariedBeforeAreNoFinding) {
+  EXPECT_TRUE(judge_run(run_with({{"diversity.before", 0.47}, {"diversity.after", 0.48}}))
+                  .findings.empty());
+}
+
+TEST(Verdict, AChangeWithinTheNoiseIsNotCalledARise) {
+  const auto sentence = judge_run(run_with({{"judge.after", 0.31}})).sentence;
+  EXPECT_NE(sentence.find("did not clearly change the independent judge's score"),
+            std::string::npos)
+      << sentence;
+}
+
 struct Smell {
   const char* name;
   std::vector<std::pair<std::string, double>> figures;

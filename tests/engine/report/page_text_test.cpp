@@ -39,10 +39,23 @@ TEST(Figure, ReadsAsPeopleWriteNumbers) {
   EXPECT_EQ(figure(std::nullopt), "–");
   EXPECT_EQ(figure(NAN), "–");
   EXPECT_EQ(signed_figure(0.287), "+0.287");
-  EXPECT_EQ(percent(0.7337), "73.4 %");
+  EXPECT_EQ(percent(0.7337), "73.4\u00A0%");
   EXPECT_EQ(duration_text(41.2), "41 s");
   EXPECT_EQ(duration_text(155), "2 min 35 s");
   EXPECT_EQ(duration_text(3725), "1 h 02 min");
+}
+
+TEST(IntervalPlot, AFigureStandsBesideItsWhiskerOrAboveOneAsLongAsTheAxis) {
+  const auto anchor = [](double value, double error) {
+    const auto plot =
+        interval_plot("t", "u", {{"a", "after", value, error}, {"b", "after", 0, 1}}, "");
+    const auto before =
+        plot.substr(0, plot.find(figure(value) + " ± " + figure(error) + "</text>"));
+    return before.substr(before.rfind("<text"));
+  };
+  EXPECT_NE(anchor(-0.8, 0.1).find("\"start\""), std::string::npos) << anchor(-0.8, 0.1);
+  EXPECT_NE(anchor(0.8, 0.1).find("\"end\""), std::string::npos) << anchor(0.8, 0.1);
+  EXPECT_NE(anchor(0.1, 0.9).find("\"middle\""), std::string::npos) << anchor(0.1, 0.9);
 }
 
 TEST(Axis, CoversItsValuesWithRoundTicks) {
