@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kernels/checks.h"
+#include "kernels/find_op.h"
 
 namespace hone::kernels {
 
@@ -48,6 +49,25 @@ BlockArguments::BlockArguments(const at::Tensor& x, at::TensorList weights,
   check::sizes(kOp, "gate_up", gate_up(), {gate, width}, "[2F,H]");
   check::sizes(kOp, "down", down(), {width, gate / 2}, "[H,F]");
   if (has_bias()) check::sizes(kOp, "qkv_bias", qkv_bias(), {all}, "[(heads+2*kv_heads)*head_dim]");
+}
+
+std::tuple<at::Tensor, at::Tensor> BlockArguments::attention(const at::Tensor& qkv_rows) const {
+  using In = const at::Tensor&;
+  static const auto op =
+      find_op<std::tuple<at::Tensor, at::Tensor>(In, In, In, In, int64_t, int64_t, int64_t, double,
+                                                 int64_t)>("hone::_attention_forward");
+  return op.call(qkv_rows, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
+}
+
+at::Tensor BlockArguments::attention_backward(const at::Tensor& d_attended,
+                                              const at::Tensor& qkv_rows,
+                                              const at::Tensor& attended,
+                                              const at::Tensor& lse) const {
+  using In = const at::Tensor&;
+  static const auto op = find_op<at::Tensor(In, In, In, In, In, In, In, int64_t, int64_t, int64_t,
+                                            double, int64_t)>("hone::_attention_backward");
+  return op.call(d_attended, qkv_rows, cu_seqlens, cos, sin, attended, lse, heads, kv_heads,
+                 head_dim, scale, window);
 }
 
 }  // namespace hone::kernels

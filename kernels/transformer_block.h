@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -33,6 +34,12 @@ struct BlockArguments {
   const at::Tensor& down() const { return weights[5]; }
   bool has_bias() const { return weights.size() == 7; }
   const at::Tensor& qkv_bias() const { return weights[6]; }
+
+  /// The op's result and lse.
+  std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& qkv) const;
+  /// d qkv; `attended` may have been rounded.
+  at::Tensor attention_backward(const at::Tensor& d_attended, const at::Tensor& qkv,
+                                const at::Tensor& attended, const at::Tensor& lse) const;
 };
 
 }  // namespace hone::kernels

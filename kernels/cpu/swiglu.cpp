@@ -8,32 +8,11 @@
 // After foreach_target.
 #include "hwy/highway.h"
 #include "kernels/cpu/bfloat16-inl.h"
-#include "kernels/cpu/vector_exp-inl.h"
+#include "kernels/cpu/swiglu-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
 namespace {
-
-/// 1 / x for x >= 1. The instruction's 12 or 14 bits and two of Newton's steps take a third of a
-/// division's time.
-template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
-HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
-  const auto one = hn::Set(d, 1.0f);
-  auto y = hn::ApproximateReciprocal(x);
-  y = hn::MulAdd(y, hn::NegMulAdd(x, y, one), y);
-  return hn::MulAdd(y, hn::NegMulAdd(x, y, one), y);
-}
-template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 8>* = nullptr>
-HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
-  return hn::Div(hn::Set(d, 1.0), x);
-}
-
-template <class D>
-HWY_INLINE hn::Vec<D> sigmoid(D d, hn::Vec<D> x) {
-  using T = hn::TFromD<D>;
-  const auto e = exp_below_88(d, hn::Min(hn::Neg(x), hn::Set(d, T(88))));
-  return reciprocal(d, hn::Add(hn::Set(d, T(1)), e));
-}
 
 /// for_lanes where an element may be visited twice: the rest of a row is one more whole vector,
 /// over elements already done, instead of single ones.
@@ -51,26 +30,21 @@ template <typename T, typename G>
 void forward(const T* x, G* y, int64_t rows, int64_t size) {
   for (int64_t i = 0; i < rows; ++i, x += 2 * size, y += size) {
     for_lanes_again<T>(size, [&](auto d, int64_t j) {
-      const auto gate = hn::LoadU(d, x + j);
-      const auto value = hn::Mul(hn::Mul(gate, sigmoid(d, gate)), hn::LoadU(d, x + size + j));
-      store(value, d, y + j);
+      store(swiglu(d, hn::LoadU(d, x + j), hn::LoadU(d, x + size + j)), d, y + j);
     });
   }
 }
 
-/// With s = sigmoid(gate): d gate = dy * up * s * (1 + gate * (1 - s)), d up = dy * gate * s.
 /// y, if not null, is the forward result once more.
 template <typename T, typename G>
 void backward(const T* dy, const T* x, G* dx, G* y, int64_t rows, int64_t size) {
   for (int64_t i = 0; i < rows; ++i, x += 2 * size, dx += 2 * size, dy += size) {
     for_lanes_again<T>(size, [&](auto d, int64_t j) {
-      const auto gate = hn::LoadU(d, x + j), up = hn::LoadU(d, x + size + j);
-      const auto one = hn::Set(d, T(1)), s = sigmoid(d, gate);
-      const auto grad = hn::Mul(hn::LoadU(d, dy + j), s);
-      const auto slope = hn::MulAdd(gate, hn::Sub(one, s), one);
-      store(hn::Mul(hn::Mul(grad, up), slope), d, dx + j);
-      store(hn::Mul(grad, gate), d, dx + size + j);
-      if (y) store(hn::Mul(hn::Mul(gate, s), up), d, y + j);
+      const auto out =
+          swiglu_gradient(d, hn::LoadU(d, dy + j), hn::LoadU(d, x + j), hn::LoadU(d, x + size + j));
+      store(out.d_gate, d, dx + j);
+      store(out.d_up, d, dx + size + j);
+      if (y) store(out.value, d, y + j);
     });
     if (y) y += size;
   }

@@ -14,8 +14,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "kernels/cpu/amx_transformer_block.h"
 #include "kernels/cpu/row_kernels.h"
-#include "kernels/find_op.h"
 #include "kernels/gemm.h"
 
 namespace hone::kernels {
@@ -64,32 +64,34 @@ class Block {
       norm(r, x, in_.attention_norm(), normed);
       product(r.count, data<G>(normed), qkv_weight_, in_.has_bias(), out_row<T>(qkv, r));
     });
-    static const auto attention = find_op<std::tuple<Tensor, Tensor>(
-        In, In, In, In, int64_t, int64_t, int64_t, double, int64_t)>("hone::_attention_forward");
-    const auto [attended, lse] = attention.call(qkv, in_.cu_seqlens, in_.cos, in_.sin, in_.heads,
-                                                in_.kv_heads, in_.head_dim, in_.scale, in_.window);
+    const auto [attended, lse] = in_.attention(qkv);
     const Tensor mixed = operand(attended);
-    const Tensor middle = all(width_), gate_up = all(2 * gate_), out = all(width_);
+    const Tensor middle = all(width_), out = all(width_);
+    const Tensor gate_up = kKeepsGate ? all(2 * gate_) : few<T>(2 * gate_);
     in_turn([&](Rows r) {
       copy(r, x, middle);
       product(r.count, row<G>(mixed, r), output_weight_, true, out_row<T>(middle, r));
       norm(r, middle, in_.mlp_norm(), normed);
-      product(r.count, data<G>(normed), gate_up_weight_, false, out_row<T>(gate_up, r));
+      T* gate_up_rows = kKeepsGate ? out_row<T>(gate_up, r) : out_data<T>(gate_up);
+      product(r.count, data<G>(normed), gate_up_weight_, false, gate_up_rows);
       for_rows(r.count, [&](int64_t begin, int64_t count) {
-        swiglu_rows<T, G>(row<T>(gate_up, r) + begin * 2 * gate_,
+        swiglu_rows<T, G>(gate_up_rows + begin * 2 * gate_,
                           out_data<G>(gated) + begin * gate_, count, gate_);
       });
       copy(r, middle, out);
       product(r.count, data<G>(gated), down_weight_, true, out_row<T>(out, r));
     });
-    return {out, qkv, mixed, lse, middle, gate_up};
+    std::vector<Tensor> results{out, qkv, mixed, lse, middle};
+    if (kKeepsGate) results.push_back(gate_up);
+    return results;
   }
 
   /// Gradients of x and of the weights in their order. What the norms and the gate gave is made
   /// again beside their gradients: that costs less than to keep it, a third of all activations.
   std::vector<Tensor> backward(In grad, at::TensorList saved) const {
     const Tensor &qkv = saved[0], &mixed = saved[1], &lse = saved[2], &middle = saved[3];
-    const Tensor &gate_up = saved[4], d_out = grad.contiguous(), x = in_.x.contiguous();
+    const Tensor d_out = grad.contiguous(), x = in_.x.contiguous();
+    const Tensor gate_up = kKeepsGate ? saved[4] : few<T>(2 * gate_);
     const int64_t heads = mixed.size(1);
     const Tensor d_sum = few<G>(width_), d_gated = few<T>(gate_), gated = few<G>(gate_);
     const Tensor d_gate_up = few<G>(2 * gate_), d_normed = few<T>(width_), normed = few<G>(width_);
@@ -100,11 +102,18 @@ class Block {
                  d_qkv_weight = weight_gradient(qkv.size(1), width_);
     NormGradient attention_norm(in_.attention_norm(), rows_), mlp_norm(in_.mlp_norm(), rows_);
     in_turn([&](Rows r) {
+      const T* gate_up_rows = data<T>(gate_up);
+      if constexpr (kKeepsGate) {
+        gate_up_rows = row<T>(gate_up, r);
+      } else {
+        norm(r, middle, in_.mlp_norm(), normed);
+        product(r.count, data<G>(normed), gate_up_weight_, false, out_data<T>(gate_up));
+      }
       const G* d_out_rows = operand(r, d_out, d_sum);
       input_gradient(r.count, d_out_rows, down_weight_, out_data<T>(d_gated));
       for_rows(r.count, [&](int64_t begin, int64_t count) {
         swiglu_backward_rows<T, G>(data<T>(d_gated) + begin * gate_,
-                                   row<T>(gate_up, r) + begin * 2 * gate_,
+                                   gate_up_rows + begin * 2 * gate_,
                                    out_data<G>(d_gate_up) + begin * 2 * gate_,
                                    out_data<G>(gated) + begin * gate_, count, gate_);
       });
@@ -116,12 +125,7 @@ class Block {
       add_weight_gradient(r, d_middle_rows, row<G>(mixed, r), d_attention_output);
       input_gradient(r.count, d_middle_rows, output_weight_, out_row<T>(d_attended, r));
     });
-    static const auto attention =
-        find_op<Tensor(In, In, In, In, In, In, In, int64_t, int64_t, int64_t, double, int64_t)>(
-            "hone::_attention_backward");
-    const Tensor d_qkv =
-        attention.call(d_attended, qkv, in_.cu_seqlens, in_.cos, in_.sin, mixed, lse, in_.heads,
-                       in_.kv_heads, in_.head_dim, in_.scale, in_.window);
+    const Tensor d_qkv = in_.attention_backward(d_attended, qkv, mixed, lse);
     const Tensor d_projected = few<G>(qkv.size(1));
     in_turn([&](Rows r) {
       const G* d_qkv_rows = operand(r, d_qkv, d_projected);
@@ -142,6 +146,8 @@ class Block {
 
  private:
   static constexpr auto kOperand = c10::CppTypeToScalarType<G>::value;
+  // Where products are cheap, making the gate's input again costs less than to write and read it.
+  static constexpr bool kKeepsGate = std::is_same_v<T, G>;
 
   /// A norm's d weight, summed by blocks of kRows in order, whatever the threads.
   struct NormGradient {
@@ -272,6 +278,7 @@ std::vector<Tensor> forward_cpu(In x, at::TensorList weights, In cu_seqlens, In 
                                 int64_t window, double eps, bool bfloat16) {
   const BlockArguments in(x, weights, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale,
                           window, eps, bfloat16);
+  if (amx_suits(in)) return amx_block_forward(in);
   return with_block(in, [](const auto& block) { return block.forward(); });
 }
 
@@ -288,6 +295,7 @@ std::vector<Tensor> backward_cpu(In grad, at::TensorList saved, In x, at::Tensor
                                  bool bfloat16) {
   const BlockArguments in(x, weights, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale,
                           window, eps, bfloat16);
+  if (amx_suits(in)) return amx_block_backward(in, grad, saved);
   return with_block(in, [&](const auto& block) { return block.backward(grad, saved); });
 }
 

@@ -69,12 +69,11 @@ Results block_forward(const Arguments& a) {
   const auto weights = a.tensors(1);
   const c10::SymInt rows = x.sym_size(0), mlp = weights[4].sym_size(0);
   const auto operand = x.options().dtype(a.flag(11) ? at::kBFloat16 : x.scalar_type());
-  return {like(x),
-          sized({rows, weights[1].sym_size(0)}, x.options()),
-          sized({rows, weights[2].sym_size(1)}, operand),
-          sized({a.number(5), rows}, x.options()),
-          like(x),
-          sized({rows, mlp}, x.options())};
+  Results all{like(x), sized({rows, weights[1].sym_size(0)}, x.options()),
+              sized({rows, weights[2].sym_size(1)}, operand),
+              sized({a.number(5), rows}, x.options()), like(x)};
+  if (!a.flag(11)) all.push_back(sized({rows, mlp}, x.options()));
+  return all;
 }
 Results block_backward(const Arguments& a) {
   Results out{like(a.tensor(2))};

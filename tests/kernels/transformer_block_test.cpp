@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cpu/amx.h"
 #include "kernels/ops.h"
 #include "tests/kernels/expect_message.h"
 #include "tests/support/expect_close.h"
@@ -53,9 +54,13 @@ struct Block {
   }
 };
 
+struct Sizes {
+  int64_t width = 24, gate = 40;
+};
+
 Block random_block(const std::vector<int64_t>& lengths, bool bias, int64_t dim = 8,
-                   int64_t window = 0) {
-  constexpr int64_t kWidth = 24, kGate = 40;
+                   int64_t window = 0, const Sizes& sizes = {}) {
+  const auto [width, gate] = sizes;
   Block b;
   b.options.heads = 4;
   b.options.kv_heads = 2;
@@ -75,13 +80,13 @@ Block random_block(const std::vector<int64_t>& lengths, bool bias, int64_t dim =
   const auto matrix = [](int64_t rows, int64_t columns) {
     return at::randn({rows, columns}, at::kDouble) / std::sqrt(static_cast<double>(columns));
   };
-  b.x = at::randn({cu.back(), kWidth}, at::kDouble);
-  b.weights = {1 + 0.1 * at::randn({kWidth}, at::kDouble),
-               matrix(8 * dim, kWidth),
-               matrix(kWidth, 4 * dim),
-               1 + 0.1 * at::randn({kWidth}, at::kDouble),
-               matrix(2 * kGate, kWidth),
-               matrix(kWidth, kGate)};
+  b.x = at::randn({cu.back(), width}, at::kDouble);
+  b.weights = {1 + 0.1 * at::randn({width}, at::kDouble),
+               matrix(8 * dim, width),
+               matrix(width, 4 * dim),
+               1 + 0.1 * at::randn({width}, at::kDouble),
+               matrix(2 * gate, width),
+               matrix(width, gate)};
   if (bias) b.weights.push_back(0.3 * at::randn({8 * dim}, at::kDouble));
   return b;
 }
@@ -114,26 +119,57 @@ TEST(TransformerBlock, EqualsItsOpsWithGradients) {
   }
 }
 
+double relative_error(const Tensor& x, const Tensor& y) {
+  return (x.to(at::kDouble) - y.to(at::kDouble)).norm().item<double>() / y.norm().item<double>();
+}
+
 TEST(TransformerBlock, Bfloat16ProductsStayWithinTheirRounding) {
   at::manual_seed(2);
-  const Block given = random_block({70, 1, 57}, true);
-  const Block mixed = given.as(at::kFloat), exact = given.as(at::kDouble);
-  const Tensor got = mixed.fused(true), want = exact.composed();
-  EXPECT_EQ(got.scalar_type(), at::kFloat);
-  const Tensor upstream = at::randn(want.sizes(), at::kDouble);
-  got.backward(upstream.to(at::kFloat));
-  want.backward(upstream);
-  // Relative to the whole: a rounding of 2^-9 in each operand of up to six products in a row.
-  const auto expect_near = [](const Tensor& x, const Tensor& y, const char* what) {
-    const double error = (x.to(at::kDouble) - y).norm().item<double>() / y.norm().item<double>();
-    EXPECT_LT(error, 0.015) << what;
-    EXPECT_GT(error, 1e-5) << what << ": was anything rounded at all?";
-  };
-  expect_near(got.detach() - mixed.x.detach(), want.detach() - exact.x.detach(), "forward");
-  const auto ours = mixed.gradients(), theirs = exact.gradients();
-  for (size_t i = 0; i < ours.size(); ++i) {
-    EXPECT_EQ(ours[i].scalar_type(), at::kFloat);
-    expect_near(ours[i], theirs[i], kNames[i]);
+  for (const Sizes& sizes : {Sizes{24, 40}, Sizes{32, 40}, Sizes{64, 172}, Sizes{96, 32}}) {
+    const Block given = random_block({70, 1, 57, 300, 0, 3}, sizes.width != 96, 8, 0, sizes);
+    const Block mixed = given.as(at::kFloat), exact = given.as(at::kDouble);
+    const Tensor got = mixed.fused(true), want = exact.composed();
+    EXPECT_EQ(got.scalar_type(), at::kFloat);
+    const Tensor upstream = at::randn(want.sizes(), at::kDouble);
+    got.backward(upstream.to(at::kFloat));
+    want.backward(upstream);
+    // Relative to the whole: a rounding of 2^-9 in each operand of up to six products in a row.
+    const auto expect_near = [&](const Tensor& x, const Tensor& y, const char* what) {
+      EXPECT_LT(relative_error(x, y), 0.015) << what << ", width " << sizes.width;
+      EXPECT_GT(relative_error(x, y), 1e-5) << what << ": was anything rounded at all?";
+    };
+    expect_near(got.detach() - mixed.x.detach(), want.detach() - exact.x.detach(), "forward");
+    const auto ours = mixed.gradients(), theirs = exact.gradients();
+    for (size_t i = 0; i < ours.size(); ++i) {
+      EXPECT_EQ(ours[i].scalar_type(), at::kFloat);
+      expect_near(ours[i], theirs[i], kNames[i]);
+    }
+  }
+}
+
+/// The matrix unit adds the same products of the same rounded operands in another order. Every
+/// number of rows around 32 and 256, which pass together, and both sides of a split over threads.
+TEST(TransformerBlock, MatrixUnitGivesWhatLibraryProductsGive) {
+  if (!amx_usable()) GTEST_SKIP() << "no AMX here";
+  at::manual_seed(4);
+  for (const int64_t rows : {64, 65, 95, 96, 97, 255, 256, 257, 320, 511, 700}) {
+    const bool bias = rows % 2 == 0;
+    const Block given = random_block({rows - 40, 40}, bias, 8, 0, {64, 8 * (rows % 23) + 4});
+    const Tensor upstream = at::randn({rows, 64}, at::kFloat);
+    std::vector<Tensor> results[2];
+    for (const bool amx : {false, true}) {
+      use_amx(amx);
+      const Block b = given.as(at::kFloat);
+      const Tensor y = b.fused(true);
+      y.backward(upstream);
+      results[amx] = b.gradients();
+      results[amx].push_back(y.detach() - b.x.detach());
+    }
+    for (size_t i = 0; i < results[0].size(); ++i) {
+      // A sum that rounds to the neighbouring bfloat16 moves what follows by 2^-9.
+      EXPECT_LT(relative_error(results[1][i], results[0][i]), 3e-3)
+          << rows << " rows, " << (i < 8 ? kNames[i] : "out");
+    }
   }
 }
 

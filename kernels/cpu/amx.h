@@ -1,0 +1,14 @@
+#pragma once
+
+// Whether this process may compute bfloat16 products in the cores' matrix unit (Intel AMX).
+
+namespace hone::kernels {
+
+/// The machine has AMX-BF16 and AVX512-BF16 and the system lets the process use them, unless
+/// `use_amx(false)` forbade it. Asks the system once.
+bool amx_usable();
+
+/// For tests and benchmarks that compare: what the whole process does from now on.
+void use_amx(bool use);
+
+}  // namespace hone::kernels

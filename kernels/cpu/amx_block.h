@@ -1,0 +1,116 @@
+#pragma once
+
+// The passes of a transformer block whose matrix products run in the cores' matrix unit, for 32
+// rows at a time: what one product leaves is normed, gated and rounded for the next while it lies
+// in the first-level cache. Each call is single-threaded; callers split rows over threads and ask
+// amx_usable() first.
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace hone::kernels {
+
+struct BlockShape {
+  int64_t width, qkv, heads, gate;  // columns of x, of qkv, of what attention gives, of the gate
+
+  /// Tiles of 16 columns that hold the gate, whole pairs of them: zeros fill the last.
+  int64_t gate_tiles() const { return (gate + 31) / 32 * 2; }
+  int64_t weight_elements() const { return width * (qkv + heads + 3 * gate); }
+  /// Whole tiles but for the gate, and weights and their gradients that a second-level cache
+  /// holds: larger ones are better read once by a product of all rows.
+  bool suits_tiles() const {
+    constexpr int64_t kMostElements = 1 << 18;
+    return width % 32 == 0 && qkv % 32 == 0 && heads % 32 == 0 && weight_elements() > 0 &&
+           weight_elements() <= kMostElements;
+  }
+};
+
+struct alignas(64) CacheLine {
+  uint16_t elements[32];
+};
+
+/// A right operand in tiles (cpu/amx_tiles-inl.h), zero where the matrix does not reach.
+class RightPanel {
+ public:
+  RightPanel() = default;
+  RightPanel(int64_t inner_tiles, int64_t column_tiles)
+      : lines_(static_cast<size_t>(inner_tiles * column_tiles * 16)), inner_(inner_tiles) {}
+
+  /// Puts the bfloat16 matrix [inner, columns], or with `transposed` the transpose of the matrix
+  /// [columns, inner], where tile (first_inner, first_column) begins; its columns of tiles lie
+  /// `column_step` apart.
+  void put(const uint16_t* matrix, bool transposed, int64_t inner, int64_t columns,
+           int64_t first_inner = 0, int64_t first_column = 0, int64_t column_step = 1);
+  const uint16_t* data() const { return lines_.front().elements; }
+  int64_t inner() const { return inner_; }
+
+ private:
+  std::vector<CacheLine> lines_;
+  int64_t inner_ = 0;
+};
+
+/// Weights as the passes read them. Matrices are bfloat16, rows by outputs; norms float32.
+struct BlockWeights {
+  BlockShape shape;
+  const float *attention_norm, *mlp_norm;
+  const float* qkv_bias;  // null = none
+  float eps;
+  // y = x W^T
+  RightPanel qkv, output, gate_up, down;  // gate_up: a tile of gates, then its tile of ups
+  // d x = d y W
+  RightPanel d_normed, d_attended, d_mlp, d_gated;  // d_mlp: gates, then ups
+
+  /// Panels that forward (or backward) passes read.
+  void pack_forward(const uint16_t* qkv, const uint16_t* output, const uint16_t* gate_up,
+                    const uint16_t* down);
+  void pack_backward(const uint16_t* qkv, const uint16_t* output, const uint16_t* gate_up,
+                     const uint16_t* down);
+
+ private:
+  void pack_gate_up(const uint16_t* matrix);
+};
+
+/// Gradients of the weights from the rows of one thread, as tiles of sums: of the transposes of qkv
+/// and gate_up (gates, then ups), of output and down as they are.
+class BlockSums {
+ public:
+  explicit BlockSums(const BlockShape& shape);
+
+  float* qkv() { return at(0); }
+  float* output() { return at(1); }
+  float* gate_up() { return at(2); }
+  float* down() { return at(3); }
+  float* attention_norm() { return at(4); }
+  float* mlp_norm() { return at(5); }
+  /// Adds to this, element by element.
+  void add(const BlockSums& other);
+  /// To the matrices' own layout.
+  void unpack(const BlockShape& shape, float* qkv, float* output, float* gate_up,
+              float* down) const;
+
+ private:
+  float* at(int part) { return reinterpret_cast<float*>(lines_.data()) + offsets_[part]; }
+  const float* at(int part) const { return const_cast<BlockSums*>(this)->at(part); }
+
+  int64_t offsets_[7];
+  std::vector<CacheLine> lines_;
+};
+
+/// qkv [rows, qkv] of x [rows, width].
+void block_input_rows(const BlockWeights& weights, const float* x, float* qkv, int64_t rows);
+
+/// mixed = attended in bfloat16; middle = x + mixed W_output^T; out = middle + MLP(norm(middle)).
+void block_output_rows(const BlockWeights& weights, const float* x, const float* attended,
+                       uint16_t* mixed, float* middle, float* out, int64_t rows);
+
+/// From d_out: d_middle, d_attended and the share of these rows in `sums`.
+void block_output_backward_rows(const BlockWeights& weights, const float* d_out,
+                                const float* middle, const uint16_t* mixed, float* d_middle,
+                                float* d_attended, BlockSums& sums, int64_t rows);
+
+/// From d_qkv and d_middle: d_x and the share of these rows in `sums`.
+void block_input_backward_rows(const BlockWeights& weights, const float* d_qkv, const float* x,
+                               const float* d_middle, float* d_x, BlockSums& sums, int64_t rows);
+
+}  // namespace hone::kernels
