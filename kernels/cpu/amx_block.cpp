@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
-#include <vector>
 
+#include "kernels/cpu/amx_workspace.h"
 #include "kernels/cpu/row_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -17,6 +17,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.
 #include "hwy/highway.h"
+#include "kernels/cpu/amx_rope-inl.h"
 #include "kernels/cpu/amx_tiles-inl.h"
 #include "kernels/cpu/swiglu-inl.h"
 
@@ -34,26 +35,6 @@ constexpr int64_t kRows = kBlockRows;
 // Rows whose operands are kept for one product that adds to the weights' gradients: the more, the
 // less often these sums are read and written; the operands of 256 rows of 64 columns take 0.4 MB.
 constexpr int64_t kStepRows = 256, kStepTiles = kStepRows / kRows;
-
-/// Buffers of one thread, kept from call to call: fresh pages would cost more than a pass.
-class Workspace {
- public:
-  explicit Workspace(int64_t bytes) {
-    static thread_local std::vector<CacheLine> lines;
-    const auto needed = static_cast<size_t>(bytes / 64 + 64);
-    if (lines.size() < needed) lines.resize(needed);
-    next_ = reinterpret_cast<char*>(lines.data());
-  }
-  template <typename E>
-  E* take(int64_t count) {
-    E* at = reinterpret_cast<E*>(next_);
-    next_ += (count * static_cast<int64_t>(sizeof(E)) + 63) / 64 * 64;
-    return at;
-  }
-
- private:
-  char* next_;
-};
 
 /// 32 rows of a matrix, of which the last may not exist.
 template <typename E>
@@ -126,45 +107,47 @@ HWY_INLINE void store_both(__m512 first, __m512 second, uint16_t* rows, int64_t 
   _mm512_store_si512(pairs, interleaved(both));
 }
 
-void input_rows(const BlockWeights& w, const float* x, float* qkv, int64_t rows) {
-  const auto [width, all, heads, gate] = w.shape;
-  Workspace room(2 * kRows * width + 4 * kRows * all);
+void input_rows(const BlockWeights& w, const BlockRope& rope, const float* x, uint16_t* qkv,
+                int64_t rows) {
+  const int64_t width = w.shape.width, all = w.shape.qkv();
+  AmxWorkspace room(kRows * (2 * width + 4 * all));
   auto* normed = room.take<uint16_t>(kRows * width);
-  auto* out_room = room.take<float>(kRows * all);
+  auto* projected = room.take<float>(kRows * all);
+  const RopeRow rope_row(w.shape, rope, false);
   const Tiles tiles;
-  for_blocks(rows, [&, width = width, all = all](int64_t r, int64_t count) {
+  for_blocks(rows, [&](int64_t r, int64_t count) {
     norm_rows(x + r * width, w.attention_norm, w.eps, count, width, normed);
-    const Staged<float> out(qkv + r * all, count, all, out_room);
     product(LeftTiles::rows(normed, width), {w.qkv.data(), w.qkv.inner()}, 2, all / 16, width / 32,
-            nullptr, SumTiles::rows(out.get(), all));
-    if (w.qkv_bias) {
-      for (int64_t i = 0; i < count * all; ++i) out.get()[i] += w.qkv_bias[i % all];
+            nullptr, SumTiles::rows(projected, all));
+    for (int64_t i = 0; i < count; ++i) {
+      float* row = projected + i * all;
+      if (w.qkv_bias) {
+        for (int64_t j = 0; j < all; ++j) row[j] += w.qkv_bias[j];
+      }
+      rope_row.turn(row, rope.positions[r + i]);
     }
-    out.finish();
+    round_rows(projected, count * all, qkv + r * all);
   });
 }
 
-void output_rows(const BlockWeights& w, const float* x, const float* attended, uint16_t* mixed,
-                 float* middle, float* out, int64_t rows) {
-  const auto [width, all, heads, gate] = w.shape;
+void output_rows(const BlockWeights& w, const float* x, const uint16_t* mixed, float* middle,
+                 float* out, int64_t rows) {
+  const int64_t width = w.shape.width, heads = w.shape.mixed();
   const int64_t columns = 16 * w.shape.gate_tiles();
-  Workspace room(kRows * (14 * width + 6 * heads + 2 * columns) + 4 * 4 * kTileSums);
+  AmxWorkspace room(kRows * (14 * width + 2 * heads + 2 * columns) + 4 * 4 * kTileSums);
   auto* normed = room.take<uint16_t>(kRows * width);
   auto* gated = room.take<uint16_t>(kRows * columns);
   auto* sums = room.take<float>(4 * kTileSums);
   auto* x_room = room.take<float>(kRows * width);
   auto* middle_room = room.take<float>(kRows * width);
   auto* out_room = room.take<float>(kRows * width);
-  auto* attended_room = room.take<float>(kRows * heads);
   auto* mixed_room = room.take<uint16_t>(kRows * heads);
   const Tiles tiles;
-  for_blocks(rows, [&, width = width, heads = heads](int64_t r, int64_t count) {
+  for_blocks(rows, [&](int64_t r, int64_t count) {
     const Staged<const float> in(x + r * width, count, width, x_room);
-    const Staged<const float> from(attended + r * heads, count, heads, attended_room);
-    const Staged<uint16_t> narrow(mixed + r * heads, count, heads, mixed_room);
+    const Staged<const uint16_t> narrow(mixed + r * heads, count, heads, mixed_room);
     const Staged<float> between(middle + r * width, count, width, middle_room);
     const Staged<float> to(out + r * width, count, width, out_room);
-    round_rows(from.get(), kRows * heads, narrow.get());
     product(LeftTiles::rows(narrow.get(), heads), {w.output.data(), w.output.inner()}, 2,
             width / 16, heads / 32, in.get(), SumTiles::rows(between.get(), width));
     norm_rows(between.get(), w.mlp_norm, w.eps, count, width, normed);
@@ -181,7 +164,6 @@ void output_rows(const BlockWeights& w, const float* x, const float* attended, u
     }
     product(LeftTiles::rows(gated, columns), {w.down.data(), w.down.inner()}, 2, width / 16,
             columns / 32, between.get(), SumTiles::rows(to.get(), width));
-    narrow.finish();
     between.finish();
     to.finish();
   });
@@ -211,12 +193,12 @@ HWY_INLINE void gate_backward(const float* sums, uint16_t* d_rows, int64_t up, i
 }
 
 void output_backward(const BlockWeights& w, const float* d_out, const float* middle,
-                     const uint16_t* mixed, float* d_middle, float* d_attended, BlockSums& sums,
+                     const uint16_t* mixed, float* d_middle, uint16_t* d_mixed, BlockSums& sums,
                      int64_t rows) {
-  const auto [width, all, heads, gate] = w.shape;
+  const int64_t width = w.shape.width, heads = w.shape.mixed();
   const int64_t gate_tiles = w.shape.gate_tiles(), columns = 16 * gate_tiles;
   constexpr int64_t kStep = kStepTiles * kTileElements;  // between tiles of neighbouring columns
-  Workspace room(kStepRows * 2 * (3 * width + 3 * columns + heads) +
+  AmxWorkspace room(kStepRows * 2 * (3 * width + 3 * columns + heads) +
                  kRows * (2 * (2 * width + 2 * columns + heads) + 4 * (4 * width + heads)) +
                  12 * 4 * kTileSums);
   // Of all rows of a step, as operands of the weights' gradients.
@@ -235,18 +217,17 @@ void output_backward(const BlockWeights& w, const float* d_out, const float* mid
   auto* d_out_room = room.take<float>(kRows * width);
   auto* middle_room = room.take<float>(kRows * width);
   auto* d_middle_room = room.take<float>(kRows * width);
-  auto* d_attended_room = room.take<float>(kRows * heads);
+  auto* d_attended = room.take<float>(kRows * heads);
   auto* mixed_room = room.take<uint16_t>(kRows * heads);
   const Tiles tiles;
   for (int64_t begin = 0; begin < rows; begin += kStepRows) {
     const int64_t step_rows = std::min(kStepRows, rows - begin);
-    for_blocks(step_rows, [&, width = width, heads = heads](int64_t in_step, int64_t count) {
+    for_blocks(step_rows, [&](int64_t in_step, int64_t count) {
       const int64_t r = begin + in_step, place = in_step / kRows * kTileElements;
       const Staged<const float> grad(d_out + r * width, count, width, d_out_room);
       const Staged<const float> x(middle + r * width, count, width, middle_room);
       const Staged<const uint16_t> narrow(mixed + r * heads, count, heads, mixed_room);
       const Staged<float> d_x(d_middle + r * width, count, width, d_middle_room);
-      const Staged<float> d_mixed(d_attended + r * heads, count, heads, d_attended_room);
       norm_rows(x.get(), w.mlp_norm, w.eps, count, width, normed);
       to_left_tiles(normed, width, normed_t + place, kStep);
       round_rows(grad.get(), kRows * width, d_sum);
@@ -272,12 +253,12 @@ void output_backward(const BlockWeights& w, const float* d_out, const float* mid
       to_left_tiles(d_sum, width, d_middle_t + place, kStep);
       to_right_tiles(narrow.get(), heads, mixed_pairs + place, kStep);
       product(LeftTiles::rows(d_sum, width), {w.d_attended.data(), w.d_attended.inner()}, 2,
-              heads / 16, width / 32, nullptr, SumTiles::rows(d_mixed.get(), heads));
+              heads / 16, width / 32, nullptr, SumTiles::rows(d_attended, heads));
+      round_rows(d_attended, count * heads, d_mixed + r * heads);
       d_x.finish();
-      d_mixed.finish();
     });
     const int64_t inner = (step_rows + kRows - 1) / kRows;
-    const auto add = [&, width = width](const uint16_t* left, const uint16_t* right,
+    const auto add = [&](const uint16_t* left, const uint16_t* right,
                                         int64_t column_tiles, float* to) {
       product(LeftTiles::packed(left, kStepTiles), {right, kStepTiles}, width / 16, column_tiles,
               inner, to, SumTiles::packed(to, column_tiles));
@@ -288,24 +269,34 @@ void output_backward(const BlockWeights& w, const float* d_out, const float* mid
   }
 }
 
-void input_backward(const BlockWeights& w, const float* d_qkv, const float* x,
-                    const float* d_middle, float* d_x, BlockSums& sums, int64_t rows) {
-  const auto [width, all, heads, gate] = w.shape;
+void input_backward(const BlockWeights& w, const BlockRope& rope, const float* d_qkv,
+                    const float* x, const float* d_middle, float* d_x, BlockSums& sums,
+                    int64_t rows) {
+  const int64_t width = w.shape.width, all = w.shape.qkv();
   constexpr int64_t kStep = kStepTiles * kTileElements;
-  Workspace room(kStepRows * 2 * (width + all) + kRows * (2 * (width + all) + 4 * (width + all)));
+  AmxWorkspace room(kStepRows * 2 * (width + all) +
+                    kRows * (2 * (width + all) + 4 * width) + 4 * all);
   auto* normed_t = room.take<uint16_t>(kStepRows * width);
   auto* d_qkv_pairs = room.take<uint16_t>(kStepRows * all);
   auto* normed = room.take<uint16_t>(kRows * width);
   auto* d_projected = room.take<uint16_t>(kRows * all);
   auto* d_normed = room.take<float>(kRows * width);
-  auto* d_qkv_room = room.take<float>(kRows * all);
+  auto* d_row = room.take<float>(all);
+  const RopeRow rope_row(w.shape, rope, true);
   const Tiles tiles;
   for (int64_t begin = 0; begin < rows; begin += kStepRows) {
     const int64_t step_rows = std::min(kStepRows, rows - begin);
-    for_blocks(step_rows, [&, width = width, all = all](int64_t in_step, int64_t count) {
+    for_blocks(step_rows, [&](int64_t in_step, int64_t count) {
       const int64_t r = begin + in_step, place = in_step / kRows * kTileElements;
-      const Staged<const float> grad(d_qkv + r * all, count, all, d_qkv_room);
-      round_rows(grad.get(), kRows * all, d_projected);
+      for (int64_t i = 0; i < count; ++i) {
+        std::copy_n(d_qkv + (r + i) * all, all, d_row);
+        rope_row.turn(d_row, rope.positions[r + i]);
+        round_rows(d_row, all, d_projected + i * all);
+        if (w.qkv_bias) {
+          for (int64_t j = 0; j < all; ++j) sums.qkv_bias()[j] += d_row[j];
+        }
+      }
+      std::fill(d_projected + count * all, d_projected + kRows * all, uint16_t{0});
       to_right_tiles(d_projected, all, d_qkv_pairs + place, kStep);
       product(LeftTiles::rows(d_projected, all), {w.d_normed.data(), w.d_normed.inner()}, 2,
               width / 16, all / 32, nullptr, SumTiles::rows(d_normed, width));
@@ -323,13 +314,12 @@ void input_backward(const BlockWeights& w, const float* d_qkv, const float* x,
 
 #else  // callers asked amx_usable(), which implies AVX-512
 
-void input_rows(const BlockWeights&, const float*, float*, int64_t) {}
-void output_rows(const BlockWeights&, const float*, const float*, uint16_t*, float*, float*,
-                 int64_t) {}
+void input_rows(const BlockWeights&, const BlockRope&, const float*, uint16_t*, int64_t) {}
+void output_rows(const BlockWeights&, const float*, const uint16_t*, float*, float*, int64_t) {}
 void output_backward(const BlockWeights&, const float*, const float*, const uint16_t*, float*,
-                     float*, BlockSums&, int64_t) {}
-void input_backward(const BlockWeights&, const float*, const float*, const float*, float*,
-                    BlockSums&, int64_t) {}
+                     uint16_t*, BlockSums&, int64_t) {}
+void input_backward(const BlockWeights&, const BlockRope&, const float*, const float*, const float*,
+                    float*, BlockSums&, int64_t) {}
 
 #endif
 
@@ -349,25 +339,27 @@ HWY_EXPORT(output_rows);
 HWY_EXPORT(output_backward);
 HWY_EXPORT(input_backward);
 
-void block_input_rows(const BlockWeights& weights, const float* x, float* qkv, int64_t rows) {
-  HWY_DYNAMIC_DISPATCH(input_rows)(weights, x, qkv, rows);
+void block_input_rows(const BlockWeights& weights, const BlockRope& rope, const float* x,
+                      uint16_t* qkv, int64_t rows) {
+  HWY_DYNAMIC_DISPATCH(input_rows)(weights, rope, x, qkv, rows);
 }
 
-void block_output_rows(const BlockWeights& weights, const float* x, const float* attended,
-                       uint16_t* mixed, float* middle, float* out, int64_t rows) {
-  HWY_DYNAMIC_DISPATCH(output_rows)(weights, x, attended, mixed, middle, out, rows);
+void block_output_rows(const BlockWeights& weights, const float* x, const uint16_t* mixed,
+                       float* middle, float* out, int64_t rows) {
+  HWY_DYNAMIC_DISPATCH(output_rows)(weights, x, mixed, middle, out, rows);
 }
 
 void block_output_backward_rows(const BlockWeights& weights, const float* d_out,
                                 const float* middle, const uint16_t* mixed, float* d_middle,
-                                float* d_attended, BlockSums& sums, int64_t rows) {
+                                uint16_t* d_mixed, BlockSums& sums, int64_t rows) {
   HWY_DYNAMIC_DISPATCH(output_backward)
-  (weights, d_out, middle, mixed, d_middle, d_attended, sums, rows);
+  (weights, d_out, middle, mixed, d_middle, d_mixed, sums, rows);
 }
 
-void block_input_backward_rows(const BlockWeights& weights, const float* d_qkv, const float* x,
-                               const float* d_middle, float* d_x, BlockSums& sums, int64_t rows) {
-  HWY_DYNAMIC_DISPATCH(input_backward)(weights, d_qkv, x, d_middle, d_x, sums, rows);
+void block_input_backward_rows(const BlockWeights& weights, const BlockRope& rope,
+                               const float* d_qkv, const float* x, const float* d_middle,
+                               float* d_x, BlockSums& sums, int64_t rows) {
+  HWY_DYNAMIC_DISPATCH(input_backward)(weights, rope, d_qkv, x, d_middle, d_x, sums, rows);
 }
 
 }  // namespace hone::kernels

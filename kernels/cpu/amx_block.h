@@ -9,25 +9,36 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/cpu/amx_workspace.h"
+
 namespace hone::kernels {
 
 struct BlockShape {
-  int64_t width, qkv, heads, gate;  // columns of x, of qkv, of what attention gives, of the gate
+  int64_t width, gate;  // columns of x, of the gate
+  int64_t heads, kv_heads, head_dim;
 
+  int64_t mixed() const { return heads * head_dim; }
+  int64_t qkv() const { return (heads + 2 * kv_heads) * head_dim; }
   /// Tiles of 16 columns that hold the gate, whole pairs of them: zeros fill the last.
   int64_t gate_tiles() const { return (gate + 31) / 32 * 2; }
-  int64_t weight_elements() const { return width * (qkv + heads + 3 * gate); }
-  /// Whole tiles but for the gate, and weights and their gradients that a second-level cache
-  /// holds: larger ones are better read once by a product of all rows.
+  int64_t weight_elements() const { return width * (qkv() + mixed() + 3 * gate); }
+  /// Whole tiles but for the gate; heads whose rotation is one of vectors; weights and their
+  /// gradients that a second-level cache holds: larger ones are better read once by a product of
+  /// all rows.
   bool suits_tiles() const {
     constexpr int64_t kMostElements = 1 << 18;
-    return width % 32 == 0 && qkv % 32 == 0 && heads % 32 == 0 && weight_elements() > 0 &&
+    const bool dim = head_dim == 8 || head_dim == 16 || (head_dim % 32 == 0 && head_dim <= 128);
+    return dim && width % 32 == 0 && qkv() % 32 == 0 && mixed() % 32 == 0 &&
+           kv_heads * head_dim % 16 == 0 && weight_elements() > 0 &&
            weight_elements() <= kMostElements;
   }
 };
 
-struct alignas(64) CacheLine {
-  uint16_t elements[32];
+/// Rotary positions of some rows.
+struct BlockRope {
+  const float *cos, *sin;    // [P,head_dim/2]
+  const int64_t* positions;  // of each row
+  float query_scale, key_scale;
 };
 
 /// A right operand in tiles (cpu/amx_tiles-inl.h), zero where the matrix does not reach.
@@ -37,10 +48,10 @@ class RightPanel {
   RightPanel(int64_t inner_tiles, int64_t column_tiles)
       : lines_(static_cast<size_t>(inner_tiles * column_tiles * 16)), inner_(inner_tiles) {}
 
-  /// Puts the bfloat16 matrix [inner, columns], or with `transposed` the transpose of the matrix
-  /// [columns, inner], where tile (first_inner, first_column) begins; its columns of tiles lie
-  /// `column_step` apart.
-  void put(const uint16_t* matrix, bool transposed, int64_t inner, int64_t columns,
+  /// Puts the matrix [inner, columns], or with `transposed` the transpose of the matrix [columns,
+  /// inner], rounded to bfloat16, where tile (first_inner, first_column) begins; its columns of
+  /// tiles lie `column_step` apart.
+  void put(const float* matrix, bool transposed, int64_t inner, int64_t columns,
            int64_t first_inner = 0, int64_t first_column = 0, int64_t column_step = 1);
   const uint16_t* data() const { return lines_.front().elements; }
   int64_t inner() const { return inner_; }
@@ -50,7 +61,12 @@ class RightPanel {
   int64_t inner_ = 0;
 };
 
-/// Weights as the passes read them. Matrices are bfloat16, rows by outputs; norms float32.
+/// Matrices, rows by outputs.
+struct BlockMatrices {
+  const float *qkv, *output, *gate_up, *down;
+};
+
+/// Weights as the passes read them.
 struct BlockWeights {
   BlockShape shape;
   const float *attention_norm, *mlp_norm;
@@ -62,13 +78,11 @@ struct BlockWeights {
   RightPanel d_normed, d_attended, d_mlp, d_gated;  // d_mlp: gates, then ups
 
   /// Panels that forward (or backward) passes read.
-  void pack_forward(const uint16_t* qkv, const uint16_t* output, const uint16_t* gate_up,
-                    const uint16_t* down);
-  void pack_backward(const uint16_t* qkv, const uint16_t* output, const uint16_t* gate_up,
-                     const uint16_t* down);
+  void pack_forward(const BlockMatrices& matrices);
+  void pack_backward(const BlockMatrices& matrices);
 
  private:
-  void pack_gate_up(const uint16_t* matrix);
+  void pack_gate_up(const float* matrix);
 };
 
 /// Gradients of the weights from the rows of one thread, as tiles of sums: of the transposes of qkv
@@ -83,6 +97,7 @@ class BlockSums {
   float* down() { return at(3); }
   float* attention_norm() { return at(4); }
   float* mlp_norm() { return at(5); }
+  float* qkv_bias() { return at(6); }
   /// Adds to this, element by element.
   void add(const BlockSums& other);
   /// To the matrices' own layout.
@@ -93,24 +108,29 @@ class BlockSums {
   float* at(int part) { return reinterpret_cast<float*>(lines_.data()) + offsets_[part]; }
   const float* at(int part) const { return const_cast<BlockSums*>(this)->at(part); }
 
-  int64_t offsets_[7];
+  int64_t offsets_[8];
   std::vector<CacheLine> lines_;
 };
 
-/// qkv [rows, qkv] of x [rows, width].
-void block_input_rows(const BlockWeights& weights, const float* x, float* qkv, int64_t rows);
+/// Of x [rows, width]: queries and keys, turned to their positions and scaled, and values, [rows,
+/// qkv] in bfloat16.
+void block_input_rows(const BlockWeights& weights, const BlockRope& rope, const float* x,
+                      uint16_t* qkv, int64_t rows);
 
-/// mixed = attended in bfloat16; middle = x + mixed W_output^T; out = middle + MLP(norm(middle)).
-void block_output_rows(const BlockWeights& weights, const float* x, const float* attended,
-                       uint16_t* mixed, float* middle, float* out, int64_t rows);
+/// middle = x + mixed W_output^T, mixed [rows, heads*head_dim] being what attention gave, in
+/// bfloat16; out = middle + MLP(norm(middle)).
+void block_output_rows(const BlockWeights& weights, const float* x, const uint16_t* mixed,
+                       float* middle, float* out, int64_t rows);
 
-/// From d_out: d_middle, d_attended and the share of these rows in `sums`.
+/// From d_out: d_middle, d_mixed and the share of these rows in `sums`.
 void block_output_backward_rows(const BlockWeights& weights, const float* d_out,
                                 const float* middle, const uint16_t* mixed, float* d_middle,
-                                float* d_attended, BlockSums& sums, int64_t rows);
+                                uint16_t* d_mixed, BlockSums& sums, int64_t rows);
 
-/// From d_qkv and d_middle: d_x and the share of these rows in `sums`.
-void block_input_backward_rows(const BlockWeights& weights, const float* d_qkv, const float* x,
-                               const float* d_middle, float* d_x, BlockSums& sums, int64_t rows);
+/// From the gradient of what block_input_rows gave and d_middle: d_x and the share of these rows in
+/// `sums`. `rope` turns back.
+void block_input_backward_rows(const BlockWeights& weights, const BlockRope& rope,
+                               const float* d_qkv, const float* x, const float* d_middle,
+                               float* d_x, BlockSums& sums, int64_t rows);
 
 }  // namespace hone::kernels

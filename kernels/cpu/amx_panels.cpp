@@ -5,77 +5,149 @@
 
 #include "kernels/cpu/amx_block.h"
 
-namespace hone::kernels {
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/amx_panels.cpp"
+#include "kernels/cpu/highway_targets.h"
+// After the targets.
+#include "hwy/foreach_target.h"
+// After foreach_target.
+#include "hwy/highway.h"
+#include "kernels/cpu/amx_tiles-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+#if HWY_TARGET == HWY_AVX3
+#pragma GCC push_options
+#pragma GCC target("avx512bf16,amx-tile,amx-bf16")
+#endif
+namespace hone::kernels::HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kPairs = 16, kColumns = 16, kTile = 512, kSums = 256;
+#if HWY_TARGET == HWY_AVX3
+
+/// 32 x 16 of the right operand from a matrix [columns, inner] of which `inner` and `columns` are
+/// left, to one tile.
+void put_transposed(const float* matrix, int64_t stride, int64_t inner, int64_t columns,
+                    uint16_t* tile) {
+  __m512i pairs[16];
+  for (int64_t c = 0; c < kTileSide; ++c) {
+    const float* row = matrix + c * stride;
+    const int64_t here = c < columns ? inner : 0;
+    pairs[c] = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(
+        _mm512_maskz_loadu_ps(lanes(here - 16), row + 16), _mm512_maskz_loadu_ps(lanes(here), row)));
+  }
+  transpose_pairs(pairs, tile);
+}
+/// The same from a matrix [inner, columns].
+void put_plain(const float* matrix, int64_t stride, int64_t inner, int64_t columns,
+               uint16_t* tile) {
+  const auto row = [&](int64_t k) {
+    return _mm512_maskz_loadu_ps(k < inner ? lanes(columns) : lanes(0), matrix + k * stride);
+  };
+  for (int64_t p = 0; p < kTileSide; ++p) {
+    _mm512_store_si512(tile + p * kTileInner, pair(row(2 * p), row(2 * p + 1)));
+  }
+}
+
+/// Sums [16, 16] to rows of a matrix, or to its columns.
+void take_tile(const float* sums, bool transposed, float* to, int64_t stride, int64_t columns) {
+  alignas(64) float turned[kTileSums];
+  if (transposed) {
+    __m512i words[16];
+    for (int64_t r = 0; r < kTileSide; ++r) words[r] = _mm512_load_si512(sums + r * kTileSide);
+    transpose_pairs(words, reinterpret_cast<uint16_t*>(turned));
+    for (int64_t c = 0; c < std::min(columns, kTileSide); ++c) {
+      _mm512_storeu_ps(to + c * stride, _mm512_load_ps(turned + c * kTileSide));
+    }
+    return;
+  }
+  for (int64_t r = 0; r < kTileSide; ++r) {
+    _mm512_mask_storeu_ps(to + r * stride, lanes(columns), _mm512_load_ps(sums + r * kTileSide));
+  }
+}
+
+#else  // callers asked amx_usable(), which implies AVX-512
+
+void put_transposed(const float*, int64_t, int64_t, int64_t, uint16_t*) {}
+void put_plain(const float*, int64_t, int64_t, int64_t, uint16_t*) {}
+void take_tile(const float*, bool, float*, int64_t, int64_t) {}
+
+#endif
 
 }  // namespace
+}  // namespace hone::kernels::HWY_NAMESPACE
+#if HWY_TARGET == HWY_AVX3
+#pragma GCC pop_options
+#endif
+HWY_AFTER_NAMESPACE();
 
-void RightPanel::put(const uint16_t* matrix, bool transposed, int64_t inner, int64_t columns,
+#if HWY_ONCE
+
+namespace hone::kernels {
+
+HWY_EXPORT(put_transposed);
+HWY_EXPORT(put_plain);
+HWY_EXPORT(take_tile);
+
+namespace {
+constexpr int64_t kSide = 16, kInner = 32, kTile = kSide * kInner, kSums = kSide * kSide;
+}  // namespace
+
+void RightPanel::put(const float* matrix, bool transposed, int64_t inner, int64_t columns,
                      int64_t first_inner, int64_t first_column, int64_t column_step) {
-  const int64_t row = transposed ? 1 : columns, column = transposed ? inner : 1;
-  for (int64_t j = 0; j < columns; j += kColumns) {
-    for (int64_t k = 0; k < inner; k += 2 * kPairs) {
-      const int64_t column_tile = first_column + j / kColumns * column_step;
-      uint16_t* tile = lines_.front().elements +
-                       (column_tile * inner_ + first_inner + k / (2 * kPairs)) * kTile;
-      const uint16_t* from = matrix + k * row + j * column;
-      const int64_t pairs = std::min(kPairs, (inner - k + 1) / 2);
-      const int64_t here = std::min(kColumns, columns - j);
-      for (int64_t p = 0; p < pairs; ++p, tile += 2 * kColumns) {
-        const bool second = k + 2 * p + 1 < inner;
-        const uint16_t* pair = from + 2 * p * row;
-        for (int64_t c = 0; c < here; ++c) {
-          tile[2 * c] = pair[c * column];
-          tile[2 * c + 1] = second ? pair[c * column + row] : uint16_t{0};
-        }
+  for (int64_t j = 0; j < columns; j += kSide) {
+    uint16_t* tile = lines_.front().elements +
+                     ((first_column + j / kSide * column_step) * inner_ + first_inner) * kTile;
+    for (int64_t k = 0; k < inner; k += kInner, tile += kTile) {
+      if (transposed) {
+        HWY_DYNAMIC_DISPATCH(put_transposed)
+        (matrix + j * inner + k, inner, inner - k, columns - j, tile);
+      } else {
+        HWY_DYNAMIC_DISPATCH(put_plain)
+        (matrix + k * columns + j, columns, inner - k, columns - j, tile);
       }
     }
   }
 }
 
-void BlockWeights::pack_gate_up(const uint16_t* matrix) {
-  const int64_t inner = shape.width / 32, tiles = shape.gate_tiles();
-  gate_up = RightPanel(inner, 2 * tiles);
+void BlockWeights::pack_gate_up(const float* matrix) {
+  gate_up = RightPanel(shape.width / kInner, 2 * shape.gate_tiles());
   gate_up.put(matrix, true, shape.width, shape.gate, 0, 0, 2);
   gate_up.put(matrix + shape.gate * shape.width, true, shape.width, shape.gate, 0, 1, 2);
 }
 
-void BlockWeights::pack_forward(const uint16_t* qkv_matrix, const uint16_t* output_matrix,
-                                const uint16_t* gate_up_matrix, const uint16_t* down_matrix) {
-  const auto [width, all, heads, gate] = shape;
-  qkv = RightPanel(width / 32, all / 16);
-  qkv.put(qkv_matrix, true, width, all);
-  output = RightPanel(heads / 32, width / 16);
-  output.put(output_matrix, true, heads, width);
-  pack_gate_up(gate_up_matrix);
-  down = RightPanel(shape.gate_tiles() / 2, width / 16);
-  down.put(down_matrix, true, gate, width);
+void BlockWeights::pack_forward(const BlockMatrices& matrices) {
+  const int64_t width = shape.width, mixed = shape.mixed();
+  qkv = RightPanel(width / kInner, shape.qkv() / kSide);
+  qkv.put(matrices.qkv, true, width, shape.qkv());
+  output = RightPanel(mixed / kInner, width / kSide);
+  output.put(matrices.output, true, mixed, width);
+  pack_gate_up(matrices.gate_up);
+  down = RightPanel(shape.gate_tiles() / 2, width / kSide);
+  down.put(matrices.down, true, shape.gate, width);
 }
 
-void BlockWeights::pack_backward(const uint16_t* qkv_matrix, const uint16_t* output_matrix,
-                                 const uint16_t* gate_up_matrix, const uint16_t* down_matrix) {
-  const auto [width, all, heads, gate] = shape;
+void BlockWeights::pack_backward(const BlockMatrices& matrices) {
+  const int64_t width = shape.width, mixed = shape.mixed(), gate = shape.gate;
   const int64_t tiles = shape.gate_tiles();
-  d_normed = RightPanel(all / 32, width / 16);
-  d_normed.put(qkv_matrix, false, all, width);
-  d_attended = RightPanel(width / 32, heads / 16);
-  d_attended.put(output_matrix, false, width, heads);
-  pack_gate_up(gate_up_matrix);
-  d_mlp = RightPanel(tiles, width / 16);
-  d_mlp.put(gate_up_matrix, false, gate, width);
-  d_mlp.put(gate_up_matrix + gate * width, false, gate, width, tiles / 2);
-  d_gated = RightPanel(width / 32, tiles);
-  d_gated.put(down_matrix, false, width, gate);
+  d_normed = RightPanel(shape.qkv() / kInner, width / kSide);
+  d_normed.put(matrices.qkv, false, shape.qkv(), width);
+  d_attended = RightPanel(width / kInner, mixed / kSide);
+  d_attended.put(matrices.output, false, width, mixed);
+  pack_gate_up(matrices.gate_up);
+  d_mlp = RightPanel(tiles, width / kSide);
+  d_mlp.put(matrices.gate_up, false, gate, width);
+  d_mlp.put(matrices.gate_up + gate * width, false, gate, width, tiles / 2);
+  d_gated = RightPanel(width / kInner, tiles);
+  d_gated.put(matrices.down, false, width, gate);
 }
 
 BlockSums::BlockSums(const BlockShape& shape) {
-  const int64_t gate = shape.gate_tiles() * 16;
+  const int64_t width = shape.width, gate = shape.gate_tiles() * kSide;
   int64_t end = 0, part = 0;
-  for (const int64_t columns : {shape.qkv, shape.heads, 2 * gate, gate, int64_t{1}, int64_t{1}}) {
+  for (const int64_t elements : {width * shape.qkv(), width * shape.mixed(), width * 2 * gate,
+                                 width * gate, width, width, shape.qkv()}) {
     offsets_[part++] = end;
-    end += shape.width * columns;
+    end += elements;
   }
   offsets_[part] = end;
   lines_.resize(static_cast<size_t>((end + 15) / 16));
@@ -84,34 +156,31 @@ BlockSums::BlockSums(const BlockShape& shape) {
 void BlockSums::add(const BlockSums& other) {
   float* to = at(0);
   const float* from = other.at(0);
-  for (int64_t i = 0; i < offsets_[6]; ++i) to[i] += from[i];
+  for (int64_t i = 0; i < offsets_[7]; ++i) to[i] += from[i];
 }
 
 void BlockSums::unpack(const BlockShape& shape, float* qkv, float* output, float* gate_up,
                        float* down) const {
-  const auto [width, all, heads, gate] = shape;
-  // Tile (i, j) of `tiles` columns of tiles, from column `first`: element (r, c) is (16i+r, 16j+c).
-  const auto each = [width = width](const float* sums, int64_t tiles, int64_t first,
-                                    int64_t columns, const auto& put) {
-    for (int64_t i = 0; i < width / 16; ++i) {
-      for (int64_t j = 0; j < columns; ++j) {
-        const float* column = sums + (i * tiles + first + j / 16) * kSums + j % 16;
-        for (int64_t r = 0; r < 16; ++r) put(16 * i + r, j, column[16 * r]);
+  const int64_t width = shape.width, tiles = shape.gate_tiles(), gate = shape.gate;
+  // [width, columns] from column `first` of `all` columns of tiles, or its transpose.
+  const auto take = [&](int part, int64_t all, int64_t first, int64_t columns, bool transposed,
+                        float* to) {
+    const int64_t stride = transposed ? width : columns;
+    for (int64_t i = 0; i < width; i += kSide) {
+      for (int64_t j = 0; j < columns; j += kSide) {
+        HWY_DYNAMIC_DISPATCH(take_tile)
+        (at(part) + (i / kSide * all + first + j / kSide) * kSums, transposed,
+         to + (transposed ? j * stride + i : i * stride + j), stride, columns - j);
       }
     }
   };
-  const int64_t tiles = shape.gate_tiles();
-  const auto transposed = [width = width](float* to) {
-    return [=](int64_t i, int64_t j, float sum) { to[j * width + i] = sum; };
-  };
-  const auto plain = [](float* to, int64_t columns) {
-    return [=](int64_t i, int64_t j, float sum) { to[i * columns + j] = sum; };
-  };
-  each(at(0), all / 16, 0, all, transposed(qkv));
-  each(at(1), heads / 16, 0, heads, plain(output, heads));
-  each(at(2), 2 * tiles, 0, gate, transposed(gate_up));
-  each(at(2), 2 * tiles, tiles, gate, transposed(gate_up + gate * width));
-  each(at(3), tiles, 0, gate, plain(down, gate));
+  take(0, shape.qkv() / kSide, 0, shape.qkv(), true, qkv);
+  take(1, shape.mixed() / kSide, 0, shape.mixed(), false, output);
+  take(2, 2 * tiles, 0, gate, true, gate_up);
+  take(2, 2 * tiles, tiles, gate, true, gate_up + gate * width);
+  take(3, tiles, 0, gate, false, down);
 }
 
 }  // namespace hone::kernels
+
+#endif  // HWY_ONCE

@@ -156,6 +156,11 @@ inline void product(const LeftTiles& left, const RightTiles& right, int64_t rows
   }
 }
 
+/// The first n of 16 lanes.
+HWY_INLINE __mmask16 lanes(int64_t n) {
+  return n >= 16 ? 0xFFFF : static_cast<__mmask16>(n <= 0 ? 0U : (1U << n) - 1U);
+}
+
 /// 16 elements and 16 more as pairs {i, 16 + i}.
 HWY_INLINE __m512i interleaved(__m512i both) {
   const __m512i order =

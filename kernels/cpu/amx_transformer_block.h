@@ -4,13 +4,16 @@
 
 #include <vector>
 
+#include "kernels/cpu/amx_block.h"
 #include "kernels/transformer_block.h"
 
 namespace hone::kernels {
 
-/// Whether the functions below compute this block: float32 with bfloat16 products, a machine with
-/// a matrix unit, sizes that its tiles divide, and rows enough to pay for packing the weights.
-bool amx_suits(const BlockArguments& in);
+/// Whether the functions below compute blocks of this shape with bfloat16 products: a machine with
+/// a matrix unit, and sizes that its tiles divide. Does not depend on the number of rows: packing
+/// the weights costs no more than their conversion, which other products need.
+bool amx_suits(const BlockShape& shape);
+BlockShape block_shape(const BlockArguments& in);
 
 /// As _transformer_block_forward.
 std::vector<at::Tensor> amx_block_forward(const BlockArguments& in);

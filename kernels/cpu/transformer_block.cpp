@@ -278,7 +278,7 @@ std::vector<Tensor> forward_cpu(In x, at::TensorList weights, In cu_seqlens, In 
                                 int64_t window, double eps, bool bfloat16) {
   const BlockArguments in(x, weights, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale,
                           window, eps, bfloat16);
-  if (amx_suits(in)) return amx_block_forward(in);
+  if (bfloat16 && amx_suits(block_shape(in))) return amx_block_forward(in);
   return with_block(in, [](const auto& block) { return block.forward(); });
 }
 
@@ -295,7 +295,7 @@ std::vector<Tensor> backward_cpu(In grad, at::TensorList saved, In x, at::Tensor
                                  bool bfloat16) {
   const BlockArguments in(x, weights, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale,
                           window, eps, bfloat16);
-  if (amx_suits(in)) return amx_block_backward(in, grad, saved);
+  if (bfloat16 && amx_suits(block_shape(in))) return amx_block_backward(in, grad, saved);
   return with_block(in, [&](const auto& block) { return block.backward(grad, saved); });
 }
 

@@ -1,5 +1,6 @@
 // Shapes and dtypes of what the transformer pieces return, for fake tensors (torch.compile,
-// torch.export). Sizes may be symbols, so nothing here reads a number; the checks are the kernels'.
+// torch.export). Sizes may be symbols, so nothing here reads a number but those of weights; the
+// checks are the kernels'.
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "kernels/bfloat16.h"
+#include "kernels/cpu/amx_transformer_block.h"
 
 namespace hone::kernels {
 namespace {
@@ -69,7 +71,11 @@ Results block_forward(const Arguments& a) {
   const auto weights = a.tensors(1);
   const c10::SymInt rows = x.sym_size(0), mlp = weights[4].sym_size(0);
   const auto operand = x.options().dtype(a.flag(11) ? at::kBFloat16 : x.scalar_type());
-  Results all{like(x), sized({rows, weights[1].sym_size(0)}, x.options()),
+  const auto number = [](const c10::SymInt& size) { return size.guard_int(__FILE__, __LINE__); };
+  const bool amx = a.flag(11) && x.device().is_cpu() &&
+                   amx_suits({number(x.sym_size(1)), number(weights[5].sym_size(1)), a.number(5),
+                              a.number(6), a.number(7)});
+  Results all{like(x), sized({rows, weights[1].sym_size(0)}, amx ? operand : x.options()),
               sized({rows, weights[2].sym_size(1)}, operand),
               sized({a.number(5), rows}, x.options()), like(x)};
   if (!a.flag(11)) all.push_back(sized({rows, mlp}, x.options()));
