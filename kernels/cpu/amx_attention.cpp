@@ -84,19 +84,8 @@ class Heads {
     load_rows(task_.grad + out_offset(first, head), task_.heads * dim(), length_ - first, count,
               to);
   }
-  /// sum of d_out * out of one row
-  float delta(int64_t position, int64_t head) const {
-    const int64_t at = out_offset(position, head);
-    const auto wide = [](const uint16_t* from, __mmask16 mask) {
-      const auto bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from));
-      return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
-    };
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t i = 0; i < dim(); i += 16) {
-      const __mmask16 mask = lanes(dim() - i);
-      sum = _mm512_fmadd_ps(wide(task_.grad + at + i, mask), wide(task_.out + at + i, mask), sum);
-    }
-    return _mm512_reduce_add_ps(sum);
+  void load_out(int64_t head, int64_t first, int64_t count, uint16_t* to) const {
+    load_rows(task_.out + out_offset(first, head), task_.heads * dim(), length_ - first, count, to);
   }
   void store_gradient(const float* row, int64_t position, int64_t head) const {
     float* to = task_.d_qkv + qkv_offset(position, head);
@@ -146,23 +135,43 @@ class Heads {
   int64_t kv_head_, begin_, length_, width_;
 };
 
-/// What 32 queries from `query` on meet: one or two columns of tiles of queries, and for each the
-/// keys before end[column].
+/// Two columns of tiles, 16 queries of a head each, that meet the keys together: the same queries of
+/// two heads where there are two, which then see the same keys, or neighbours in one head.
 struct QueryBlock {
-  int64_t query, columns, rows, end[2], last;
+  struct Column {
+    int64_t head, query, rows;  // rows: of 16, those that exist
+  };
+  Column column[2];
+  int64_t columns;  // 1 or 2
+  int64_t first, last;  // keys: whole blocks of 32 from, whole tiles to
 
-  QueryBlock(const Heads& heads, int64_t query)
-      : query(query),
-        columns(query + kTileSide < heads.length() ? 2 : 1),
-        rows(std::min(kQueries, heads.length() - query)),
-        end{query + kTileSide, query + kQueries},
-        last(end[columns - 1]) {}
-
-  /// Of `count` keys from `first` on, those that a column sees some of; whole tiles.
-  int64_t keys(int64_t column, int64_t first, int64_t count) const {
-    return column < columns ? std::clamp<int64_t>(end[column] - first, 0, count) : 0;
+  /// Of `count` keys from `from` on, those that a column sees some of; whole tiles.
+  int64_t keys(int64_t c, int64_t from, int64_t count) const {
+    return c < columns ? std::clamp<int64_t>(column[c].query + kTileSide - from, 0, count) : 0;
   }
 };
+
+/// visit(block) for all queries of an item.
+template <typename Visit>
+HWY_INLINE void for_query_blocks(const Heads& heads, const Visit& visit) {
+  const int64_t length = heads.length();
+  const auto column = [&](int64_t head, int64_t query) {
+    return QueryBlock::Column{head, query, std::min(kTileSide, length - query)};
+  };
+  int64_t head = heads.first_head();
+  for (; head + 1 < heads.end_head(); head += 2) {
+    for (int64_t q = 0; q < length; q += kTileSide) {
+      visit(QueryBlock{{column(head, q), column(head + 1, q)}, 2, heads.first_key(q),
+                       q + kTileSide});
+    }
+  }
+  if (head == heads.end_head()) return;
+  for (int64_t q = 0; q < length; q += kQueries) {
+    const int64_t next = q + kTileSide, columns = next < length ? 2 : 1;
+    visit(QueryBlock{{column(head, q), column(head, columns == 2 ? next : q)}, columns,
+                     heads.first_key(q), q + columns * kTileSide});
+  }
+}
 
 /// Rows [16 * columns, row_size] as the right operand of products along a row.
 void turn_rows(const uint16_t* rows, int64_t columns, int64_t inner, uint16_t* tiles) {
@@ -207,6 +216,16 @@ void rows_of(const float* sums, int64_t columns, int64_t dim_tiles, float* rows)
       }
     }
   }
+}
+
+/// Of 16 rows and 16 others, both turned, each row's dot product with its partner.
+HWY_INLINE __m512 dots(const uint16_t* a, const uint16_t* b, int64_t dim) {
+  __m512 sum = _mm512_setzero_ps();
+  for (int64_t p = 0; p < dim / 2; ++p) {
+    const auto x = reinterpret_cast<__m512bh>(_mm512_load_si512(a + p * kTileInner));
+    sum = _mm512_dpbf16_ps(sum, x, reinterpret_cast<__m512bh>(_mm512_load_si512(b + p * kTileInner)));
+  }
+  return sum;
 }
 
 LeftTiles columns_from(const uint16_t* tiles, int64_t blocks, int64_t first_key) {
@@ -279,48 +298,50 @@ void forward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_hea
   heads.load(heads.value_head(), 0, all, values);
   turn_columns(values, all, heads, value_columns);
   const Tiles tiles;
-  for (int64_t head = heads.first_head(); head < heads.end_head(); ++head) {
-    for (int64_t query = 0; query < length; query += kQueries) {
-      const QueryBlock block(heads, query);
-      heads.load(head, query, kTileSide * block.columns, query_rows);
-      turn_rows(query_rows, block.columns, inner, queries);
-      // Finite, so that a lane that has seen no key yet stays free of inf - inf.
-      const Softmax none{_mm512_set1_ps(-1e30F), _mm512_setzero_ps()};
-      Softmax state[2] = {none, none};
-      for (int64_t first = heads.first_key(query), start = first; first < block.last;
-           first += kKeys) {
-        const int64_t count = std::min(kKeys, block.last - first);
-        product(LeftTiles::rows(keys + first * size, size), {queries, inner}, count / kTileSide,
-                block.columns, inner, nullptr, SumTiles::packed(scores, 2));
-        const int64_t whole = (count + kTileInner - 1) / kTileInner;
-        for (int64_t c = 0; c < block.columns; ++c) {
-          const __m512 shrink = softmax_keys(
-              heads, query + c * kTileSide, first, block.keys(c, first, count),
-              scores + c * kTileSums, probabilities + c * kKeyTiles * kTileElements, state[c]);
-          if (first == start) continue;
-          for (int64_t i = 0; i < heads.dim_columns(); ++i) {
-            float* row = out + ((i / 16 * 2 + c) * 16 + i % 16) * kTileSide;
-            _mm512_store_ps(row, _mm512_mul_ps(_mm512_load_ps(row), shrink));
-          }
-        }
-        product(columns_from(value_columns, blocks, first), {probabilities, kKeyTiles}, dim_tiles,
-                block.columns, whole, first > start ? out : nullptr, SumTiles::packed(out, 2));
-      }
-      rows_of(out, block.columns, dim_tiles, out_rows);
-      const hn::ScalableTag<float> d;
-      alignas(64) float inverse[kQueries];
+  for_query_blocks(heads, [&](const QueryBlock& block) {
+    for (int64_t c = 0; c < block.columns; ++c) {
+      const auto& column = block.column[c];
+      heads.load(column.head, column.query, kTileSide, query_rows + c * kTileSide * size);
+    }
+    turn_rows(query_rows, block.columns, inner, queries);
+    // Finite, so that a lane that has seen no key yet stays free of inf - inf.
+    const Softmax none{_mm512_set1_ps(-1e30F), _mm512_setzero_ps()};
+    Softmax state[2] = {none, none};
+    for (int64_t first = block.first; first < block.last; first += kKeys) {
+      const int64_t count = std::min(kKeys, block.last - first);
+      product(LeftTiles::rows(keys + first * size, size), {queries, inner}, count / kTileSide,
+              block.columns, inner, nullptr, SumTiles::packed(scores, 2));
+      const int64_t whole = (count + kTileInner - 1) / kTileInner;
       for (int64_t c = 0; c < block.columns; ++c) {
-        const auto& [top, sum] = state[c];
-        _mm512_store_ps(inverse + c * 16, _mm512_div_ps(_mm512_set1_ps(1.0F), sum));
-        const __m512 lse = _mm512_fmadd_ps(top, _mm512_set1_ps(1.0F / kScoreUnit),
-                                           hn::Log(d, hn::Vec<decltype(d)>{sum}).raw);
-        _mm512_mask_storeu_ps(heads.lse(query + c * 16, head), lanes(block.rows - c * 16), lse);
+        const __m512 shrink =
+            softmax_keys(heads, block.column[c].query, first, block.keys(c, first, count),
+                         scores + c * kTileSums, probabilities + c * kKeyTiles * kTileElements,
+                         state[c]);
+        if (first == block.first) continue;
+        for (int64_t i = 0; i < heads.dim_columns(); ++i) {
+          float* row = out + ((i / 16 * 2 + c) * 16 + i % 16) * kTileSide;
+          _mm512_store_ps(row, _mm512_mul_ps(_mm512_load_ps(row), shrink));
+        }
       }
-      for (int64_t t = 0; t < block.rows; ++t) {
-        heads.store_out(out_rows + t * heads.dim_columns(), query + t, head, inverse[t]);
+      product(columns_from(value_columns, blocks, first), {probabilities, kKeyTiles}, dim_tiles,
+              block.columns, whole, first > block.first ? out : nullptr, SumTiles::packed(out, 2));
+    }
+    rows_of(out, block.columns, dim_tiles, out_rows);
+    const hn::ScalableTag<float> d;
+    for (int64_t c = 0; c < block.columns; ++c) {
+      const auto& [head, query, rows] = block.column[c];
+      const auto& [top, sum] = state[c];
+      alignas(64) float inverse[kTileSide];
+      _mm512_store_ps(inverse, _mm512_div_ps(_mm512_set1_ps(1.0F), sum));
+      const __m512 lse = _mm512_fmadd_ps(top, _mm512_set1_ps(1.0F / kScoreUnit),
+                                         hn::Log(d, hn::Vec<decltype(d)>{sum}).raw);
+      _mm512_mask_storeu_ps(heads.lse(query, head), lanes(rows), lse);
+      for (int64_t t = 0; t < rows; ++t) {
+        heads.store_out(out_rows + (c * kTileSide + t) * heads.dim_columns(), query + t, head,
+                        inverse[t]);
       }
     }
-  }
+  });
 }
 
 /// Operands of the gradients, from scores and d probabilities of 32 queries and `kKeys` keys.
@@ -333,11 +354,13 @@ struct ScoreGradients {
 /// One tile of 16 keys, `key` of them before it in the buffers; columns that see none of them
 /// give zeros.
 template <bool kFirst, bool kSecond>
-HWY_INLINE void score_gradients(const Heads& heads, const ScoreGradients& g, int64_t query,
-                                int64_t first, int64_t key, const float* lse, const float* delta) {
+HWY_INLINE void score_gradients(const Heads& heads, const ScoreGradients& g,
+                                const QueryBlock& block, int64_t first, int64_t key,
+                                const float* lse, const float* delta) {
   constexpr bool kSees[2] = {kFirst, kSecond};
-  const bool whole = (!kFirst || heads.all_visible(query, first + key)) &&
-                     (!kSecond || heads.all_visible(query + kTileSide, first + key));
+  const int64_t query[2] = {block.column[0].query, block.column[1].query};
+  const bool whole = (!kFirst || heads.all_visible(query[0], first + key)) &&
+                     (!kSecond || heads.all_visible(query[1], first + key));
   const float *scores = g.scores + key * kQueries, *d_scores = g.d_scores + key * kQueries;
   for (int64_t r = 0; r < kTileSide; r += 2) {
     __m512 p[2][2], ds[2][2];  // [key][column]
@@ -350,7 +373,7 @@ HWY_INLINE void score_gradients(const Heads& heads, const ScoreGradients& g, int
         if (!whole) {
           // Hidden scores may be anything.
           score = _mm512_mask_mov_ps(_mm512_set1_ps(-1e30F),
-                                     heads.visible(query + c * 16, first + key + r + k), score);
+                                     heads.visible(query[c], first + key + r + k), score);
         }
         p[k][c] = power_of_two(score);
         ds[k][c] = _mm512_mul_ps(p[k][c], _mm512_sub_ps(_mm512_load_ps(d_scores + at),
@@ -375,7 +398,7 @@ void backward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_he
   const int64_t inner = heads.inner(), dim_tiles = heads.dim_tiles(), blocks = all / kTileInner;
   const int64_t columns = heads.dim_columns();
   if (length == 0) return;
-  AmxWorkspace room(2 * (2 * all * size + all * columns + kQueries * (4 * size + 2 * columns) +
+  AmxWorkspace room(2 * (2 * all * size + all * columns + kQueries * (6 * size + 2 * columns) +
                          3 * kKeys * kQueries) +
                     4 * (2 * all * columns + 2 * kKeys * kQueries + 2 * columns * kQueries));
   auto* keys = room.take<uint16_t>(all * size);
@@ -387,6 +410,8 @@ void backward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_he
   auto* grad_rows = room.take<uint16_t>(kQueries * size);
   auto* grads = room.take<uint16_t>(kQueries * size);
   auto* grad_pairs = room.take<uint16_t>(kQueries * columns);
+  auto* out_rows = room.take<uint16_t>(kQueries * size);
+  auto* outs = room.take<uint16_t>(kQueries * size);
   ScoreGradients g;
   g.p_rows = room.take<uint16_t>(kKeys * kQueries);
   g.ds_rows = room.take<uint16_t>(kKeys * kQueries);
@@ -404,69 +429,73 @@ void backward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_he
   turn_columns(keys, all, heads, key_columns);
   alignas(64) float lse[kQueries], delta[kQueries];
   const Tiles tiles;
-  for (int64_t head = heads.first_head(); head < heads.end_head(); ++head) {
-    for (int64_t query = 0; query < length; query += kQueries) {
-      const QueryBlock block(heads, query);
-      heads.load(head, query, kQueries, query_rows);
-      turn_rows(query_rows, block.columns, inner, queries);
-      heads.load_gradient(head, query, kQueries, grad_rows);
-      turn_rows(grad_rows, block.columns, inner, grads);
-      for (int64_t j = 0; j < dim_tiles; ++j) {
-        __m512i pairs[16];
-        pair_rows([&](int64_t r) { return query_rows + r * size + j * 16; }, pairs);
-        store_pairs(pairs, query_pairs + j * kTileElements);
-        pair_rows([&](int64_t r) { return grad_rows + r * size + j * 16; }, pairs);
-        store_pairs(pairs, grad_pairs + j * kTileElements);
-      }
-      for (int64_t c = 0; c < block.columns; ++c) {
-        // No probability where there is no query.
-        const __mmask16 there = lanes(block.rows - c * 16);
-        const __m512 from = _mm512_maskz_loadu_ps(there, heads.lse(query + c * 16, head));
-        _mm512_store_ps(lse + c * 16,
-                        _mm512_mask_mul_ps(_mm512_set1_ps(1e30F), there, from,
-                                           _mm512_set1_ps(kScoreUnit)));
-      }
-      for (int64_t t = 0; t < kQueries; ++t) {
-        delta[t] = t < block.rows ? heads.delta(query + t, head) : 0.0F;
-      }
-      for (int64_t first = heads.first_key(query), start = first; first < block.last;
-           first += kKeys) {
-        const int64_t count = std::min(kKeys, block.last - first), key_tiles = count / kTileSide;
-        product(LeftTiles::rows(keys + first * size, size), {queries, inner}, key_tiles,
-                block.columns, inner, nullptr, SumTiles::packed(g.scores, 2));
-        product(LeftTiles::rows(values + first * size, size), {grads, inner}, key_tiles,
-                block.columns, inner, nullptr, SumTiles::packed(g.d_scores, 2));
-        const int64_t whole = (count + kTileInner - 1) / kTileInner;
-        for (int64_t k = 0; k < whole * kTileInner; k += kTileSide) {
-          const bool sees = k < block.keys(0, first, count);
-          const bool sees_too = k < block.keys(1, first, count);
-          if (sees && sees_too) {
-            score_gradients<true, true>(heads, g, query, first, k, lse, delta);
-          } else if (sees) {
-            score_gradients<true, false>(heads, g, query, first, k, lse, delta);
-          } else if (sees_too) {
-            score_gradients<false, true>(heads, g, query, first, k, lse, delta);
-          } else {
-            score_gradients<false, false>(heads, g, query, first, k, lse, delta);
-          }
+  for_query_blocks(heads, [&](const QueryBlock& block) {
+    for (int64_t c = 0; c < 2; ++c) {
+      auto [head, query, rows] = block.column[c];
+      const int64_t place = c * kTileSide * size;
+      if (c == block.columns) query = length;  // zeros
+      heads.load(head, query, kTileSide, query_rows + place);
+      heads.load_gradient(head, query, kTileSide, grad_rows + place);
+      heads.load_out(head, query, kTileSide, out_rows + place);
+    }
+    turn_rows(query_rows, block.columns, inner, queries);
+    turn_rows(grad_rows, block.columns, inner, grads);
+    turn_rows(out_rows, block.columns, inner, outs);
+    for (int64_t j = 0; j < dim_tiles; ++j) {
+      __m512i pairs[16];
+      pair_rows([&](int64_t r) { return query_rows + r * size + j * 16; }, pairs);
+      store_pairs(pairs, query_pairs + j * kTileElements);
+      pair_rows([&](int64_t r) { return grad_rows + r * size + j * 16; }, pairs);
+      store_pairs(pairs, grad_pairs + j * kTileElements);
+    }
+    for (int64_t c = 0; c < block.columns; ++c) {
+      const auto& [head, query, rows] = block.column[c];
+      // No probability where there is no query.
+      const __m512 from = _mm512_maskz_loadu_ps(lanes(rows), heads.lse(query, head));
+      _mm512_store_ps(lse + c * 16, _mm512_mask_mul_ps(_mm512_set1_ps(1e30F), lanes(rows), from,
+                                                       _mm512_set1_ps(kScoreUnit)));
+      _mm512_store_ps(delta + c * 16, dots(outs + c * inner * kTileElements,
+                                           grads + c * inner * kTileElements, heads.dim()));
+    }
+    for (int64_t first = block.first; first < block.last; first += kKeys) {
+      const int64_t count = std::min(kKeys, block.last - first), key_tiles = count / kTileSide;
+      product(LeftTiles::rows(keys + first * size, size), {queries, inner}, key_tiles,
+              block.columns, inner, nullptr, SumTiles::packed(g.scores, 2));
+      product(LeftTiles::rows(values + first * size, size), {grads, inner}, key_tiles,
+              block.columns, inner, nullptr, SumTiles::packed(g.d_scores, 2));
+      const int64_t whole = (count + kTileInner - 1) / kTileInner;
+      for (int64_t k = 0; k < whole * kTileInner; k += kTileSide) {
+        const bool sees = k < block.keys(0, first, count);
+        const bool sees_too = k < block.keys(1, first, count);
+        if (sees && sees_too) {
+          score_gradients<true, true>(heads, g, block, first, k, lse, delta);
+        } else if (sees) {
+          score_gradients<true, false>(heads, g, block, first, k, lse, delta);
+        } else if (sees_too) {
+          score_gradients<false, true>(heads, g, block, first, k, lse, delta);
+        } else {
+          score_gradients<false, false>(heads, g, block, first, k, lse, delta);
         }
-        const auto add_by_keys = [&](const uint16_t* left, const uint16_t* right, float* to) {
-          to += first * columns;
-          product(LeftTiles::packed(left, 1), {right, 1}, key_tiles, dim_tiles, 1, to,
-                  SumTiles::rows(to, columns));
-        };
-        add_by_keys(g.p_rows, grad_pairs, d_values);
-        add_by_keys(g.ds_rows, query_pairs, d_keys);
-        product(columns_from(key_columns, blocks, first), {g.ds_pairs, kKeyTiles}, dim_tiles,
-                block.columns, whole, first > start ? d_query : nullptr,
-                SumTiles::packed(d_query, 2));
       }
-      rows_of(d_query, block.columns, dim_tiles, d_query_rows);
-      for (int64_t t = 0; t < block.rows; ++t) {
-        heads.store_gradient(d_query_rows + t * columns, query + t, head);
+      const auto add_by_keys = [&](const uint16_t* left, const uint16_t* right, float* to) {
+        to += first * columns;
+        product(LeftTiles::packed(left, 1), {right, 1}, key_tiles, dim_tiles, 1, to,
+                SumTiles::rows(to, columns));
+      };
+      add_by_keys(g.p_rows, grad_pairs, d_values);
+      add_by_keys(g.ds_rows, query_pairs, d_keys);
+      product(columns_from(key_columns, blocks, first), {g.ds_pairs, kKeyTiles}, dim_tiles,
+              block.columns, whole, first > block.first ? d_query : nullptr,
+              SumTiles::packed(d_query, 2));
+    }
+    rows_of(d_query, block.columns, dim_tiles, d_query_rows);
+    for (int64_t c = 0; c < block.columns; ++c) {
+      const auto& [head, query, rows] = block.column[c];
+      for (int64_t t = 0; t < rows; ++t) {
+        heads.store_gradient(d_query_rows + (c * kTileSide + t) * columns, query + t, head);
       }
     }
-  }
+  });
   for (int64_t t = 0; t < length; ++t) {
     heads.store_gradient(d_keys + t * columns, t, heads.key_head());
     heads.store_gradient(d_values + t * columns, t, heads.value_head());

@@ -38,16 +38,15 @@ constexpr int64_t kBlockRows = 2 * kTileSide;  // rows that pass through a block
 class Tiles {
  public:
   Tiles() {
+    // Static, because the compiler does not know that the instruction reads all of it.
     struct alignas(64) Config {
-      uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      uint16_t row_bytes[16] = {};
-      uint8_t rows[16] = {};
-    } config;
-    for (int t = 0; t < 8; ++t) {
-      config.row_bytes[t] = 64;
-      config.rows[t] = kTileSide;
-    }
-    _tile_loadconfig(&config);
+      uint8_t palette, start_row, reserved[14];
+      uint16_t row_bytes[16];
+      uint8_t rows[16];
+    };
+    static constexpr Config kWholeTiles = {
+        1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+    _tile_loadconfig(&kWholeTiles);
   }
   ~Tiles() { _tile_release(); }
   Tiles(const Tiles&) = delete;
