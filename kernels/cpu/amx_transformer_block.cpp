@@ -5,6 +5,8 @@
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
+#include <array>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/amx.h"
@@ -20,8 +22,6 @@ namespace {
 using at::Tensor;
 using In = const Tensor&;
 
-constexpr int64_t kTaskRows = 64;  // a multiple of the 32 that pass through a block together
-
 const uint16_t* bits(In x) {
   return reinterpret_cast<const uint16_t*>(x.const_data_ptr<c10::BFloat16>());
 }
@@ -31,32 +31,129 @@ uint16_t* mutable_bits(In x) {
 float* row(In x, int64_t r) { return x.mutable_data_ptr<float>() + r * x.size(1); }
 const float* const_row(In x, int64_t r) { return x.const_data_ptr<float>() + r * x.size(1); }
 
-/// visit(share, first row, rows): one share of neighbouring rows for each thread.
-template <typename Visit>
-void in_shares(int64_t rows, const Visit& visit) {
-  const int64_t threads = at::get_num_threads(), tasks = (rows + kTaskRows - 1) / kTaskRows;
-  at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
-    const FlushedDenormals flushed;
-    for (int64_t share = first; share < last; ++share) {
-      const int64_t begin = tasks * share / threads * kTaskRows;
-      const int64_t end = std::min(rows, tasks * (share + 1) / threads * kTaskRows);
-      if (begin < end) visit(share, begin, end - begin);
+/// Neighbouring sequences that pass through the whole block one after the other, so that what the
+/// passes leave each other stays in a core's second-level cache.
+struct Chunk {
+  int64_t row, rows;
+  std::vector<int64_t> cu;  // from 0
+
+  int64_t sequences() const { return static_cast<int64_t>(cu.size()) - 1; }
+};
+
+/// Which thread computes what. Sums over rows are taken by shares, in order: bits depend on the
+/// number of threads only.
+class Shares {
+ public:
+  Shares(const int64_t* cu, int64_t sequences, int64_t rows)
+      : threads_(at::in_parallel_region() ? 1 : at::get_num_threads()),
+        chunks_(static_cast<size_t>(threads_)) {
+    constexpr int64_t kChunkRows = 512;
+    int64_t most = 0;
+    std::vector<int64_t> held(chunks_.size());
+    for (int64_t s = 0; s < sequences;) {
+      Chunk chunk{cu[s], 0, {0}};
+      for (; s < sequences && chunk.rows < kChunkRows; ++s) {
+        chunk.rows = cu[s + 1] - chunk.row;
+        chunk.cu.push_back(chunk.rows);
+      }
+      if (chunk.rows == 0) continue;
+      const auto share = static_cast<size_t>((2 * chunk.row + chunk.rows) * threads_ / (2 * rows));
+      held[share] += chunk.rows;
+      most = std::max(most, held[share]);
+      chunks_[share].push_back(std::move(chunk));
     }
-  });
-}
+    // A few long sequences: all threads pass by pass instead.
+    together_ = threads_ > 1 && 2 * most * threads_ > 3 * rows;
+    if (together_) chunks_ = {{{0, rows, {cu, cu + sequences + 1}}}};
+  }
+
+  int64_t threads() const { return threads_; }
+  /// Of the largest chunk.
+  int64_t most_rows() const {
+    int64_t most = 0;
+    for (const auto& share : chunks_) {
+      for (const Chunk& chunk : share) most = std::max(most, chunk.rows);
+    }
+    return most;
+  }
+
+  /// visit(share, chunk), with room for the rows of one chunk made by `make_room()` in each thread.
+  template <typename MakeRoom, typename Visit>
+  void for_chunks(const MakeRoom& make_room, const Visit& visit) const {
+    const auto shares = static_cast<int64_t>(chunks_.size());
+    const auto run = [&](int64_t first, int64_t last) {
+      const FlushedDenormals flushed;
+      for (int64_t share = first; share < last; ++share) {
+        const auto& chunks = chunks_[static_cast<size_t>(share)];
+        if (chunks.empty()) continue;
+        const auto room = make_room();
+        for (const Chunk& chunk : chunks) visit(static_cast<size_t>(share), chunk, room);
+      }
+    };
+    if (together_) return run(0, shares);
+    at::parallel_for(0, shares, 1, run);
+  }
+  /// visit(share, first row, rows) of a chunk's rows.
+  template <typename Visit>
+  void for_rows(size_t share, const Chunk& chunk, const Visit& visit) const {
+    if (!together_) return visit(share, int64_t{0}, chunk.rows);
+    constexpr int64_t kTaskRows = 64;  // a multiple of the 32 that pass through a block together
+    const int64_t tasks = (chunk.rows + kTaskRows - 1) / kTaskRows;
+    at::parallel_for(0, threads_, 1, [&](int64_t first, int64_t last) {
+      const FlushedDenormals flushed;
+      for (int64_t t = first; t < last; ++t) {
+        const int64_t begin = tasks * t / threads_ * kTaskRows;
+        const int64_t end = std::min(chunk.rows, tasks * (t + 1) / threads_ * kTaskRows);
+        if (begin < end) visit(static_cast<size_t>(t), begin, end - begin);
+      }
+    });
+  }
+  /// item(task, sequence, kv_head) of all.
+  void for_heads(const Chunk& chunk, const AmxAttentionTask& task,
+                 void (*item)(const AmxAttentionTask&, int64_t, int64_t)) const {
+    const int64_t items = chunk.sequences() * task.kv_heads;
+    const auto visit = [&](int64_t i) { item(task, i / task.kv_heads, i % task.kv_heads); };
+    if (!together_) {
+      for (int64_t i = 0; i < items; ++i) visit(i);
+      return;
+    }
+    parallel_items(items, [&] {
+      return [&](int64_t i) {
+        const FlushedDenormals flushed;
+        visit(i);
+      };
+    });
+  }
+
+ private:
+  int64_t threads_;
+  std::vector<std::vector<Chunk>> chunks_;
+  bool together_ = false;
+};
+
+/// Rows that one pass leaves for another: of all tokens where backward reads them, else of a chunk.
+struct Held {
+  Tensor qkv, mixed, lse, middle;
+
+  Held(const BlockShape& shape, int64_t rows, const at::TensorOptions& options)
+      : qkv(at::empty({rows, shape.qkv()}, options.dtype(at::kBFloat16))),
+        mixed(at::empty({rows, shape.mixed()}, options.dtype(at::kBFloat16))),
+        lse(at::empty({shape.heads, rows}, options)),
+        middle(at::empty({rows, shape.width}, options)) {}
+};
 
 /// The op's arguments as the passes take them.
 class Pass {
  public:
   explicit Pass(const BlockArguments& in)
-      : rows_(in.x.size(0)),
-        x_(in.x.contiguous()),
+      : x_(in.x.contiguous()),
         cu_(in.cu_seqlens.contiguous()),
         cos_(in.cos.contiguous()),
         sin_(in.sin.contiguous()),
         window_(in.window),
         scale_(static_cast<float>(
-            attention_shape(in.heads, in.kv_heads, in.head_dim, in.scale, in.window).scale)) {
+            attention_shape(in.heads, in.kv_heads, in.head_dim, in.scale, in.window).scale)),
+        shares_(cu_.const_data_ptr<int64_t>(), cu_.size(0) - 1, x_.size(0)) {
     for (const Tensor& weight : in.weights) kept_.push_back(weight.contiguous());
     weights_.shape = block_shape(in);
     weights_.attention_norm = weight(0);
@@ -69,49 +166,71 @@ class Pass {
     }
   }
 
-  std::vector<Tensor> forward() {
+  /// With `keep` also what backward reads.
+  std::vector<Tensor> forward(bool keep) {
     weights_.pack_forward(matrices());
     const BlockShape& shape = weights_.shape;
-    const auto narrow = x_.options().dtype(at::kBFloat16);
-    const Tensor qkv = at::empty({rows_, shape.qkv()}, narrow);
-    uint16_t* qkv_bits = mutable_bits(qkv);
-    in_shares(rows_, [&](int64_t, int64_t r, int64_t count) {
-      block_input_rows(weights_, rope(r, scale_ * kScoreUnit, 1.0F), const_row(x_, r),
-                       qkv_bits + r * shape.qkv(), count);
+    const Tensor out = at::empty_like(x_);
+    const Held kept(shape, keep ? x_.size(0) : 0, x_.options());
+    const auto make_room = [&] {
+      return Held(shape, keep ? 0 : shares_.most_rows(), x_.options());
+    };
+    shares_.for_chunks(make_room, [&](size_t share, const Chunk& chunk, const Held& room) {
+      const Held& held = keep ? kept : room;
+      const int64_t first = keep ? chunk.row : 0;
+      uint16_t *qkv = mutable_bits(held.qkv) + first * shape.qkv(),
+               *mixed = mutable_bits(held.mixed) + first * shape.mixed();
+      shares_.for_rows(share, chunk, [&](size_t, int64_t r, int64_t count) {
+        block_input_rows(weights_, rope(chunk.row + r, scale_ * kScoreUnit, 1.0F),
+                         const_row(x_, chunk.row + r), qkv + r * shape.qkv(), count);
+      });
+      shares_.for_heads(chunk, attention(chunk, held, first), amx_attention_forward_item);
+      shares_.for_rows(share, chunk, [&](size_t, int64_t r, int64_t count) {
+        block_output_rows(weights_, const_row(x_, chunk.row + r), mixed + r * shape.mixed(),
+                          row(held.middle, first + r), row(out, chunk.row + r), count);
+      });
     });
-    const Tensor mixed = at::empty({rows_, shape.mixed()}, narrow);
-    const Tensor lse = at::empty({shape.heads, rows_}, x_.options());
-    attend(attention(qkv, mixed, lse), amx_attention_forward_item);
-    const Tensor middle = at::empty_like(x_), out = at::empty_like(x_);
-    in_shares(rows_, [&](int64_t, int64_t r, int64_t count) {
-      block_output_rows(weights_, const_row(x_, r), bits(mixed) + r * shape.mixed(), row(middle, r),
-                        row(out, r), count);
-    });
-    return {out, qkv, mixed, lse, middle};
+    if (!keep) return {out};
+    return {out, kept.qkv, kept.mixed, kept.lse, kept.middle};
   }
 
   std::vector<Tensor> backward(In grad, at::TensorList saved) {
     weights_.pack_backward(matrices());
     const BlockShape& shape = weights_.shape;
-    const Tensor &qkv = saved[0], &mixed = saved[1], &lse = saved[2], &middle = saved[3];
-    const Tensor d_out = grad.contiguous();
-    const Tensor d_middle = at::empty_like(x_), d_x = at::empty_like(x_);
-    const Tensor d_mixed = at::empty_like(mixed), d_qkv = at::empty(qkv.sizes(), x_.options());
-    std::vector<BlockSums> sums(static_cast<size_t>(at::get_num_threads()), BlockSums(shape));
-    in_shares(rows_, [&](int64_t share, int64_t r, int64_t count) {
-      block_output_backward_rows(weights_, const_row(d_out, r), const_row(middle, r),
-                                 bits(mixed) + r * shape.mixed(), row(d_middle, r),
-                                 mutable_bits(d_mixed) + r * shape.mixed(),
-                                 sums[static_cast<size_t>(share)], count);
-    });
-    AmxAttentionTask task = attention(qkv, mixed, lse);
-    task.grad = bits(d_mixed);
-    task.d_qkv = d_qkv.mutable_data_ptr<float>();
-    attend(task, amx_attention_backward_item);
-    in_shares(rows_, [&](int64_t share, int64_t r, int64_t count) {
-      block_input_backward_rows(weights_, rope(r, scale_, 1.0F / kScoreUnit), const_row(d_qkv, r),
-                                const_row(x_, r), const_row(d_middle, r), row(d_x, r),
-                                sums[static_cast<size_t>(share)], count);
+    Held held(shape, 0, x_.options());
+    held.qkv = saved[0];
+    held.mixed = saved[1];
+    held.lse = saved[2];
+    held.middle = saved[3];
+    const Tensor d_out = grad.contiguous(), d_x = at::empty_like(x_);
+    std::vector<BlockSums> sums(static_cast<size_t>(shares_.threads()), BlockSums(shape));
+    const int64_t most = shares_.most_rows();
+    const auto make_room = [&] {  // d_middle, d_qkv, d_mixed
+      return std::array<Tensor, 3>{
+          at::empty({most, shape.width}, x_.options()), at::empty({most, shape.qkv()}, x_.options()),
+          at::empty({most, shape.mixed()}, x_.options().dtype(at::kBFloat16))};
+    };
+    shares_.for_chunks(make_room, [&](size_t share, const Chunk& chunk, const auto& room) {
+      const auto& [d_middle, d_qkv, d_mixed] = room;
+      const uint16_t* mixed = bits(held.mixed) + chunk.row * shape.mixed();
+      uint16_t* d_mixed_rows = mutable_bits(d_mixed);
+      shares_.for_rows(share, chunk, [&, &d_middle = d_middle](size_t t, int64_t r, int64_t count) {
+        const int64_t at = chunk.row + r;
+        block_output_backward_rows(weights_, const_row(d_out, at), const_row(held.middle, at),
+                                   mixed + r * shape.mixed(), row(d_middle, r),
+                                   d_mixed_rows + r * shape.mixed(), sums[t], count);
+      });
+      AmxAttentionTask task = attention(chunk, held, chunk.row);
+      task.grad = d_mixed_rows;
+      task.d_qkv = row(d_qkv, 0);
+      shares_.for_heads(chunk, task, amx_attention_backward_item);
+      shares_.for_rows(share, chunk, [&, &d_middle = d_middle, &d_qkv = d_qkv](
+                                         size_t t, int64_t r, int64_t count) {
+        const int64_t at = chunk.row + r;
+        block_input_backward_rows(weights_, rope(at, scale_, 1.0F / kScoreUnit),
+                                  const_row(d_qkv, r), const_row(x_, at), const_row(d_middle, r),
+                                  row(d_x, at), sums[t], count);
+      });
     });
     for (size_t share = 1; share < sums.size(); ++share) sums[0].add(sums[share]);
     std::vector<Tensor> out{d_x};
@@ -131,34 +250,26 @@ class Pass {
     return {cos_.const_data_ptr<float>(), sin_.const_data_ptr<float>(), positions_.data() + first,
             query_scale, key_scale};
   }
-  AmxAttentionTask attention(In qkv, In mixed, In lse) const {
+  /// Of a chunk whose rows begin at `first` of what is held.
+  AmxAttentionTask attention(const Chunk& chunk, const Held& held, int64_t first) const {
     const BlockShape& shape = weights_.shape;
     return {shape.heads,
             shape.kv_heads,
             shape.head_dim,
             window_,
-            cu_.const_data_ptr<int64_t>(),
-            bits(qkv),
-            mutable_bits(mixed),
-            lse.mutable_data_ptr<float>(),
+            chunk.cu.data(),
+            bits(held.qkv) + first * shape.qkv(),
+            mutable_bits(held.mixed) + first * shape.mixed(),
+            held.lse.mutable_data_ptr<float>() + first,
             nullptr,
             nullptr,
-            rows_};
-  }
-  void attend(const AmxAttentionTask& task,
-              void (*item)(const AmxAttentionTask&, int64_t, int64_t)) const {
-    parallel_items((cu_.size(0) - 1) * task.kv_heads, [&] {
-      return [&](int64_t i) {
-        const FlushedDenormals flushed;
-        item(task, i / task.kv_heads, i % task.kv_heads);
-      };
-    });
+            held.lse.size(1)};
   }
 
-  int64_t rows_;
   Tensor x_, cu_, cos_, sin_;
   int64_t window_;
   float scale_;
+  Shares shares_;
   std::vector<Tensor> kept_;
   std::vector<int64_t> positions_;
   BlockWeights weights_;
@@ -172,11 +283,11 @@ BlockShape block_shape(const BlockArguments& in) {
   return {in.x.size(1), in.down().size(1), in.heads, in.kv_heads, in.head_dim};
 }
 
-std::vector<Tensor> amx_block_forward(const BlockArguments& in) {
+std::vector<Tensor> amx_block_forward(const BlockArguments& in, bool keep) {
   // What the op of attention would check of its own arguments.
   check_attention(at::empty({in.x.size(0), in.qkv().size(0)}, in.x.options()), in.cu_seqlens,
                   in.cos, in.sin, in.heads, in.kv_heads, in.head_dim, in.scale, in.window);
-  return Pass(in).forward();
+  return Pass(in).forward(keep);
 }
 
 std::vector<Tensor> amx_block_backward(const BlockArguments& in, In grad, at::TensorList saved) {

@@ -15,8 +15,8 @@ namespace hone::kernels {
 bool amx_suits(const BlockShape& shape);
 BlockShape block_shape(const BlockArguments& in);
 
-/// As _transformer_block_forward.
-std::vector<at::Tensor> amx_block_forward(const BlockArguments& in);
+/// As _transformer_block_forward; without `keep` the first result alone.
+std::vector<at::Tensor> amx_block_forward(const BlockArguments& in, bool keep);
 /// As _transformer_block_backward.
 std::vector<at::Tensor> amx_block_backward(const BlockArguments& in, const at::Tensor& grad,
                                            at::TensorList saved);

@@ -278,15 +278,17 @@ std::vector<Tensor> forward_cpu(In x, at::TensorList weights, In cu_seqlens, In 
                                 int64_t window, double eps, bool bfloat16) {
   const BlockArguments in(x, weights, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale,
                           window, eps, bfloat16);
-  if (bfloat16 && amx_suits(block_shape(in))) return amx_block_forward(in);
+  if (bfloat16 && amx_suits(block_shape(in))) return amx_block_forward(in, true);
   return with_block(in, [](const auto& block) { return block.forward(); });
 }
 
 Tensor block_cpu(In x, at::TensorList weights, In cu_seqlens, In cos, In sin, int64_t heads,
                  int64_t kv_heads, int64_t head_dim, double scale, int64_t window, double eps,
                  bool bfloat16) {
-  return forward_cpu(x, weights, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window,
-                     eps, bfloat16)[0];
+  const BlockArguments in(x, weights, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale,
+                          window, eps, bfloat16);
+  if (bfloat16 && amx_suits(block_shape(in))) return amx_block_forward(in, false)[0];
+  return with_block(in, [](const auto& block) { return block.forward(); })[0];
 }
 
 std::vector<Tensor> backward_cpu(In grad, at::TensorList saved, In x, at::TensorList weights,
