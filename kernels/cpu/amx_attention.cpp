@@ -25,10 +25,11 @@ namespace {
 
 #if HWY_TARGET == HWY_AVX3
 
-// Scores lie transposed, keys by queries, so that softmax needs no sums across lanes. 32 queries
-// (two columns of tiles) meet 128 keys at a time: 16 KB of scores and 8 KB of each operand that
-// comes of them stay in the first-level cache.
-constexpr int64_t kQueries = 32, kKeys = 128, kKeyTiles = kKeys / kTileInner;
+// Scores lie transposed, keys by queries, so that softmax needs no sums across lanes. Four columns
+// of 16 queries meet at most 96 keys at a time: each step of the work is then long enough to hide
+// the wait for the step before, and what they share stays in the first two levels of cache.
+constexpr int64_t kColumns = 4, kQueries = kColumns * kTileSide, kPairs = kColumns / 2;
+constexpr int64_t kKeys = 96, kKeyTiles = kKeys / kTileInner;
 
 /// 2^x for x <= 127, within 3e-6, which the rounding to bfloat16 after it hides; 0 far below.
 HWY_INLINE __m512 power_of_two(__m512 x) {
@@ -135,16 +136,17 @@ class Heads {
   int64_t kv_head_, begin_, length_, width_;
 };
 
-/// Two columns of tiles, 16 queries of a head each, that meet the keys together: the same queries of
-/// two heads where there are two, which then see the same keys, or neighbours in one head.
+/// Columns of tiles, 16 queries of a head each, that meet the keys together: the same queries of two
+/// heads where there are two, which then see the same keys, and neighbours.
 struct QueryBlock {
   struct Column {
     int64_t head, query, rows;  // rows: of 16, those that exist
   };
-  Column column[2];
-  int64_t columns;  // 1 or 2
-  int64_t first, last;  // keys: whole blocks of 32 from, whole tiles to
+  Column column[kColumns];
+  int64_t columns = 0;
+  int64_t first = 0, last = 0;  // keys: whole blocks of 32 from, whole tiles to
 
+  int64_t pairs() const { return (columns + 1) / 2; }
   /// Of `count` keys from `from` on, those that a column sees some of; whole tiles.
   int64_t keys(int64_t c, int64_t from, int64_t count) const {
     return c < columns ? std::clamp<int64_t>(column[c].query + kTileSide - from, 0, count) : 0;
@@ -154,22 +156,21 @@ struct QueryBlock {
 /// visit(block) for all queries of an item.
 template <typename Visit>
 HWY_INLINE void for_query_blocks(const Heads& heads, const Visit& visit) {
-  const int64_t length = heads.length();
-  const auto column = [&](int64_t head, int64_t query) {
-    return QueryBlock::Column{head, query, std::min(kTileSide, length - query)};
-  };
-  int64_t head = heads.first_head();
-  for (; head + 1 < heads.end_head(); head += 2) {
-    for (int64_t q = 0; q < length; q += kTileSide) {
-      visit(QueryBlock{{column(head, q), column(head + 1, q)}, 2, heads.first_key(q),
-                       q + kTileSide});
+  for (int64_t head = heads.first_head(); head < heads.end_head(); head += 2) {
+    const int64_t together = std::min<int64_t>(2, heads.end_head() - head);
+    for (int64_t q = 0; q < heads.length(); q += kTileSide * kColumns / together) {
+      QueryBlock block;
+      block.first = heads.first_key(q);
+      for (int64_t c = 0; c < kColumns; ++c) {
+        const int64_t query = q + c / together * kTileSide;
+        if (query >= heads.length()) break;
+        block.column[c] = {head + c % together, query,
+                           std::min(kTileSide, heads.length() - query)};
+        block.columns = c + 1;
+        block.last = query + kTileSide;
+      }
+      visit(block);
     }
-  }
-  if (head == heads.end_head()) return;
-  for (int64_t q = 0; q < length; q += kQueries) {
-    const int64_t next = q + kTileSide, columns = next < length ? 2 : 1;
-    visit(QueryBlock{{column(head, q), column(head, columns == 2 ? next : q)}, columns,
-                     heads.first_key(q), q + columns * kTileSide});
   }
 }
 
@@ -199,12 +200,12 @@ void turn_columns(const uint16_t* rows, int64_t count, const Heads& heads, uint1
   }
 }
 
-/// Sums [dim_tiles, 2 tiles of 16 queries] as rows [32, dim_columns].
+/// Sums [dim_tiles, kColumns tiles of 16 queries] as rows [16 * columns, dim_columns].
 void rows_of(const float* sums, int64_t columns, int64_t dim_tiles, float* rows) {
   alignas(64) float tile[kTileSums];
   for (int64_t j = 0; j < dim_tiles; ++j) {
     for (int64_t column = 0; column < columns; ++column) {
-      const float* from = sums + (2 * j + column) * kTileSums;
+      const float* from = sums + (kColumns * j + column) * kTileSums;
       float* to = dim_tiles == 1 ? rows + column * kTileSums : tile;
       __m512i words[16];
       for (int64_t r = 0; r < kTileSide; ++r) words[r] = _mm512_load_si512(from + r * kTileSide);
@@ -306,11 +307,11 @@ void forward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_hea
     turn_rows(query_rows, block.columns, inner, queries);
     // Finite, so that a lane that has seen no key yet stays free of inf - inf.
     const Softmax none{_mm512_set1_ps(-1e30F), _mm512_setzero_ps()};
-    Softmax state[2] = {none, none};
+    Softmax state[kColumns] = {none, none, none, none};
     for (int64_t first = block.first; first < block.last; first += kKeys) {
       const int64_t count = std::min(kKeys, block.last - first);
       product(LeftTiles::rows(keys + first * size, size), {queries, inner}, count / kTileSide,
-              block.columns, inner, nullptr, SumTiles::packed(scores, 2));
+              block.columns, inner, nullptr, SumTiles::packed(scores, kColumns));
       const int64_t whole = (count + kTileInner - 1) / kTileInner;
       for (int64_t c = 0; c < block.columns; ++c) {
         const __m512 shrink =
@@ -319,12 +320,12 @@ void forward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_hea
                          state[c]);
         if (first == block.first) continue;
         for (int64_t i = 0; i < heads.dim_columns(); ++i) {
-          float* row = out + ((i / 16 * 2 + c) * 16 + i % 16) * kTileSide;
+          float* row = out + ((i / 16 * kColumns + c) * 16 + i % 16) * kTileSide;
           _mm512_store_ps(row, _mm512_mul_ps(_mm512_load_ps(row), shrink));
         }
       }
       product(columns_from(value_columns, blocks, first), {probabilities, kKeyTiles}, dim_tiles,
-              block.columns, whole, first > block.first ? out : nullptr, SumTiles::packed(out, 2));
+              block.columns, whole, first > block.first ? out : nullptr, SumTiles::packed(out, kColumns));
     }
     rows_of(out, block.columns, dim_tiles, out_rows);
     const hn::ScalableTag<float> d;
@@ -344,50 +345,66 @@ void forward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_hea
   });
 }
 
-/// Operands of the gradients, from scores and d probabilities of 32 queries and `kKeys` keys.
+/// Operands of the gradients, from scores and d probabilities of a block of queries and `kKeys`
+/// keys.
 struct ScoreGradients {
-  float *scores, *d_scores;    // tiles [keys, 2 columns]
-  uint16_t *p_rows, *ds_rows;  // left tiles [16 keys, 32 queries]
-  uint16_t* ds_pairs;          // right tiles [2 columns, 32 keys]
+  float *scores, *d_scores;    // tiles [keys, kColumns]
+  uint16_t *p_rows, *ds_rows;  // left tiles [16 keys, 32 queries], kPairs of them for a row of tiles
+  uint16_t* ds_pairs;          // right tiles [kColumns, 32 keys]
 };
 
-/// One tile of 16 keys, `key` of them before it in the buffers; columns that see none of them
-/// give zeros.
+/// One tile of 16 keys, `key` of them before it in the buffers, and two columns from `column` on;
+/// those that see none of the keys give zeros.
 template <bool kFirst, bool kSecond>
 HWY_INLINE void score_gradients(const Heads& heads, const ScoreGradients& g,
-                                const QueryBlock& block, int64_t first, int64_t key,
+                                const QueryBlock& block, int64_t column, int64_t first, int64_t key,
                                 const float* lse, const float* delta) {
   constexpr bool kSees[2] = {kFirst, kSecond};
-  const int64_t query[2] = {block.column[0].query, block.column[1].query};
+  const int64_t query[2] = {block.column[column].query, kSecond ? block.column[column + 1].query : 0};
   const bool whole = (!kFirst || heads.all_visible(query[0], first + key)) &&
                      (!kSecond || heads.all_visible(query[1], first + key));
-  const float *scores = g.scores + key * kQueries, *d_scores = g.d_scores + key * kQueries;
+  const int64_t tile = (key / kTileSide * kColumns + column) * kTileSums;
+  const int64_t rows = (key / kTileSide * kPairs + column / 2) * kTileElements;
   for (int64_t r = 0; r < kTileSide; r += 2) {
     __m512 p[2][2], ds[2][2];  // [key][column]
     for (int c = 0; c < 2; ++c) {
+      const int64_t lane = (column + c) * kTileSide;
       for (int k = 0; k < 2; ++k) {
         p[k][c] = ds[k][c] = _mm512_setzero_ps();
         if (!kSees[c]) continue;
-        const int64_t at = c * kTileSums + (r + k) * kTileSide;
-        __m512 score = _mm512_sub_ps(_mm512_load_ps(scores + at), _mm512_load_ps(lse + c * 16));
+        const int64_t at = tile + c * kTileSums + (r + k) * kTileSide;
+        __m512 score = _mm512_sub_ps(_mm512_load_ps(g.scores + at), _mm512_load_ps(lse + lane));
         if (!whole) {
           // Hidden scores may be anything.
           score = _mm512_mask_mov_ps(_mm512_set1_ps(-1e30F),
                                      heads.visible(query[c], first + key + r + k), score);
         }
         p[k][c] = power_of_two(score);
-        ds[k][c] = _mm512_mul_ps(p[k][c], _mm512_sub_ps(_mm512_load_ps(d_scores + at),
-                                                        _mm512_load_ps(delta + c * 16)));
+        ds[k][c] = _mm512_mul_ps(p[k][c], _mm512_sub_ps(_mm512_load_ps(g.d_scores + at),
+                                                        _mm512_load_ps(delta + lane)));
       }
-      uint16_t* pairs = g.ds_pairs + (c * kKeyTiles + key / 32) * kTileElements;
+      uint16_t* pairs = g.ds_pairs + ((column + c) * kKeyTiles + key / 32) * kTileElements;
       _mm512_store_si512(pairs + (key % 32 + r) * 16, pair(ds[0][c], ds[1][c]));
     }
     for (int k = 0; k < 2; ++k) {
-      const int64_t at = (key + r + k) * kQueries;
+      const int64_t at = rows + (r + k) * kTileInner;
       _mm512_store_si512(g.p_rows + at,
                          reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(p[k][1], p[k][0])));
       _mm512_store_si512(g.ds_rows + at,
                          reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(ds[k][1], ds[k][0])));
+    }
+  }
+}
+
+/// Rows [32 * count, row_size] as the right operand of products along the rows.
+void pair_queries(const uint16_t* rows, int64_t count, const Heads& heads, uint16_t* tiles) {
+  const int64_t size = heads.row_size();
+  for (int64_t j = 0; j < heads.dim_tiles(); ++j) {
+    for (int64_t t = 0; t < count; ++t) {
+      __m512i pairs[16];
+      const uint16_t* from = rows + t * kTileInner * size + j * kTileSide;
+      pair_rows([&](int64_t r) { return from + r * size; }, pairs);
+      store_pairs(pairs, tiles + (j * kPairs + t) * kTileElements);
     }
   }
 }
@@ -430,10 +447,10 @@ void backward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_he
   alignas(64) float lse[kQueries], delta[kQueries];
   const Tiles tiles;
   for_query_blocks(heads, [&](const QueryBlock& block) {
-    for (int64_t c = 0; c < 2; ++c) {
-      auto [head, query, rows] = block.column[c];
+    for (int64_t c = 0; c < 2 * block.pairs(); ++c) {
       const int64_t place = c * kTileSide * size;
-      if (c == block.columns) query = length;  // zeros
+      const auto [head, query, rows] =
+          c < block.columns ? block.column[c] : QueryBlock::Column{0, length, 0};  // zeros
       heads.load(head, query, kTileSide, query_rows + place);
       heads.load_gradient(head, query, kTileSide, grad_rows + place);
       heads.load_out(head, query, kTileSide, out_rows + place);
@@ -441,13 +458,8 @@ void backward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_he
     turn_rows(query_rows, block.columns, inner, queries);
     turn_rows(grad_rows, block.columns, inner, grads);
     turn_rows(out_rows, block.columns, inner, outs);
-    for (int64_t j = 0; j < dim_tiles; ++j) {
-      __m512i pairs[16];
-      pair_rows([&](int64_t r) { return query_rows + r * size + j * 16; }, pairs);
-      store_pairs(pairs, query_pairs + j * kTileElements);
-      pair_rows([&](int64_t r) { return grad_rows + r * size + j * 16; }, pairs);
-      store_pairs(pairs, grad_pairs + j * kTileElements);
-    }
+    pair_queries(query_rows, block.pairs(), heads, query_pairs);
+    pair_queries(grad_rows, block.pairs(), heads, grad_pairs);
     for (int64_t c = 0; c < block.columns; ++c) {
       const auto& [head, query, rows] = block.column[c];
       // No probability where there is no query.
@@ -460,33 +472,35 @@ void backward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_he
     for (int64_t first = block.first; first < block.last; first += kKeys) {
       const int64_t count = std::min(kKeys, block.last - first), key_tiles = count / kTileSide;
       product(LeftTiles::rows(keys + first * size, size), {queries, inner}, key_tiles,
-              block.columns, inner, nullptr, SumTiles::packed(g.scores, 2));
+              block.columns, inner, nullptr, SumTiles::packed(g.scores, kColumns));
       product(LeftTiles::rows(values + first * size, size), {grads, inner}, key_tiles,
-              block.columns, inner, nullptr, SumTiles::packed(g.d_scores, 2));
+              block.columns, inner, nullptr, SumTiles::packed(g.d_scores, kColumns));
       const int64_t whole = (count + kTileInner - 1) / kTileInner;
-      for (int64_t k = 0; k < whole * kTileInner; k += kTileSide) {
-        const bool sees = k < block.keys(0, first, count);
-        const bool sees_too = k < block.keys(1, first, count);
-        if (sees && sees_too) {
-          score_gradients<true, true>(heads, g, block, first, k, lse, delta);
-        } else if (sees) {
-          score_gradients<true, false>(heads, g, block, first, k, lse, delta);
-        } else if (sees_too) {
-          score_gradients<false, true>(heads, g, block, first, k, lse, delta);
-        } else {
-          score_gradients<false, false>(heads, g, block, first, k, lse, delta);
+      for (int64_t c = 0; c < block.columns; c += 2) {
+        for (int64_t k = 0; k < whole * kTileInner; k += kTileSide) {
+          const bool sees = k < block.keys(c, first, count);
+          const bool sees_too = k < block.keys(c + 1, first, count);
+          if (sees && sees_too) {
+            score_gradients<true, true>(heads, g, block, c, first, k, lse, delta);
+          } else if (sees) {
+            score_gradients<true, false>(heads, g, block, c, first, k, lse, delta);
+          } else if (sees_too) {
+            score_gradients<false, true>(heads, g, block, c, first, k, lse, delta);
+          } else {
+            score_gradients<false, false>(heads, g, block, c, first, k, lse, delta);
+          }
         }
       }
       const auto add_by_keys = [&](const uint16_t* left, const uint16_t* right, float* to) {
         to += first * columns;
-        product(LeftTiles::packed(left, 1), {right, 1}, key_tiles, dim_tiles, 1, to,
-                SumTiles::rows(to, columns));
+        product(LeftTiles::packed(left, kPairs), {right, kPairs}, key_tiles, dim_tiles,
+                block.pairs(), to, SumTiles::rows(to, columns));
       };
       add_by_keys(g.p_rows, grad_pairs, d_values);
       add_by_keys(g.ds_rows, query_pairs, d_keys);
       product(columns_from(key_columns, blocks, first), {g.ds_pairs, kKeyTiles}, dim_tiles,
               block.columns, whole, first > block.first ? d_query : nullptr,
-              SumTiles::packed(d_query, 2));
+              SumTiles::packed(d_query, kColumns));
     }
     rows_of(d_query, block.columns, dim_tiles, d_query_rows);
     for (int64_t c = 0; c < block.columns; ++c) {
