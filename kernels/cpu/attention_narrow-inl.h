@@ -21,34 +21,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
 
-/// Softmax is taken to the base in which its exponential is cheapest: scores are in units of
-/// 1 / kUnit<T>, e^s = power(kUnit * s).
-template <typename T>
-constexpr T kUnit = sizeof(T) == 4 ? T(1.44269504088896341) : T(1);
-
-/// 2^x for x <= 127, within 2 ulp; 0 below -126, exactly 1 at 0.
-template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
-HWY_INLINE hn::Vec<D> power(D d, hn::Vec<D> x) {
-  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
-  const auto magic = hn::Set(d, 12582912.0f);
-  const auto shifted = hn::Add(x, magic);
-  const auto n = hn::Sub(shifted, magic), r = hn::Sub(x, n);
-  // Minimax polynomial of (2^r - 1) / r on |r| <= 1/2, fitted for this file.
-  auto p = hn::Set(d, 0.001326472614891827f);
-  p = hn::MulAdd(p, r, hn::Set(d, 0.009671512991189957f));
-  p = hn::MulAdd(p, r, hn::Set(d, 0.05550733581185341f));
-  p = hn::MulAdd(p, r, hn::Set(d, 0.24022242426872253f));
-  p = hn::MulAdd(p, r, hn::Set(d, 0.6931470036506653f));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
-  const hn::RebindToSigned<D> di;
-  const auto scaled = hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), hn::BitCast(d, scaled));
-}
-template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 8>* = nullptr>
-HWY_INLINE hn::Vec<D> power(D d, hn::Vec<D> x) {
-  return exp_below_88(d, x);
-}
-
 /// Sizes and addresses of one item; kDim is the head size.
 template <typename T, int kDim>
 struct NarrowHeads {
@@ -220,7 +192,7 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
     for (int64_t query = 0; query < length; query += kLanes) {
       const int64_t queries = std::min(kLanes, length - query);
       for (int64_t t = 0; t < queries; ++t) {
-        heads.rotate(heads.row(query + t, head), query + t, static_cast<T>(s.scale) * kUnit<T>,
+        heads.rotate(heads.row(query + t, head), query + t, static_cast<T>(s.scale) * kExpUnit<T>,
                      rows + t * kDim);
       }
       std::fill(rows + queries * kDim, rows + kLanes * kDim, T(0));
@@ -261,7 +233,7 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
       for (int i = 0; i < kDim; ++i) {
         hn::Store(hn::Mul(out[i], inverse), d, elements + i * kLanes);
       }
-      hn::Store(hn::MulAdd(top, hn::Set(d, T(1) / kUnit<T>), hn::Log(d, sum)), d, lse);
+      hn::Store(hn::MulAdd(top, hn::Set(d, T(1) / kExpUnit<T>), hn::Log(d, sum)), d, lse);
       std::copy(lse, lse + queries, task.lse + head * task.tokens + heads.begin + query);
       Heads::to_rows(elements, rows);
       for (int64_t t = 0; t < queries; ++t) {
@@ -359,7 +331,7 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
         const int64_t offset = heads.out_offset(query + t, head);
         T *row = rows + t * kDim, *d_out_row = d_out + t * kDim;
         Heads::copy_row(task.grad + offset, d_out_row);
-        heads.rotate(heads.row(query + t, head), query + t, static_cast<T>(s.scale) * kUnit<T>,
+        heads.rotate(heads.row(query + t, head), query + t, static_cast<T>(s.scale) * kExpUnit<T>,
                      row);
         Heads::interleave(d_out_row, row, pairs + Heads::slot(t) * 2 * kDim);
         delta[t] = Heads::dot_rows(d_out_row, task.out + offset);
@@ -370,7 +342,7 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
       Heads::to_lanes(rows, elements);
       for (int i = 0; i < kDim; ++i) q[i] = hn::Load(d, elements + i * kLanes);
       for (int i = 0; i < kDim; ++i) d_q[i] = hn::Zero(d);
-      const V minus_lse = hn::Mul(hn::Load(d, lse), hn::Set(d, -kUnit<T>));
+      const V minus_lse = hn::Mul(hn::Load(d, lse), hn::Set(d, -kExpUnit<T>));
       const V minus_delta = hn::Neg(hn::Load(d, delta));
       for (int64_t first = s.first_key(query); first < end; first += kKeys) {
         const int64_t last = std::min(end, first + kKeys);
@@ -422,7 +394,7 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
       d_key[i] = pair[2 * i + 1];
     }
     // The queries in the pairs were in units.
-    heads.rotate_back(d_key, t, T(1) / kUnit<T>, d_qkv + t * s.width + heads.key_head() * kDim);
+    heads.rotate_back(d_key, t, T(1) / kExpUnit<T>, d_qkv + t * s.width + heads.key_head() * kDim);
   }
 }
 

@@ -9,6 +9,9 @@
 
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
+#if HWY_TARGET == HWY_AVX3
+#include <immintrin.h>
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
@@ -42,6 +45,49 @@ HWY_INLINE hn::Vec<D> exp_below_88(D d, hn::Vec<D> x) {
   const auto low = hn::Set(d, -700.0);
   const auto tiny = hn::Lt(x, low);
   return hn::IfThenZeroElse(tiny, hn::Exp(d, hn::IfThenElse(tiny, low, x)));
+}
+
+/// An exponential is cheapest to base 2: e^x = power(kExpUnit<T> * x). The product's rounding makes
+/// the result's error grow with |x|, by 2^-24 times it.
+template <typename T>
+constexpr T kExpUnit = sizeof(T) == 4 ? T(1.44269504088896341) : T(1);
+
+/// 2^x for x <= 127, within 2 ulp; 0 below -126, exactly 1 at 0.
+template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
+HWY_INLINE hn::Vec<D> power(D d, hn::Vec<D> x) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (hn::MaxLanes(D()) == 16) {
+    // What is left of x above its floor in one instruction, times 2^floor(x) in another.
+    constexpr int kFloor = 1;
+    const hn::Vec<D> r{_mm512_reduce_ps(x.raw, kFloor)};
+    // Minimax polynomial of 2^r on [0, 1] through 1 and 2, fitted for this file.
+    auto p = hn::Set(d, 0.0018793185008689761f);
+    p = hn::MulAdd(p, r, hn::Set(d, 0.008990994654595852f));
+    p = hn::MulAdd(p, r, hn::Set(d, 0.05581867694854736f));
+    p = hn::MulAdd(p, r, hn::Set(d, 0.240159273147583f));
+    p = hn::MulAdd(p, r, hn::Set(d, 0.6931517124176025f));
+    p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+    return hn::Vec<D>{_mm512_scalef_ps(p.raw, x.raw)};
+  }
+#endif
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  const auto magic = hn::Set(d, 12582912.0f);
+  const auto shifted = hn::Add(x, magic);
+  const auto n = hn::Sub(shifted, magic), r = hn::Sub(x, n);
+  // Minimax polynomial of (2^r - 1) / r on |r| <= 1/2, fitted for this file.
+  auto p = hn::Set(d, 0.001326472614891827f);
+  p = hn::MulAdd(p, r, hn::Set(d, 0.009671512991189957f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.05550733581185341f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.24022242426872253f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.6931470036506653f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  const hn::RebindToSigned<D> di;
+  const auto scaled = hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), hn::BitCast(d, scaled));
+}
+template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 8>* = nullptr>
+HWY_INLINE hn::Vec<D> power(D d, hn::Vec<D> x) {
+  return exp_below_88(d, x);
 }
 
 /// Sum of all lanes in double, whatever the lane type.
