@@ -53,9 +53,8 @@ BlockArguments::BlockArguments(const at::Tensor& x, at::TensorList weights,
 
 std::tuple<at::Tensor, at::Tensor> BlockArguments::attention(const at::Tensor& qkv_rows) const {
   using In = const at::Tensor&;
-  static const auto op =
-      find_op<std::tuple<at::Tensor, at::Tensor>(In, In, In, In, int64_t, int64_t, int64_t, double,
-                                                 int64_t)>("hone::_attention_forward");
+  static const auto op = find_op<std::tuple<at::Tensor, at::Tensor>(
+      In, In, In, In, int64_t, int64_t, int64_t, double, int64_t)>("hone::_attention_forward");
   return op.call(qkv_rows, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
 }
 
@@ -64,8 +63,9 @@ at::Tensor BlockArguments::attention_backward(const at::Tensor& d_attended,
                                               const at::Tensor& attended,
                                               const at::Tensor& lse) const {
   using In = const at::Tensor&;
-  static const auto op = find_op<at::Tensor(In, In, In, In, In, In, In, int64_t, int64_t, int64_t,
-                                            double, int64_t)>("hone::_attention_backward");
+  static const auto op =
+      find_op<at::Tensor(In, In, In, In, In, In, In, int64_t, int64_t, int64_t, double, int64_t)>(
+          "hone::_attention_backward");
   return op.call(d_attended, qkv_rows, cu_seqlens, cos, sin, attended, lse, heads, kv_heads,
                  head_dim, scale, window);
 }

@@ -1,8 +1,8 @@
 #pragma once
 
 // Packed attention whose products run in the cores' matrix unit, on queries and keys that are
-// turned to their positions already: what block_input_rows gives. Operands of products are bfloat16,
-// sums float32. An item is all query heads of one key/value head in one sequence, as in
+// turned to their positions already: what block_input_rows gives. Operands of products are
+// bfloat16, sums float32. An item is all query heads of one key/value head in one sequence, as in
 // cpu/attention_item.h. Callers ask amx_usable() first.
 
 #include <cstdint>

@@ -199,8 +199,8 @@ void output_backward(const BlockWeights& w, const float* d_out, const float* mid
   const int64_t gate_tiles = w.shape.gate_tiles(), columns = 16 * gate_tiles;
   constexpr int64_t kStep = kStepTiles * kTileElements;  // between tiles of neighbouring columns
   AmxWorkspace room(kStepRows * 2 * (3 * width + 3 * columns + heads) +
-                 kRows * (2 * (2 * width + 2 * columns + heads) + 4 * (4 * width + heads)) +
-                 12 * 4 * kTileSums);
+                    kRows * (2 * (2 * width + 2 * columns + heads) + 4 * (4 * width + heads)) +
+                    12 * 4 * kTileSums);
   // Of all rows of a step, as operands of the weights' gradients.
   auto* d_out_t = room.take<uint16_t>(kStepRows * width);
   auto* normed_t = room.take<uint16_t>(kStepRows * width);
@@ -239,10 +239,9 @@ void output_backward(const BlockWeights& w, const float* d_out, const float* mid
         panel = w.d_gated.data() + j * w.d_gated.inner() * kTileElements;
         product(LeftTiles::rows(d_sum, width), {panel, w.d_gated.inner()}, 2, 2, width / 32,
                 nullptr, {tile_sums + 8 * kTileSums, kTileSums, 2 * kTileSums, kTileSide});
-        gate_backward(tile_sums, d_mlp + j * 16, columns, 2 * columns,
-                      d_mlp_pairs + j * kStep + place,
-                      d_mlp_pairs + (gate_tiles + j) * kStep + place,
-                      gated_pairs + j * kStep + place, kStep);
+        gate_backward(
+            tile_sums, d_mlp + j * 16, columns, 2 * columns, d_mlp_pairs + j * kStep + place,
+            d_mlp_pairs + (gate_tiles + j) * kStep + place, gated_pairs + j * kStep + place, kStep);
       }
       product(LeftTiles::rows(d_mlp, 2 * columns), {w.d_mlp.data(), w.d_mlp.inner()}, 2, width / 16,
               2 * columns / 32, nullptr, SumTiles::rows(d_normed, width));
@@ -258,8 +257,8 @@ void output_backward(const BlockWeights& w, const float* d_out, const float* mid
       d_x.finish();
     });
     const int64_t inner = (step_rows + kRows - 1) / kRows;
-    const auto add = [&](const uint16_t* left, const uint16_t* right,
-                                        int64_t column_tiles, float* to) {
+    const auto add = [&](const uint16_t* left, const uint16_t* right, int64_t column_tiles,
+                         float* to) {
       product(LeftTiles::packed(left, kStepTiles), {right, kStepTiles}, width / 16, column_tiles,
               inner, to, SumTiles::packed(to, column_tiles));
     };
@@ -274,8 +273,8 @@ void input_backward(const BlockWeights& w, const BlockRope& rope, const float* d
                     int64_t rows) {
   const int64_t width = w.shape.width, all = w.shape.qkv();
   constexpr int64_t kStep = kStepTiles * kTileElements;
-  AmxWorkspace room(kStepRows * 2 * (width + all) +
-                    kRows * (2 * (width + all) + 4 * width) + 4 * all);
+  AmxWorkspace room(kStepRows * 2 * (width + all) + kRows * (2 * (width + all) + 4 * width) +
+                    4 * all);
   auto* normed_t = room.take<uint16_t>(kStepRows * width);
   auto* d_qkv_pairs = room.take<uint16_t>(kStepRows * all);
   auto* normed = room.take<uint16_t>(kRows * width);

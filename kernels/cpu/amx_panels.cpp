@@ -32,8 +32,9 @@ void put_transposed(const float* matrix, int64_t stride, int64_t inner, int64_t 
   for (int64_t c = 0; c < kTileSide; ++c) {
     const float* row = matrix + c * stride;
     const int64_t here = c < columns ? inner : 0;
-    pairs[c] = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(
-        _mm512_maskz_loadu_ps(lanes(here - 16), row + 16), _mm512_maskz_loadu_ps(lanes(here), row)));
+    pairs[c] = reinterpret_cast<__m512i>(
+        _mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(lanes(here - 16), row + 16),
+                            _mm512_maskz_loadu_ps(lanes(here), row)));
   }
   transpose_pairs(pairs, tile);
 }

@@ -27,10 +27,10 @@ HWY_BEFORE_NAMESPACE();
 #pragma GCC target("avx512bf16,amx-tile,amx-bf16")
 namespace hone::kernels::HWY_NAMESPACE {
 
-constexpr int64_t kTileSide = 16;             // rows of a tile; columns of sums
-constexpr int64_t kTileInner = 32;            // of a product's inner index
-constexpr int64_t kTileElements = 16 * 32;    // bfloat16 of an operand's tile
-constexpr int64_t kTileSums = 16 * 16;        // float32 of a tile of sums
+constexpr int64_t kTileSide = 16;              // rows of a tile; columns of sums
+constexpr int64_t kTileInner = 32;             // of a product's inner index
+constexpr int64_t kTileElements = 16 * 32;     // bfloat16 of an operand's tile
+constexpr int64_t kTileSums = 16 * 16;         // float32 of a tile of sums
 constexpr int64_t kBlockRows = 2 * kTileSide;  // rows that pass through a block together
 
 /// The tile registers of this thread while this lives. Between two of them the thread's state has
@@ -162,9 +162,8 @@ HWY_INLINE __mmask16 lanes(int64_t n) {
 
 /// 16 elements and 16 more as pairs {i, 16 + i}.
 HWY_INLINE __m512i interleaved(__m512i both) {
-  const __m512i order =
-      _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
-                       21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   return _mm512_permutexvar_epi16(order, both);
 }
 /// Two rows of 16 float32 as 16 pairs {first, second} of bfloat16, rounded to nearest even.

@@ -207,7 +207,8 @@ class Pass {
     const int64_t most = shares_.most_rows();
     const auto make_room = [&] {  // d_middle, d_qkv, d_mixed
       return std::array<Tensor, 3>{
-          at::empty({most, shape.width}, x_.options()), at::empty({most, shape.qkv()}, x_.options()),
+          at::empty({most, shape.width}, x_.options()),
+          at::empty({most, shape.qkv()}, x_.options()),
           at::empty({most, shape.mixed()}, x_.options().dtype(at::kBFloat16))};
     };
     shares_.for_chunks(make_room, [&](size_t share, const Chunk& chunk, const auto& room) {
@@ -224,13 +225,14 @@ class Pass {
       task.grad = d_mixed_rows;
       task.d_qkv = row(d_qkv, 0);
       shares_.for_heads(chunk, task, amx_attention_backward_item);
-      shares_.for_rows(share, chunk, [&, &d_middle = d_middle, &d_qkv = d_qkv](
-                                         size_t t, int64_t r, int64_t count) {
-        const int64_t at = chunk.row + r;
-        block_input_backward_rows(weights_, rope(at, scale_, 1.0F / kScoreUnit),
-                                  const_row(d_qkv, r), const_row(x_, at), const_row(d_middle, r),
-                                  row(d_x, at), sums[t], count);
-      });
+      shares_.for_rows(
+          share, chunk,
+          [&, &d_middle = d_middle, &d_qkv = d_qkv](size_t t, int64_t r, int64_t count) {
+            const int64_t at = chunk.row + r;
+            block_input_backward_rows(weights_, rope(at, scale_, 1.0F / kScoreUnit),
+                                      const_row(d_qkv, r), const_row(x_, at),
+                                      const_row(d_middle, r), row(d_x, at), sums[t], count);
+          });
     });
     for (size_t share = 1; share < sums.size(); ++share) sums[0].add(sums[share]);
     std::vector<Tensor> out{d_x};

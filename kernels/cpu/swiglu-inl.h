@@ -12,8 +12,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
 
-/// 1 / x for x >= 1. The instruction's 14 bits (AVX-512) or 12 and one or two of Newton's steps take
-/// a third of a division's time.
+/// 1 / x for x >= 1. The instruction's 14 bits (AVX-512) or 12 and one or two of Newton's steps
+/// take a third of a division's time.
 template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
 HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
   const auto one = hn::Set(d, 1.0f);

@@ -75,8 +75,8 @@ class Block {
       T* gate_up_rows = kKeepsGate ? out_row<T>(gate_up, r) : out_data<T>(gate_up);
       product(r.count, data<G>(normed), gate_up_weight_, false, gate_up_rows);
       for_rows(r.count, [&](int64_t begin, int64_t count) {
-        swiglu_rows<T, G>(gate_up_rows + begin * 2 * gate_,
-                          out_data<G>(gated) + begin * gate_, count, gate_);
+        swiglu_rows<T, G>(gate_up_rows + begin * 2 * gate_, out_data<G>(gated) + begin * gate_,
+                          count, gate_);
       });
       copy(r, middle, out);
       product(r.count, data<G>(gated), down_weight_, true, out_row<T>(out, r));

@@ -72,9 +72,8 @@ Results block_forward(const Arguments& a) {
   const c10::SymInt rows = x.sym_size(0), mlp = weights[4].sym_size(0);
   const auto operand = x.options().dtype(a.flag(11) ? at::kBFloat16 : x.scalar_type());
   const auto number = [](const c10::SymInt& size) { return size.guard_int(__FILE__, __LINE__); };
-  const bool amx =
-      a.flag(11) && amx_suits({number(x.sym_size(1)), number(weights[5].sym_size(1)), a.number(5),
-                              a.number(6), a.number(7)});
+  const bool amx = a.flag(11) && amx_suits({number(x.sym_size(1)), number(weights[5].sym_size(1)),
+                                            a.number(5), a.number(6), a.number(7)});
   Results all{like(x), sized({rows, weights[1].sym_size(0)}, amx ? operand : x.options()),
               sized({rows, weights[2].sym_size(1)}, operand),
               sized({a.number(5), rows}, x.options()), like(x)};

@@ -80,12 +80,9 @@ Block random_block(const std::vector<int64_t>& lengths, bool bias, const Sizes& 
     return at::randn({rows, columns}, at::kDouble) / std::sqrt(static_cast<double>(columns));
   };
   b.x = at::randn({cu.back(), width}, at::kDouble);
-  b.weights = {1 + 0.1 * at::randn({width}, at::kDouble),
-               matrix(8 * dim, width),
-               matrix(width, 4 * dim),
-               1 + 0.1 * at::randn({width}, at::kDouble),
-               matrix(2 * gate, width),
-               matrix(width, gate)};
+  b.weights = {
+      1 + 0.1 * at::randn({width}, at::kDouble), matrix(8 * dim, width),  matrix(width, 4 * dim),
+      1 + 0.1 * at::randn({width}, at::kDouble), matrix(2 * gate, width), matrix(width, gate)};
   if (bias) b.weights.push_back(0.3 * at::randn({8 * dim}, at::kDouble));
   return b;
 }
