@@ -12,9 +12,12 @@ NEEDED_KB=$((8 * 1024 * 1024))
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'hone: %s\n' "$*" >&2; exit 1; }
 
-# say_if_full LOG: ends here when the disk was the reason.
-say_if_full() {
+NO_NETWORK='Temporary failure resolving|Could not resolve|Name or service not known|Temporary failure in name resolution|Network is unreachable|No route to host|Failed to establish a new connection|Could not connect to|Connection timed out|connect timeout'
+
+# say_if_known LOG: ends here, with one line, when the reason is one that a person can mend.
+say_if_known() {
   ! grep -qi 'No space left on device' "$1" || die "disk: no space left under $ROOT (8 GB are needed; log: $1); free some space and run this again"
+  ! grep -qEi "$NO_NETWORK" "$1" || die "network: the first set-up needs Debian's packages and PyPI (or mirrors that apt and pip are set up for), got no connection (log: $1); connect and run this again"
 }
 
 # step NAME COMMAND...: runs quietly with its log in build/logs; on failure shows the log's end.
@@ -25,11 +28,10 @@ step() {
   started=$SECONDS
   say "$name ..."
   if ! "$@" >"$log" 2>&1; then
+    say_if_known "$log"
     printf -- '---- last lines of %s\n' "$log" >&2
-    tail -n 25 "$log" >&2
-    say_if_full "$log"
-    die "$name failed; the whole log is $log${HINT:+
-      $HINT}"
+    tail -n 25 "$log" | sed '$a\' >&2
+    die "$name failed; the whole log is $log"
   fi
   say "$name: done in $((SECONDS - started)) s"
 }
@@ -66,7 +68,6 @@ install_packages() {
     sudo -v || die "packages: expected root or sudo, got a refusal of sudo; $ask"
   fi
   say "Debian packages missing: ${missing[*]}"
-  local HINT="The first set-up needs the network: Debian's packages and PyPI."
   step "apt-get update" "${sudo[@]}" apt-get update
   step "apt-get install" "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 }
@@ -88,7 +89,6 @@ pip_install() {
   local file="$1" mark
   mark="$VENV/.installed-$(basename "$file")-$(sha256sum "$file" | cut -c1-16)"
   [ -f "$mark" ] && return 0
-  local HINT="The first set-up needs the network: PyPI (or a mirror that pip is set up for)."
   step "pip install -r $(basename "$file")" "$VENV/bin/python" -m pip install --disable-pip-version-check --retries 3 -r "$file"
   touch "$mark"
 }
@@ -109,7 +109,7 @@ prepare_environment() {
   check_machine
   check_disk
   install_packages "$ROOT/scripts/packages.txt"
-  if [ ! -x "$VENV/bin/python" ]; then
+  if [ ! -x "$VENV/bin/pip" ]; then  # made last: without it the environment is not whole
     local python
     python=$(find_python)
     step "virtual environment" "$python" -m venv "$VENV"
@@ -134,9 +134,9 @@ build_hone() {
   local started=$SECONDS
   mkdir -p "$LOGS"
   if ! "$VENV/bin/ninja" -C "$BUILD" "$@" 2>&1 | tee "$LOGS/build.log" | build_progress; then
+    say_if_known "$LOGS/build.log"
     printf -- '---- last lines of %s\n' "$LOGS/build.log" >&2
     tail -n 30 "$LOGS/build.log" >&2
-    say_if_full "$LOGS/build.log"
     die "build failed; the whole log is $LOGS/build.log"
   fi
   say "build: done in $((SECONDS - started)) s"
