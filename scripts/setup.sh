@@ -123,7 +123,7 @@ build_hone() {
   local options=(-DHONE_PYTHON="$VENV/bin/python" -DCMAKE_MAKE_PROGRAM="$VENV/bin/ninja")
   local nvcc
   if nvcc=$(find_nvcc); then
-    options+=(-DCMAKE_CUDA_COMPILER="$nvcc" -DCUDAToolkit_ROOT="$(dirname "$(dirname "$nvcc")")")
+    options+=(-DHONE_CUDA=ON -DCMAKE_CUDA_COMPILER="$nvcc" -DCUDAToolkit_ROOT="$(dirname "$(dirname "$nvcc")")")
   else
     options+=(-DHONE_CUDA=OFF)
   fi
