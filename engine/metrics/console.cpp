@@ -6,6 +6,7 @@ namespace hone::engine {
 namespace {
 
 constexpr std::chrono::milliseconds kRedraw{100};
+constexpr std::chrono::seconds kBetweenMarks{1}, kRemembered{60};
 constexpr std::string_view kSpeed = "tokens_per_second";
 
 // "ppo/clip_fraction" -> "clip fraction"
@@ -30,6 +31,7 @@ void Console::begin_stage(const std::string& stage, int64_t total_steps) {
   shown_.clear();
   speed_.clear();
   start_ = next_draw_ = Clock::now();
+  marks_.clear();
 }
 
 std::string Console::text(int64_t step, const std::string& last, int width) const {
@@ -64,12 +66,21 @@ bool Console::is_due(int64_t step) {
   return true;
 }
 
+/// From the speed of the last minute: a machine's load at the beginning says little of its end.
+double Console::seconds_left(int64_t step, Clock::time_point now) {
+  while (marks_.size() > 1 && now - marks_[1].time > kRemembered) marks_.pop_front();
+  const std::chrono::duration<double> passed = now - marks_.front().time;
+  const auto done = static_cast<double>(step - marks_.front().step);
+  return passed.count() * static_cast<double>(total_ - step) / done;
+}
+
 void Console::step(int64_t step, const MetricValues& values,
                    const std::vector<std::string>& names) {
   if (!stepped_) {
     // A resumed stage starts in the middle; speed counts from where this process started.
     first_ = step > 1 ? step - 1 : 0;
     if (total_ > 0) printed_ = 10 * first_ / total_;
+    marks_ = {{start_, first_}};
   }
   stepped_ = true;
   step_ = step;
@@ -89,13 +100,13 @@ void Console::step(int64_t step, const MetricValues& values,
   }
 
   const auto now = Clock::now();
+  if (now - marks_.back().time >= kBetweenMarks) marks_.push_back({now, step});
   const bool draw = line_.is_terminal() && (now >= next_draw_ || (total_ > 0 && step >= total_));
   if (line_.is_terminal() ? !draw : !is_due(step)) return;
   next_draw_ = now + kRedraw;
   std::string last;
-  if (total_ > step && step > first_) {
-    const double left = static_cast<double>(total_ - step) / static_cast<double>(step - first_);
-    last = "eta " + clock_time(elapsed() * left);
+  if (total_ > step && step > marks_.front().step) {
+    last = "eta " + clock_time(seconds_left(step, now));
   }
   if (line_.is_terminal()) {
     line_.draw(text(step, last, line_.width() - 1), columns_of(label_));

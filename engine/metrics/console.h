@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <vector>
 
@@ -26,12 +27,18 @@ class Console {
   double elapsed() const;
   std::string text(int64_t step, const std::string& last, int width) const;
   bool is_due(int64_t step);
+  double seconds_left(int64_t step, Clock::time_point now);
 
   TerminalLine line_;
   std::string label_;
   int64_t total_ = 0, first_ = 0, step_ = 0, printed_ = 0;
   bool stepped_ = false;
   Clock::time_point start_, next_draw_;
+  struct Mark {
+    Clock::time_point time;
+    int64_t step;
+  };
+  std::deque<Mark> marks_;          // the last minute's, one a second: its speed says what is left
   std::vector<std::string> shown_;  // "kl 2.1"
   std::string speed_;               // "1234 tok/s"
 };

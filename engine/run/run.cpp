@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <thread>
 
 #include "data/atomic_file.h"
 #include "data/error.h"
@@ -116,12 +117,13 @@ std::chrono::milliseconds milliseconds(double seconds) {
 /// Barriers of two busy programs on the same cores cost ten times the work itself.
 void warn_when_loaded(Metrics& metrics) {
   double load = 0;
-  const auto cores = static_cast<double>(at::get_num_threads());
-  if (getloadavg(&load, 1) != 1 || load < 0.8 * cores) return;
+  const unsigned cores = std::thread::hardware_concurrency();
+  const double room = cores - 0.2 * at::get_num_threads();
+  if (getloadavg(&load, 1) != 1 || load < room) return;
   char text[160];
   std::snprintf(text, sizeof(text),
-                "this machine is busy already (load %.1f on %.0f threads): expect a run several "
-                "times slower",
+                "this machine is busy already (load %.1f on %u cores): expect a run several times "
+                "slower",
                 load, cores);
   metrics.say(text);
 }
