@@ -51,14 +51,31 @@ class SpawnActions {
   posix_spawn_file_actions_t actions_;
 };
 
-/// Asks `child` to end, and after a while no longer asks.
+/// A group of its own, so that what a program starts ends with it.
+class SpawnInGroup {
+ public:
+  SpawnInGroup() {
+    posix_spawnattr_init(&attributes_);
+    posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setpgroup(&attributes_, 0);
+  }
+  SpawnInGroup(const SpawnInGroup&) = delete;
+  SpawnInGroup& operator=(const SpawnInGroup&) = delete;
+  ~SpawnInGroup() { posix_spawnattr_destroy(&attributes_); }
+  const posix_spawnattr_t* get() const { return &attributes_; }
+
+ private:
+  posix_spawnattr_t attributes_;
+};
+
+/// Asks `child` and what it started to end, and after a while no longer asks.
 void end(pid_t child) {
-  kill(child, SIGTERM);
+  kill(-child, SIGTERM);
   for (int waited = 0; waited < kGraceMilliseconds; waited += kPollMilliseconds) {
     if (waitpid(child, nullptr, WNOHANG) != 0) return;
     poll(nullptr, 0, kPollMilliseconds);
   }
-  kill(child, SIGKILL);
+  kill(-child, SIGKILL);
   waitpid(child, nullptr, 0);
 }
 
@@ -87,9 +104,10 @@ void run_program(const std::vector<std::string>& command, const std::filesystem:
   std::vector<char*> arguments;
   for (const auto& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
+  const SpawnInGroup group;
   pid_t child = 0;
   const int error =
-      posix_spawnp(&child, arguments[0], actions.get(), nullptr, arguments.data(), environ);
+      posix_spawnp(&child, arguments[0], actions.get(), group.get(), arguments.data(), environ);
   if (error != 0) {
     throw data::InputError(command[0], "external command", "a program that can be started",
                            strerror(error));

@@ -287,7 +287,9 @@ def test_a_full_disk_in_any_stage_is_one_line_and_harms_nothing(folder, finished
     ("pretrain", "pretrain.steps=1000000", signal.SIGTERM),
     ("sft", "sft.epochs=100000", signal.SIGINT),
     ("reward", "reward.training.epochs=100000", signal.SIGTERM),
-    ("evaluate", "evaluate.judge=['sleep','{seconds}']", signal.SIGINT),
+    ("evaluate", "evaluate.judge=['sh','-c','sleep {seconds}; true']", signal.SIGINT),
+    pytest.param("evaluate", "evaluate.judge=['sh','-c','trap true TERM; sleep {seconds}; sleep {seconds}']", signal.SIGINT,
+                 marks=pytest.mark.slow),  # one that does not want to end
 ])
 def test_a_stop_in_any_stage_is_clean_and_harms_nothing(folder, finished, hone, tmp_path, stage, endless, stop):
     out, before = copied(finished, tmp_path)
@@ -300,8 +302,7 @@ def test_a_stop_in_any_stage_is_clean_and_harms_nothing(folder, finished, hone, 
 
     def begun():
         if stage in ("import", "evaluate"):
-            children = subprocess.run(["pgrep", "-P", str(process.pid), "sleep"], capture_output=True)
-            return children.returncode == 0
+            return subprocess.run(["pgrep", "-f", f"^sleep {seconds}"], capture_output=True).returncode == 0
         return f'"stage":"{stage}"' in metrics.read_text()[seen:] if metrics.stat().st_size >= seen else True
 
     deadline = time.time() + 120
