@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/amx.h"
@@ -176,11 +178,31 @@ TEST(TransformerBlock, MatrixUnitGivesWhatLibraryProductsGive) {
 
 TEST(TransformerBlock, SameBitsWithAndWithoutGradients) {
   at::manual_seed(3);
-  for (const bool bfloat16 : {false, true}) {
-    const Block b = random_block({40, 200}, false).as(at::kFloat);
-    const Tensor with = b.fused(bfloat16).detach();
-    const at::NoGradGuard no_grad;
-    EXPECT_TRUE(at::equal(b.fused(bfloat16), with));
+  for (const Sizes& sizes : {Sizes{}, Sizes{64, 172}}) {
+    for (const bool bfloat16 : {false, true}) {
+      const Block b = random_block({40, 200}, false, sizes).as(at::kFloat);
+      const Tensor with = b.fused(bfloat16).detach();
+      const at::NoGradGuard no_grad;
+      EXPECT_TRUE(at::equal(b.fused(bfloat16), with));
+    }
+  }
+}
+
+/// In the matrix unit rows share tiles: what one holds must not reach another, a NaN least of all.
+TEST(TransformerBlock, ASequencesBitsDoNotDependOnItsNeighbours) {
+  if (!amx_usable()) GTEST_SKIP() << "no AMX here";
+  at::manual_seed(5);
+  const Block all = random_block({13, 50, 70, 1, 33}, true, {64, 172}).as(at::kFloat);
+  const at::NoGradGuard no_grad;
+  all.x.narrow(0, 13, 50).fill_(std::numeric_limits<float>::quiet_NaN());
+  const Tensor together = all.fused(true);
+  EXPECT_TRUE(together.narrow(0, 13, 50).isnan().all().item<bool>());
+  for (const auto& [first, length] :
+       {std::pair<int64_t, int64_t>{0, 13}, {63, 70}, {133, 1}, {134, 33}}) {
+    Block alone = all;
+    alone.x = all.x.narrow(0, first, length).clone();
+    alone.cu = at::tensor({int64_t{0}, length}, at::kLong);
+    EXPECT_TRUE(at::equal(alone.fused(true), together.narrow(0, first, length))) << first;
   }
 }
 
