@@ -4,9 +4,11 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "experiments/bench/kernels_bench.h"
 #include "kernels/composite/chunked_head.h"
+#include "kernels/cpu/amx.h"
 #include "kernels/ops.h"
 
 namespace hone::bench {
@@ -131,6 +133,48 @@ BENCHMARK(BM_attention_with_backward)
     ->Args({38, 40, 4, 32})
     ->Args({64, 80, 8, 8})
     ->Args({2, 2048, 4, 64})
+    ->UseManualTime();
+
+/// A block with its gradients in bfloat16: in the matrix unit, against the same op with MKL's
+/// products and attention in float32. Skipped where there is no matrix unit.
+void BM_transformer_block_bfloat16(benchmark::State& state) {
+  if (!device().is_cpu() || !amx_usable()) {
+    state.SkipWithError("AMX: expected a CPU that has it, got none");
+    return;
+  }
+  const int64_t sequences = state.range(0), length = state.range(1), width = state.range(2);
+  AttentionOptions o;
+  o.head_dim = state.range(3);
+  o.heads = width / o.head_dim;
+  o.kv_heads = o.heads / 2;
+  const int64_t gate = width * 8 / 3, qkv = (o.heads + 2 * o.kv_heads) * o.head_dim;
+  const Tensor cu = at::arange(sequences + 1, longs()) * length;
+  const Tensor angles = at::rand({length, o.head_dim / 2}, floats());
+  const auto leaf = [](at::IntArrayRef sizes) {
+    return (at::randn(sizes, floats()) * 0.1).requires_grad_(true);
+  };
+  std::vector<Tensor> leaves{leaf({width}), leaf({qkv, width}),      leaf({width, width}),
+                             leaf({width}), leaf({2 * gate, width}), leaf({width, gate})};
+  const std::vector<Tensor> weights = leaves;
+  leaves.push_back(leaf({sequences * length, width}));
+  const Tensor grad = at::randn({sequences * length, width}, floats());
+  const auto work = [&] {
+    transformer_block(leaves.back(), weights, cu, angles.cos(), angles.sin(), o, 1e-5, true)
+        .backward(grad);
+    for (Tensor& each : leaves) each.mutable_grad().reset();
+  };
+  compare(state, work,
+          [&] {
+            use_amx(false);
+            work();
+            use_amx(true);
+          },
+          {});
+}
+BENCHMARK(BM_transformer_block_bfloat16)
+    ->Args({64, 80, 64, 8})
+    ->Args({32, 128, 128, 32})
+    ->Args({8, 512, 256, 64})
     ->UseManualTime();
 
 void BM_decode_attention(benchmark::State& state) {
