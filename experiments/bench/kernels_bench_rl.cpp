@@ -98,7 +98,7 @@ void BM_group_advantages(benchmark::State& state) {
 }
 BENCHMARK(BM_moments)->Arg(1 << 20)->UseManualTime();
 BENCHMARK(BM_whiten)->Arg(1 << 20)->UseManualTime();
-BENCHMARK(BM_group_advantages)->Arg(1 << 16)->UseManualTime();
+BENCHMARK(BM_group_advantages)->Arg(1 << 16)->Arg(1 << 20)->UseManualTime();
 
 /// Forward and gradient: four reads, one write.
 void BM_policy_loss(benchmark::State& state) {
@@ -130,7 +130,7 @@ void BM_preference_loss(benchmark::State& state) {
 }
 BENCHMARK(BM_policy_loss)->Arg(1 << 20)->UseManualTime();
 BENCHMARK(BM_value_loss)->Arg(1 << 20)->UseManualTime();
-BENCHMARK(BM_preference_loss)->Arg(1 << 16)->UseManualTime();
+BENCHMARK(BM_preference_loss)->Arg(1 << 16)->Arg(1 << 20)->UseManualTime();
 
 /// Reads four arenas, writes three: 28 bytes an element; mixed: a bfloat16 gradient read and a
 /// bfloat16 copy written as well, 28.

@@ -47,13 +47,18 @@ HONE_HD double leave_one_out(const T* scores, int64_t n, int64_t i, const GroupP
   return centred * inverse_deviation(squares, others, p);
 }
 
+/// What the score of a group of one is multiplied with where it is kept: its mean counts as 0 and
+/// its standard deviation as 1, as verl takes it.
+HONE_HD double singleton_scale(const GroupParams& p) {
+  return p.kind == GroupKind::kGrpo ? 1 / (1 + p.eps) : 1.0;
+}
+
 /// One group of `n` scores, before a whitening over the batch. Deviations are taken from the first
 /// score, so that equal scores give exactly 0. Computed in double, rounded once.
 template <typename T, typename Out>
 HONE_HD void group_advantages(const T* scores, Out* out, int64_t n, const GroupParams& p) {
   if (p.kind == GroupKind::kReinforcePp || (n == 1 && p.raw_singletons)) {
-    // A group of one with mean 0 and standard deviation 1, as verl takes it.
-    const double scale = p.kind == GroupKind::kGrpo ? 1 / (1 + p.eps) : 1.0;
+    const double scale = singleton_scale(p);
     for (int64_t i = 0; i < n; ++i) out[i] = static_cast<Out>(scores[i] * scale);
     return;
   }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -161,6 +162,88 @@ TEST(GroupAdvantages, InvariantToDuplicatesOfTheGroupThreadsAndAConstant) {
   }
   const Tensor strided = at::stack({x, x}, 1).select(1, 1);
   EXPECT_TRUE(at::equal(group_advantages(strided, 8, {}), group_advantages(x, 8, {})));
+}
+
+/// Groups of these sizes, with scores like a reward model's far from 0.
+Tensor float_scores(const std::vector<int64_t>& sizes) {
+  int64_t total = 0;
+  for (const int64_t n : sizes) total += n;
+  return (at::randn({total}) + 300).to(at::kFloat);
+}
+
+Tensor cu_of(const std::vector<int64_t>& sizes) {
+  std::vector<int64_t> cu = {0};
+  for (const int64_t n : sizes) cu.push_back(cu.back() + n);
+  return at::tensor(cu, at::kLong);
+}
+
+std::vector<GroupAdvantageOptions> vector_kinds() {
+  std::vector<GroupAdvantageOptions> all;
+  for (const std::string kind : {"grpo", "dr_grpo", "rloo"}) {
+    for (const bool unbiased : {true, false}) {
+      for (const std::string singletons : {"zero", "raw"}) {
+        all.push_back({.kind = kind, .eps = 1e-4, .unbiased = unbiased, .singletons = singletons});
+      }
+    }
+  }
+  return all;
+}
+
+TEST(GroupAdvantages, FloatsAreTheDoubleFormulaRoundedOnceWhateverTheSizes) {
+  at::manual_seed(5);
+  for (const auto& o : vector_kinds()) {
+    for (const int64_t size : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 64, 129}) {
+      for (const int64_t groups : {0, 1, 7, 9, 300}) {
+        const Tensor x = float_scores({size * groups});
+        const Tensor want = group_advantages(x.to(at::kDouble), size, o);
+        expect_close(group_advantages(x, size, o), want, 1e-10, 1e-7,
+                     o.kind + " " + std::to_string(size) + " x " + std::to_string(groups));
+      }
+    }
+    std::mt19937 rng(6);
+    for (int round = 0; round < 20; ++round) {
+      std::vector<int64_t> sizes(rng() % 90);
+      for (int64_t& n : sizes) n = static_cast<int64_t>(rng() % (round % 2 ? 4 : 40));
+      const Tensor x = float_scores(sizes), cu = cu_of(sizes);
+      const Tensor want = group_advantages(x.to(at::kDouble), 0, o, cu);
+      expect_close(group_advantages(x, 0, o, cu), want, 1e-10, 1e-7, o.kind + " ragged");
+    }
+  }
+}
+
+TEST(GroupAdvantages, FloatsOfAGroupAreTheSameBitsInAnyPlace) {
+  at::manual_seed(7);
+  std::mt19937 rng(8);
+  std::vector<int64_t> sizes(3000);
+  for (int64_t& n : sizes) n = static_cast<int64_t>(rng() % 24);
+  const Tensor x = float_scores(sizes), cu = cu_of(sizes);
+  std::vector<Tensor> turned = x.split_with_sizes(sizes);
+  std::reverse(turned.begin(), turned.end());
+  const std::vector<int64_t> turned_sizes(sizes.rbegin(), sizes.rend());
+  for (const std::string kind : {"grpo", "rloo"}) {
+    const GroupAdvantageOptions o{.kind = kind};
+    const Tensor out = group_advantages(x, 0, o, cu);
+    std::vector<Tensor> want = out.split_with_sizes(sizes);
+    std::reverse(want.begin(), want.end());
+    const Tensor got = group_advantages(at::cat(turned), 0, o, cu_of(turned_sizes));
+    EXPECT_TRUE(at::equal(got, at::cat(want))) << o.kind;
+    hone::test::expect_same_bits_on_any_threads(
+        [&] {
+          return std::vector<Tensor>{group_advantages(x, 0, o, cu),
+                                     group_advantages(x.narrow(0, 0, 33000), 6, o)};
+        },
+        o.kind);
+  }
+}
+
+TEST(GroupAdvantages, EqualFloatsGiveExactlyZero) {
+  for (const std::string kind : {"grpo", "dr_grpo", "rloo"}) {
+    for (int64_t size = 1; size < 130; ++size) {
+      const Tensor out =
+          group_advantages(at::full({9 * size}, 0.1f), size, {.kind = kind, .eps = 0});
+      EXPECT_EQ(out.count_nonzero().item<int64_t>(), 0) << kind << " " << size;
+    }
+  }
 }
 
 TEST(GroupAdvantages, ErrorsNameArgumentExpectedAndGot) {
