@@ -30,7 +30,8 @@ void FileDescriptor::close(const std::filesystem::path& path) {
 }
 
 void throw_errno(const std::filesystem::path& path, const std::string& operation) {
-  throw IoError(path.string(), operation, "success", std::generic_category().message(errno));
+  throw IoError(path.string() + ": " + operation +
+                " failed: " + std::generic_category().message(errno));
 }
 
 FileDescriptor open_file(const std::filesystem::path& path, int flags, unsigned mode) {

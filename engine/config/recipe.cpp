@@ -23,14 +23,18 @@ void set_override(toml::table& table, const std::string& assignment) {
   try {
     parsed = toml::parse("value = " + value + "\n", std::string("--set"));
   } catch (const toml::parse_error&) {
-    parsed.insert_or_assign("value", value);  // a bare word or path
+    std::ostringstream quoted;  // a bare word or path
+    quoted << toml::value<std::string>(value);
+    parsed = toml::parse("value = " + quoted.str() + "\n", std::string("--set"));
   }
   toml::table* at = &table;
   std::istringstream parts(path);
   std::string part, next;
   std::getline(parts, part, '.');
   while (std::getline(parts, next, '.')) {
-    if (!at->contains(part)) at->insert_or_assign(part, toml::table{});
+    if (!at->contains(part)) {  // parsed, so that an error names its place
+      at->insert_or_assign(part, std::move(*toml::parse("t = {}", std::string("--set")).get("t")));
+    }
     at = at->get(part)->as_table();
     if (!at) throw data::InputError("--set", path, "tables before the last name", "'" + part + "'");
     part = next;

@@ -201,7 +201,9 @@ def test_ctrl_c_leaves_a_run_that_goes_on(folder, hone, tmp_path):
 
 @pytest.mark.parametrize("setting, expected", [
     ("train.ppo.kl_coeff=0.1", "kl_coef"),
+    ("trian.ppo.kl_coef=0.1", "--set: trian: unknown option, did you mean 'train'?"),
     ("train.ppo.clip='wide'", "number"),
+    ("seed=many", "--set: seed: expected an integer"),
     ("model.heads=5", "model.hidden_size"),
     ("stages=['import','fly']", "stages"),
     ("evaluate.prompts=0", "evaluate.prompts"),
