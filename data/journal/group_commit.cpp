@@ -1,8 +1,11 @@
 #include "data/journal/group_commit.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <string>
 #include <utility>
 
 #include "data/error.h"
@@ -128,7 +131,36 @@ void GroupCommit::repair() {
   broken_ = false;
 }
 
+/// Whether the disk could take all pages of the log once more, as it must before the log can be
+/// emptied: a log that has filled the disk would be stuck for ever.
+bool GroupCommit::is_room_for_log() const {
+  constexpr uint64_t kSmall = 256 << 10;
+  struct stat log {};
+  struct statvfs disk {};
+  if (::fstat(log_.get(), &log) != 0 || ::fstatvfs(log_.get(), &disk) != 0) return true;
+  const auto bytes = static_cast<uint64_t>(log.st_size);
+  return bytes <= kSmall || 2 * bytes <= uint64_t{disk.f_bavail} * disk.f_frsize;
+}
+
+/// The log's pages go to their places in the database, many of which are there already, and the log
+/// becomes empty. Waits for no reader. Where it fails, the next batch tries again.
+void GroupCommit::make_room() {
+  try {
+    database_.execute("PRAGMA busy_timeout=0");
+    database_.checkpoint();
+  } catch (const Error&) {  // nothing is lost by it
+  }
+  database_.execute("PRAGMA busy_timeout=" + std::to_string(sqlite::OpenOptions{}.busy_ms));
+}
+
+void GroupCommit::give_error(const std::deque<Task*>& batch, const std::exception_ptr& error) {
+  for (Task* task : batch) {
+    if (!task->error) task->error = error;
+  }
+}
+
 void GroupCommit::commit_batch(std::deque<Task*>& batch) {
+  bool disk_failed = false;
   try {
     repair();
     if (batch.front()->alone) return (*batch.front()->work)(database_);
@@ -138,6 +170,10 @@ void GroupCommit::commit_batch(std::deque<Task*>& batch) {
         sqlite::Savepoint part(database_);
         (*task->work)(database_);
         part.release();
+      } catch (const IoError&) {
+        disk_failed = true;
+        task->error = std::current_exception();
+        if (!database_.in_transaction()) throw;
       } catch (...) {
         task->error = std::current_exception();
         // A full disk or the like ends the whole transaction, and what came before with it.
@@ -145,11 +181,13 @@ void GroupCommit::commit_batch(std::deque<Task*>& batch) {
       }
     }
     transaction.commit();
+  } catch (const IoError&) {
+    disk_failed = true;
+    give_error(batch, std::current_exception());
   } catch (...) {
-    for (Task* task : batch) {
-      if (!task->error) task->error = std::current_exception();
-    }
+    give_error(batch, std::current_exception());
   }
+  if (disk_failed || !is_room_for_log()) make_room();
 }
 
 }  // namespace hone::data

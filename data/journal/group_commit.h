@@ -53,6 +53,9 @@ class GroupCommit {
   void sync_loop();
   void commit_batch(std::deque<Task*>& batch);
   void repair();
+  void make_room();
+  bool is_room_for_log() const;
+  static void give_error(const std::deque<Task*>& batch, const std::exception_ptr& error);
   void finish(Task& task);  // under the lock: the task lives on its caller's stack
 
   sqlite::Database database_;

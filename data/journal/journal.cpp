@@ -4,6 +4,7 @@
 #include <sys/file.h>
 
 #include <cerrno>
+#include <exception>
 
 #include "data/error.h"
 #include "data/journal/journal_impl.h"
@@ -64,7 +65,7 @@ Project without_derived(Project project) {
 
 // ---- Readers
 
-ReaderPool::Lent::Lent(ReaderPool& owner) : pool(owner) {
+ReaderPool::Lent::Lent(ReaderPool& owner) : pool(owner), exceptions(std::uncaught_exceptions()) {
   {
     const std::lock_guard guard(pool.mutex_);
     if (!pool.idle_.empty()) {
@@ -78,6 +79,8 @@ ReaderPool::Lent::Lent(ReaderPool& owner) : pool(owner) {
 }
 
 ReaderPool::Lent::~Lent() {
+  // A statement that was left in the middle would hold its snapshot, and with it the log, for ever.
+  if (std::uncaught_exceptions() > exceptions) return;
   const std::lock_guard guard(pool.mutex_);
   pool.idle_.push_back(std::move(database));
 }

@@ -108,7 +108,8 @@ struct JournalAnswer {
   RowType type = RowType::kAnswer;
   int64_t sequence = 0;
   std::string project, question, rater, kind, body, client, idempotency_key;
-  std::vector<uint8_t> shown;  // shown[p] = index of the candidate at screen position p
+  std::vector<uint8_t> shown;    // shown[p] = index of the candidate at screen position p
+  std::vector<int64_t> lengths;  // marked spans: code points of each candidate
   int64_t served_us = 0, answered_us = 0;
   int64_t supersedes = 0;       // sequence of the answer that this replaces or takes back; 0: none
   std::vector<int64_t> erased;  // kErasure: sequences of the rows that are gone

@@ -36,6 +36,7 @@ class ReaderPool {
     ~Lent();
     ReaderPool& pool;
     std::unique_ptr<sqlite::Database> database;
+    int exceptions;  // under way when it was lent
   };
   struct Snapshot {
     explicit Snapshot(sqlite::Database& database);

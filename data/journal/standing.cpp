@@ -41,7 +41,9 @@ std::vector<JournalAnswer> read_rows(ReaderPool& readers, int64_t after, int64_t
         std::string("SELECT ") + kAnswerColumns +
         ", (SELECT kind FROM questions WHERE seq = a.question),"
         " EXISTS (SELECT 1 FROM answers u WHERE u.type = 1 AND u.supersedes = a.sequence),"
-        " EXISTS (SELECT 1 FROM unsealed u WHERE u.sequence = a.sequence)"
+        " EXISTS (SELECT 1 FROM unsealed u WHERE u.sequence = a.sequence),"
+        " (SELECT content FROM question_content WHERE seq = a.question AND (SELECT kind FROM"
+        " questions WHERE seq = a.question) = 5 AND a.type = 0)"
         " FROM answers a WHERE type <= ?4 AND sequence > ?1 AND (?2 = '' OR project = ?2 OR"
         " type = 2) ORDER BY sequence LIMIT ?3");
     rows.bind_all(after, project, limit, last_type);
@@ -76,6 +78,12 @@ std::vector<JournalAnswer> read_rows(ReaderPool& readers, int64_t after, int64_t
       answer.sealed =
           row.type == RowType::kAnswer && !answer.undone && rows.integer(kKind + 2) == 0;
       answer.guideline_hash = std::move(row.guideline_hash);
+      if (!rows.is_null(kKind + 3)) {
+        for (const Candidate& one :
+             stored_question(rows.text(kKind + 3), database.name()).candidates) {
+          answer.lengths.push_back(code_points(one.text));
+        }
+      }
       answers.push_back(std::move(answer));
     }
     rows.reset();

@@ -4,13 +4,13 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <random>
+
+#include "data/quality/bootstrap.h"
 
 namespace hone::data::quality {
 namespace {
 
 constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
-constexpr int64_t kMostDraws = 50'000'000;  // of units over all resamples
 
 /// How often each value (by its rank among the values) was given to a unit.
 using Counts = std::vector<std::pair<std::size_t, int64_t>>;
@@ -102,32 +102,15 @@ Alpha krippendorff_alpha(const std::vector<Coding>& codings, Distance distance, 
   Coincidences coincidences(values, distance);
   for (const Counts& unit : units) coincidences.add(unit, 1.0);
   alpha.value = units.empty() ? kNothing : coincidences.alpha();
-  alpha.interval = {kNothing, kNothing};
-  if (std::isnan(alpha.value) || resamples <= 0) return alpha;
-  resamples = static_cast<int>(std::clamp<int64_t>(kMostDraws / alpha.units, 50, resamples));
-  std::mt19937_64 random(seed);
-  std::vector<double> drawn;
-  std::vector<int64_t> times(units.size());
-  for (int resample = 0; resample < resamples; ++resample) {
-    std::fill(times.begin(), times.end(), 0);
-    // By multiplication, so that the draws are the same with every standard library.
-    for (std::size_t i = 0; i < units.size(); ++i) {
-      const double position = static_cast<double>(random() >> 11) * 0x1.0p-53;
-      ++times[static_cast<std::size_t>(position * static_cast<double>(units.size()))];
-    }
-    coincidences.clear();
-    for (std::size_t i = 0; i < units.size(); ++i) {
-      if (times[i] > 0) coincidences.add(units[i], static_cast<double>(times[i]));
-    }
-    const double value = coincidences.alpha();
-    if (!std::isnan(value)) drawn.push_back(value);
-  }
-  if (drawn.empty()) return alpha;
-  std::sort(drawn.begin(), drawn.end());
-  const auto at = [&](double share) {
-    return drawn[static_cast<std::size_t>(share * static_cast<double>(drawn.size() - 1) + 0.5)];
-  };
-  alpha.interval = {at(0.025), at(0.975)};
+  const int draws = std::isnan(alpha.value) ? 0 : resamples;
+  alpha.interval =
+      bootstrap_interval(alpha.units, draws, seed, [&](const std::vector<int64_t>& times) {
+        coincidences.clear();
+        for (std::size_t i = 0; i < units.size(); ++i) {
+          if (times[i] > 0) coincidences.add(units[i], static_cast<double>(times[i]));
+        }
+        return coincidences.alpha();
+      });
   return alpha;
 }
 

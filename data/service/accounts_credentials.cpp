@@ -51,11 +51,14 @@ std::optional<Session> Accounts::session(std::string_view secret, int64_t now_us
   session.csrf = keyed_hash(secret, "csrf");
   // Once a minute is enough, and costs no fsync on the others.
   if (now_us - seen > kMinute) {
-    sqlite::Transaction transaction(database_);
-    database_.run("UPDATE sessions SET seen_us = ?, sitting = ? WHERE hash = ?", now_us, sitting,
-                  hash);
-    database_.run("UPDATE accounts SET last_seen_us = ? WHERE pseudonym = ?", now_us, pseudonym);
-    transaction.commit();
+    try {
+      sqlite::Transaction transaction(database_);
+      database_.run("UPDATE sessions SET seen_us = ?, sitting = ? WHERE hash = ?", now_us, sitting,
+                    hash);
+      database_.run("UPDATE accounts SET last_seen_us = ? WHERE pseudonym = ?", now_us, pseudonym);
+      transaction.commit();
+    } catch (const IoError&) {  // a full disk: who is signed in may read on, and is noted later
+    }
   }
   return session;
 }

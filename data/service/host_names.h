@@ -15,6 +15,10 @@ std::string host_without_port(std::string_view host);
 bool is_ip_address(const std::string& host);
 bool is_loopback(const std::string& host);  // addresses of this machine, and localhost
 
+/// What one subscriber has: an IPv4 address is itself, of an IPv6 address the first 64 bits, since
+/// whoever has one has 2^64 of them; limits by address count by it.
+std::string network_of(const std::string& address);
+
 class HostNames {
  public:
   /// `names` are those of the server; `covers` is its certificate's opinion (may be empty).

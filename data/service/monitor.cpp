@@ -59,9 +59,10 @@ nlohmann::json Monitor::overview(const std::string& project, int64_t now_us) {
   for (const auto& answer : answers_) {
     if (answer.project == project && !answer.undone) chosen.push_back(&answer);
   }
-  std::vector<std::string> dimensions;
-  for (const auto& each : journal_.project(project).dimensions) dimensions.push_back(each.name);
-  result = overview_of(chosen, dimensions, now_us);
+  const Project rules = journal_.project(project);
+  std::vector<std::string> names = rules.span_labels;
+  for (const auto& each : rules.dimensions) names.push_back(each.name);
+  result = overview_of(chosen, names, now_us);
   const auto counts = journal_.counts(project);
   result["project"] = project;
   result["projects"] = nlohmann::json::array();

@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
 #include <span>
-#include <unordered_map>
 #include <utility>
 
-#include "data/quality/alpha.h"
 #include "data/quality/intervals.h"
+#include "data/service/agreement.h"
 #include "data/service/tally.h"
 
 namespace hone::data::service {
@@ -19,83 +17,11 @@ using Json = nlohmann::json;
 
 constexpr int64_t kHour = 3600LL * 1000000, kDay = 24 * kHour;
 constexpr int64_t kHours = 48;
-constexpr int kResamples = 200;
 constexpr size_t kLeastOfDrift = 40, kBlock = 20, kMostBlocks = 12, kMostDrifts = 50;
 
 Json share_json(const char* name, int64_t count, int64_t of) {
   const auto interval = quality::confidence_sequence(count, of);
   return {{name, count}, {"of", of}, {"low", interval.low}, {"high", interval.high}};
-}
-
-quality::Distance distance_of(const std::string& kind) {
-  if (kind == "rating") return quality::Distance::kInterval;
-  return kind == "review" ? quality::Distance::kNominal : quality::Distance::kOrdinal;
-}
-
-std::string_view distance_name(quality::Distance distance) {
-  if (distance == quality::Distance::kInterval) return "interval";
-  return distance == quality::Distance::kNominal ? "nominal" : "ordinal";
-}
-
-/// What agreement is measured of: one kind of question, one dimension of ratings.
-using Measure = std::pair<std::string, uint32_t>;
-
-/// How far the people who judged the same things agree. Which of two candidates is named first
-/// means nothing, so an order is turned round by a bit of its hash: where the first is mostly the
-/// better one, alpha would otherwise be near 0 however well people agree.
-quality::Alpha agreement_of(const Answers& answers, const Measure& measure, int resamples) {
-  const auto& [kind, wanted_dimension] = measure;
-  std::unordered_map<uint64_t, int64_t> number_of;
-  std::vector<quality::Coding> codings;
-  for (const auto* answer : answers) {
-    if (answer->kind != kind || !answer->counts_for_agreement()) continue;
-    for (const auto& [unit, value, dimension] : answer->values) {
-      if (dimension != wanted_dimension) continue;
-      const auto number = number_of.try_emplace(unit, number_of.size()).first->second;
-      const bool is_turned = answer->is_order() && ((unit * 0x9e3779b97f4a7c15ULL) >> 63) != 0;
-      codings.push_back({number, is_turned ? -value : value});
-    }
-  }
-  return quality::krippendorff_alpha(codings, distance_of(kind), resamples);
-}
-
-Json agreement_json(const Answers& answers, const std::vector<std::string>& dimensions) {
-  std::set<Measure> measures;
-  for (const auto* answer : answers) {
-    for (const auto& value : answer->values) measures.emplace(answer->kind, value.dimension);
-  }
-  Json list = Json::array();
-  for (const auto& measure : measures) {
-    const auto alpha = agreement_of(answers, measure, kResamples);
-    if (!std::isfinite(alpha.value)) continue;
-    const auto name = std::find_if(dimensions.begin(), dimensions.end(), [&](const auto& each) {
-      return dimension_number(each) == measure.second;
-    });
-    list.push_back({{"kind", measure.first},
-                    {"dimension", name == dimensions.end() ? "" : *name},
-                    {"distance", distance_name(distance_of(measure.first))},
-                    {"alpha", alpha.value},
-                    {"low", alpha.interval.low},
-                    {"high", alpha.interval.high},
-                    {"questions", alpha.units},
-                    {"answers", alpha.codings}});
-  }
-  return list;
-}
-
-/// A day's alpha over what most of its answers say; null with too little to say.
-Json day_alpha(const Answers& answers) {
-  constexpr int64_t kLeastQuestions = 10;
-  std::map<Measure, int64_t> counts;
-  for (const auto* answer : answers) {
-    for (const auto& value : answer->values) ++counts[{answer->kind, value.dimension}];
-  }
-  const auto most =
-      std::max_element(counts.begin(), counts.end(),
-                       [](const auto& a, const auto& b) { return a.second < b.second; });
-  if (most == counts.end()) return nullptr;
-  const auto alpha = agreement_of(answers, most->first, 0);
-  return alpha.units >= kLeastQuestions && std::isfinite(alpha.value) ? Json(alpha.value) : Json();
 }
 
 Json hours_json(const Answers& answers, int64_t now_us) {
@@ -183,8 +109,7 @@ Json drift_json(const std::string& rater, const std::vector<Judged>& judged,
 
 }  // namespace
 
-Json overview_of(const Answers& answers, const std::vector<std::string>& dimensions,
-                 int64_t now_us) {
+Json overview_of(const Answers& answers, const std::vector<std::string>& names, int64_t now_us) {
   struct Part {
     Tally tally;
     std::vector<Judged> judged;
@@ -205,7 +130,7 @@ Json overview_of(const Answers& answers, const std::vector<std::string>& dimensi
   Json result;
   result["median_seconds"] = median_seconds(answers);
   result["hours"] = hours_json(answers, now_us);
-  result["agreement"] = agreement_json(answers, dimensions);
+  result["agreement"] = agreement_json(answers, names);
   result["days"] = result["raters"] = Json::array();
   for (const auto& [day, part] : days) {
     result["days"].push_back(day_json(day, part.tally, part.answers));

@@ -72,6 +72,24 @@ void see_steps(const Json& body, const std::vector<uint8_t>& shown, SeenAnswer& 
   }
 }
 
+void see_spans(const Json& body, const JournalAnswer& answer, SeenAnswer& seen) {
+  const auto spans = body.find("spans");
+  if (spans == body.end() || !spans->is_array()) return;
+  seen.said = Said::kDecided;
+  for (size_t candidate = 0; candidate < answer.lengths.size(); ++candidate) {
+    SeenMarking marking{
+        unit_of(seen.question, std::to_string(candidate)), answer.lengths[candidate], {}};
+    for (const Json& span : *spans) {
+      const auto position = span.at("position").get<size_t>();
+      if ((position < answer.shown.size() ? answer.shown[position] : position) != candidate)
+        continue;
+      marking.marks.push_back({span.at("start").get<int64_t>(), span.at("end").get<int64_t>(),
+                               dimension_number(span.at("label").get<std::string>())});
+    }
+    seen.markings.push_back(std::move(marking));
+  }
+}
+
 /// The page's own count of the time the question was in view; questions are also served ahead, and
 /// answers sent later. Without it, from serving to answering.
 float seconds_of(const JournalAnswer& answer) {
@@ -124,6 +142,7 @@ SeenAnswer see(const JournalAnswer& answer) {
   if (outcome == "ordered") see_order(body, answer.shown, seen);
   if (outcome == "rated") see_ratings(body, answer.shown, seen);
   if (outcome == "marked" && answer.kind == "steps") see_steps(body, answer.shown, seen);
+  if (outcome == "marked" && answer.kind == "spans") see_spans(body, answer, seen);
   if (outcome == "both_bad") seen.said = Said::kBothBad;
   if (outcome == "skipped") seen.said = Said::kSkipped;
   if (outcome == "flagged") seen.said = Said::kFlagged;

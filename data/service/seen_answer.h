@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/journal/journal.h"
+#include "data/quality/span_agreement.h"
 
 namespace hone::data::service {
 
@@ -21,6 +22,13 @@ struct AgreementValue {
 };
 uint32_t dimension_number(const std::string& name);
 
+/// What was marked in one of a question's texts; nothing is something, too.
+struct SeenMarking {
+  uint64_t text;  // which, of all questions
+  int64_t length;
+  std::vector<quality::Mark> marks;  // labels by dimension_number
+};
+
 struct SeenAnswer {
   int64_t sequence = 0, answered_us = 0;
   float seconds = 0;
@@ -30,6 +38,7 @@ struct SeenAnswer {
   int8_t side = -1;  // pairwise, decided: the position on screen that won
   bool undone = false, gold = false, gold_right = false, repeat = false, escalation = false;
   std::vector<AgreementValue> values;
+  std::vector<SeenMarking> markings;
 
   bool is_order() const { return kind == "pairwise" || kind == "ranking"; }
   /// A person's second look at a question is no second person, and experts see only what others

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "data/error.h"
 #include "data/service/routes.h"
@@ -128,6 +129,19 @@ std::string Service::session_cookie(const std::string& secret) const {
 }
 
 std::variant<uint64_t, Response> Service::admit(const Request& head) {
+  try {
+    return admit_route(head);
+  } catch (const std::exception&) {  // the thread that waits on all connections has to go on
+    return error_response(503, "the accounts cannot be read: try again");
+  }
+}
+
+std::string Service::take_disk_failure() {
+  const std::lock_guard lock(failure_mutex_);
+  return std::exchange(disk_failure_, {});
+}
+
+std::variant<uint64_t, Response> Service::admit_route(const Request& head) {
   if (!hosts_.allow(head.header("host"))) {
     return error_response(421, "this server does not go by that name (hone collect --host NAME)");
   }
@@ -181,7 +195,7 @@ std::string Service::address_of(const Request& request) const {
 
 void Service::limit_guesses(const Request& request, const std::string& name) {
   const int64_t now = now_us();
-  double wait = address_guesses_.take(address_of(request), now);
+  double wait = address_guesses_.take(network_of(address_of(request)), now);
   if (wait == 0.0 && !name.empty()) wait = guesses_.take(name, now);
   if (wait > 0.0) throw Refused{too_many(wait)};
 }
@@ -226,7 +240,7 @@ Response Service::route(const Request& request) {
     }
     return error_response(404, "there is nothing here");
   }
-  if (const double wait = by_address_.take(context.address, context.now_us); wait > 0) {
+  if (const double wait = by_address_.take(network_of(context.address), context.now_us); wait > 0) {
     return too_many(wait);
   }
   authenticate(*found, context);
@@ -247,8 +261,13 @@ Response Service::handle(const Request& request) {
     response = error_response(503, "the store is damaged; its owner has to look", "damaged");
   } catch (const InputError& error) {
     response = error_response(422, error.what());
-  } catch (const IoError&) {
-    response = error_response(503, "the disk failed; nothing was stored: try again");
+  } catch (const IoError& error) {
+    response = error_response(503,
+                              "the server's disk is full or fails: this is not stored; keep it and "
+                              "try again");
+    response.headers.emplace_back("Retry-After", "5");
+    const std::lock_guard lock(failure_mutex_);
+    disk_failure_ = error.what();
   } catch (const std::exception&) {
     response = error_response(500, "the server failed; nothing was stored");
   }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <variant>
 #include <vector>
@@ -57,6 +58,9 @@ class Service {
   const ServiceOptions& options() const { return options_; }
   const Assets& assets() const { return assets_; }
   RequestCounts& counts() { return counts_; }
+  /// What the disk said last when it failed, once; empty: it has not failed since. For whoever runs
+  /// the service: people are told no paths.
+  std::string take_disk_failure();
   Monitor& monitor() { return monitor_; }
   int64_t now_us() const { return options_.now_us(); }
   /// The project that an account works on. Refused (503) while there is none.
@@ -68,6 +72,7 @@ class Service {
   void limit_guesses(const Request& request, const std::string& name);
 
  private:
+  std::variant<uint64_t, Response> admit_route(const Request& head);
   Response route(const Request& request);
   void authenticate(const Route& route, Context& context);
   std::string address_of(const Request& request) const;
@@ -80,6 +85,8 @@ class Service {
   HostNames hosts_;
   RateLimit by_rater_, by_address_, guesses_, address_guesses_;
   RequestCounts counts_;
+  std::mutex failure_mutex_;
+  std::string disk_failure_;
 };
 
 }  // namespace hone::data::service

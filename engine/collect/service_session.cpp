@@ -122,27 +122,41 @@ void fill(data::Journal& journal, const ServiceSessionOptions& options) {
   }
 }
 
-/// Seals now and then, and waits for a signal or for the server's end.
-void wait_and_seal(data::Journal& journal, const ServiceSessionOptions& options,
-                   const std::atomic<bool>& ended) {
+/// Nothing is lost when sealing fails: the journal has the answers, and it is tried again.
+void try_to_seal(data::Journal& journal) {
+  try {
+    if (const auto segment = journal.seal(now_us())) {
+      std::cout << "[collect] sealed " << segment->name << "\n" << std::flush;
+    }
+  } catch (const std::exception& error) {
+    std::cerr << "[collect] not sealed; the journal keeps the answers: " << error.what() << "\n";
+  }
+}
+
+/// Seals now and then, says when the disk fails, and waits for a signal or for the server's end.
+void wait_and_seal(data::Journal& journal, service::Service& rater_service,
+                   const ServiceSessionOptions& options, const std::atomic<bool>& ended) {
   int64_t sealed_us = now_us(), looked_us = sealed_us;
   while (stop_signal() == 0 && !ended) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     const int64_t now = now_us();
     if (now - looked_us < 5 * 1000000) continue;
     looked_us = now;
+    if (const auto failure = rater_service.take_disk_failure(); !failure.empty()) {
+      std::cerr << "[collect] people are asked to keep their answers and try again, because the "
+                   "disk fails: "
+                << failure << "\n";
+    }
     const bool due = now - sealed_us >= options.seal_minutes * kMinuteUs;
-    const int64_t unsealed = journal.counts().unsealed;
+    int64_t unsealed = 0;
+    try {
+      unsealed = journal.counts().unsealed;
+    } catch (const data::Error& error) {
+      std::cerr << "[collect] " << error.what() << "\n";
+    }
     if (unsealed == 0 || !(due || unsealed >= kSealAt)) continue;
     sealed_us = now;
-    try {
-      if (const auto segment = journal.seal(now)) {
-        std::cout << "[collect] sealed " << segment->name << "\n" << std::flush;
-      }
-    } catch (const data::IoError& error) {
-      // Nothing is lost: the journal has it. It is tried again when the time comes.
-      std::cerr << "[collect] not sealed: " << error.what() << "\n";
-    }
+    try_to_seal(journal);
   }
 }
 
@@ -218,15 +232,13 @@ void run_service_session(const ServiceSessionOptions& options) {
     ended = true;
   });
   try {
-    wait_and_seal(journal, options, ended);
+    wait_and_seal(journal, rater_service, options, ended);
   } catch (...) {
     if (!failure) failure = std::current_exception();
   }
   server.stop();
   serving.join();
-  if (const auto segment = journal.seal(now_us())) {
-    std::cout << "[collect] sealed " << segment->name << "\n";
-  }
+  try_to_seal(journal);
   if (failure) std::rethrow_exception(failure);
   check_interrupted();
 }

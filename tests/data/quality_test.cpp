@@ -3,9 +3,11 @@
 #include <cmath>
 #include <map>
 #include <random>
+#include <set>
 
 #include "data/quality/alpha.h"
 #include "data/quality/intervals.h"
+#include "data/quality/span_agreement.h"
 
 namespace hone::data::quality {
 namespace {
@@ -113,6 +115,131 @@ TEST(Alpha, IntervalCoversAsOftenAsItSays) {
   }
   EXPECT_GT(covered, kTrials * 88 / 100);
   EXPECT_LT(covered, kTrials);
+}
+
+TEST(SpanAgreement, IsThatOfWhatWasMarkedByHand) {
+  // "abcdefghij": one person marks cdef, another efgh; on four code points they differ, on two they
+  // agree, on four nobody marked.
+  const std::vector<Marking> half = {{0, 10, {{2, 6, 1}}}, {0, 10, {{4, 8, 1}}}};
+  const auto found = span_agreement(half);
+  EXPECT_DOUBLE_EQ(found.f1, 0.5);
+  // 20 values, 8 of them marks: 1 - 19 * 4 / (8 * 12).
+  EXPECT_NEAR(found.value, 1 - 19.0 * 4 / 96, 1e-12);
+  EXPECT_EQ(found.units, 1);
+  EXPECT_EQ(found.codings, 2);
+  EXPECT_EQ(span_agreement({half[0], half[0]}).value, 1.0);
+  // Half of the labels are half of an agreement.
+  const auto both = span_agreement({{0, 2, {{0, 2, 1}, {0, 2, 2}}}, {0, 2, {{0, 2, 1}}}});
+  EXPECT_NEAR(both.f1, 2.0 * 2 / 6, 1e-12);
+  EXPECT_NEAR(both.value, 1 - 3 * (2 * 0.5) / (2 * 2 * 0.5), 1e-12);
+  // Nothing to compare: nobody marked, one person, no text.
+  EXPECT_TRUE(std::isnan(span_agreement({{0, 5, {}}, {0, 5, {}}}).value));
+  EXPECT_EQ(span_agreement({{0, 5, {}}, {0, 5, {}}}).f1, 1.0);
+  EXPECT_TRUE(std::isnan(span_agreement({{0, 5, {{0, 5, 1}}}}).value));
+  EXPECT_TRUE(std::isnan(span_agreement({}).f1));
+  EXPECT_EQ(span_agreement({{0, 0, {{0, 5, 1}}}, {0, 0, {}}}).f1, 1.0);
+}
+
+/// Both definitions, code point by code point.
+void expect_as_by_code_points(const std::vector<Marking>& markings) {
+  const auto set_at = [](const Marking& one, int64_t place) {
+    std::set<uint32_t> labels;
+    for (const Mark& mark : one.marks) {
+      if (mark.start <= place && place < mark.end) labels.insert(mark.label);
+    }
+    return labels;
+  };
+  const auto shared = [](const std::set<uint32_t>& a, const std::set<uint32_t>& b) {
+    double count = 0;
+    for (const uint32_t label : a) count += static_cast<double>(b.count(label));
+    return count;
+  };
+  const auto d2 = [&](const std::set<uint32_t>& a, const std::set<uint32_t>& b) {
+    const double both = shared(a, b), either = static_cast<double>(a.size() + b.size()) - both;
+    return either == 0 ? 0.0 : 1 - both / either;
+  };
+  std::map<int64_t, std::vector<Marking>> texts;
+  for (const Marking& one : markings) texts[one.text].push_back(one);
+  std::map<std::set<uint32_t>, double> given;
+  double n = 0, observed = 0, expected = 0, f1 = 0, read = 0;
+  for (const auto& [text, people] : texts) {
+    if (people.size() < 2) continue;
+    ++read;
+    for (int64_t place = 0; place < people[0].length; ++place) {
+      for (const Marking& one : people) {
+        ++given[set_at(one, place)];
+        ++n;
+        for (const Marking& other : people) {
+          if (&one != &other) {
+            observed += d2(set_at(one, place), set_at(other, place)) /
+                        static_cast<double>(people.size() - 1);
+          }
+        }
+      }
+    }
+    double sum = 0, pairs = 0;
+    for (std::size_t p = 0; p < people.size(); ++p) {
+      for (std::size_t q = 0; q < p; ++q, ++pairs) {
+        double both = 0, marked = 0;
+        for (int64_t place = 0; place < people[0].length; ++place) {
+          const auto a = set_at(people[p], place), b = set_at(people[q], place);
+          both += shared(a, b);
+          marked += static_cast<double>(a.size() + b.size());
+        }
+        sum += marked > 0 ? 2 * both / marked : 1;
+      }
+    }
+    f1 += sum / pairs;
+  }
+  for (const auto& [a, count_a] : given) {
+    for (const auto& [b, count_b] : given) expected += count_a * count_b * d2(a, b);
+  }
+  const auto found = span_agreement(markings, 0);
+  EXPECT_NEAR(found.value, 1 - (n - 1) * observed / expected, 1e-9);
+  EXPECT_NEAR(found.f1, f1 / read, 1e-12);
+}
+
+TEST(SpanAgreement, IsThatOfDoubleLoopsOnRandomMarks) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<Marking> markings;
+    for (int64_t text = 0; text < 5; ++text) {
+      const int64_t length = 1 + static_cast<int64_t>(random() % 40);
+      const unsigned people = 1 + random() % 4;
+      for (unsigned person = 0; person < people; ++person) {
+        Marking& one = markings.emplace_back(Marking{text, length, {}});
+        for (unsigned count = random() % 5; count > 0; --count) {
+          const auto a = static_cast<int64_t>(random() % (length + 1)),
+                     b = static_cast<int64_t>(random() % (length + 1));
+          one.marks.push_back(
+              {std::min(a, b), std::max(a, b), static_cast<uint32_t>(random() % 3)});
+        }
+      }
+    }
+    markings.push_back({99, 9, {{0, 3, 0}}});
+    markings.push_back({99, 9, {{2, 5, 0}}});
+    expect_as_by_code_points(markings);
+  }
+}
+
+TEST(SpanAgreement, ItsIntervalHoldsTheValueAndNarrowsWithTexts) {
+  std::mt19937 random(5);
+  double width = 2;
+  for (const int texts : {10, 100, 1000}) {
+    std::vector<Marking> markings;
+    for (int64_t text = 0; text < texts; ++text) {
+      const auto start = static_cast<int64_t>(random() % 50);
+      for (int person = 0; person < 2; ++person) {
+        const auto off = static_cast<int64_t>(random() % 8);
+        markings.push_back({text, 100, {{start + off, start + off + 20, 1}}});
+      }
+    }
+    const auto found = span_agreement(markings, 200);
+    EXPECT_LE(found.interval.low, found.value);
+    EXPECT_GE(found.interval.high, found.value);
+    EXPECT_LT(found.interval.high - found.interval.low, width);
+    width = (found.interval.high - found.interval.low) / 2;
+  }
 }
 
 TEST(Intervals, WilsonIsThatOfTheFormula) {

@@ -65,3 +65,23 @@ def serve(hone, tmp_path):
     yield start
     for server in started:
         server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """disk(options): a real file system of its own, mounted with them; remounted when called again."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = []
+
+    def mount(options):
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", ("remount," if mounted else "") + options, "tmpfs", folder],
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        mounted.append(options)
+        return folder
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", "-l", folder], check=True)

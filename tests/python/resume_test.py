@@ -363,26 +363,6 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_training_goes_on(stopped, thro
     assert (out / policy).read_bytes() == (through[0] / policy).read_bytes()
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """disk(options): a real file system of its own, mounted with them; remounted when called again."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = []
-
-    def mount(options):
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", ("remount," if mounted else "") + options, "tmpfs", folder],
-                              capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-        mounted.append(options)
-        return folder
-
-    yield mount
-    if mounted:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
 def test_a_disk_that_only_reads_is_one_line(recipe, hone, disk):
     disk("size=1m")
     folder = disk("ro")

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -19,9 +20,11 @@
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "data/error.h"
 #include "data/file_descriptor.h"
+#include "data/service/host_names.h"
 #include "data/service/http/connection.h"
 #include "data/service/http/worker_pool.h"
 
@@ -76,12 +79,19 @@ std::string address_text(const sockaddr_storage& storage) {
   throw IoError("listen", what, "success", std::strerror(errno));
 }
 
-/// Each connection is a file: as many as the administrator lets this process have.
-void raise_file_limit() {
+/// Each connection is a file: as many as the administrator lets this process have, less some for
+/// databases and segments. Beyond that, connections are hung up on: left in the queue, they would
+/// wake the waiting thread again and again, and databases could no longer be opened.
+size_t most_connections() {
+  constexpr rlim_t kOtherFiles = 256;
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return SIZE_MAX;
+  if (limit.rlim_cur != limit.rlim_max) {
+    const rlim_t before = std::exchange(limit.rlim_cur, limit.rlim_max);
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = before;
+  }
+  if (limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+  return std::max(limit.rlim_cur / 2, limit.rlim_cur - std::min(limit.rlim_cur, kOtherFiles));
 }
 
 }  // namespace
@@ -93,7 +103,7 @@ struct HttpServer::Impl {
         tls(std::move(tls_context)),
         admit(std::move(admit_head)),
         handle(std::move(handle_request)) {
-    raise_file_limit();
+    options.connections = std::min(options.connections, most_connections());
     auto address = parse_address(options.address, options.port);
     const int family = address.storage.ss_family;
     listener = FileDescriptor(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -124,6 +134,8 @@ struct HttpServer::Impl {
 
   void run();
   void accept_all();
+  template <class Work>
+  void guarded(uint64_t id, const Work& work);
   void pump(Connection& connection);
   void settle(Connection& connection);
   void answer_finished();
@@ -172,7 +184,7 @@ void HttpServer::Impl::run() {
           if ((events[i].events & (EPOLLERR | EPOLLHUP)) != 0) {
             drop(id);  // an answer in the making goes nowhere; what it stored stays
           } else {
-            pump(*found->second);
+            guarded(id, [&] { pump(*found->second); });
           }
         }
       }
@@ -204,10 +216,11 @@ void HttpServer::Impl::accept_all() {
     const int socket = ::accept4(listener.get(), reinterpret_cast<sockaddr*>(&peer), &size,
                                  SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (socket < 0) return;
-    const std::string address = address_text(peer);
+    const std::string address = address_text(peer), network = network_of(address);
+    // Hung up on at once.
     const bool full = connections.size() >= options.connections ||
                       (options.connections_per_address > 0 &&
-                       per_address[address] >= options.connections_per_address);
+                       per_address[network] >= options.connections_per_address);
     if (full) {
       ::close(socket);
       continue;
@@ -222,11 +235,22 @@ void HttpServer::Impl::accept_all() {
       connections.erase(id);
       continue;
     }
-    ++per_address[address];
+    ++per_address[network];
     ++open;
     auto& connection = *connections[id];
     connection.watched = EPOLLIN;
     watch(socket, EPOLLIN, id, EPOLL_CTL_ADD);
+  }
+}
+
+/// The waiting thread's own work on a connection. What throws there, for want of memory say, ends
+/// that connection and no other.
+template <class Work>
+void HttpServer::Impl::guarded(uint64_t id, const Work& work) {
+  try {
+    work();
+  } catch (const std::exception&) {
+    drop(id);
   }
 }
 
@@ -271,11 +295,11 @@ void HttpServer::Impl::answer_finished() {
     --in_progress;
     const auto found = connections.find(id);
     if (found == connections.end()) continue;
-    found->second->answer(std::move(response), now_ms());
-    // What came meanwhile (a second request on the same connection) is in the buffer already.
-    if (workers != nullptr) {
-      pump(*found->second);
-    }
+    guarded(id, [&, &answered = response] {
+      found->second->answer(std::move(answered), now_ms());
+      // What came meanwhile (a second request on the same connection) is in the buffer already.
+      if (workers != nullptr) pump(*found->second);
+    });
   }
 }
 
@@ -302,7 +326,7 @@ void HttpServer::Impl::sweep() {
 void HttpServer::Impl::drop(uint64_t id) {
   const auto found = connections.find(id);
   if (found == connections.end()) return;
-  const auto count = per_address.find(found->second->address());
+  const auto count = per_address.find(network_of(found->second->address()));
   if (count != per_address.end() && --count->second == 0) per_address.erase(count);
   connections.erase(found);  // closing the socket takes it out of epoll
   --open;

@@ -362,9 +362,10 @@ class App {
     if (!this.work) return;
     const { outbox, last, statistics } = this.work;
     const waiting = outbox.waiting.length;
-    const text = waiting ? (outbox.state === "offline" ? t("offline_waiting", { count: number(waiting) }) : t("sending")) : last ? t("stored", { number: number(last.sequence) }) : "";
+    const held = ["offline", "trouble"].includes(outbox.state);
+    const text = waiting ? (held ? t(`${outbox.state}_waiting`, { count: number(waiting) }) : t("sending")) : last ? t("stored", { number: number(last.sequence) }) : "";
     if (this.sync.textContent !== text) this.sync.textContent = text;
-    this.sync.classList.toggle("offline", Boolean(waiting) && outbox.state === "offline");
+    this.sync.classList.toggle("offline", Boolean(waiting) && held);
     this.sync.title = last && !waiting ? t("stored_more", { hash: last.hash?.slice(0, 12) ?? "" }) : "";
     const cap = this.me.project?.session_answers ?? 0;
     const done = statistics?.session_answers ?? 0;

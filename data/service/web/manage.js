@@ -36,8 +36,9 @@ function rates({ hours = [] }) {
 }
 
 function agreement({ agreement: all = [] }) {
-  const rows = all.filter(({ alpha }) => Number.isFinite(alpha)).map(({ kind, dimension, distance, alpha, low, high, questions }) => ({
-    label: dimension || t(`kind_${kind}`), value: alpha, low, high, note: `${number(questions)} · ${t(`distance_${distance}`)}` }));
+  const rows = all.filter(({ alpha }) => Number.isFinite(alpha)).map(({ kind, dimension, distance, alpha, low, high, questions, f1 }) => ({
+    label: dimension || t(`kind_${kind}`), value: alpha, low, high,
+    note: [number(questions), t(`distance_${distance}`), Number.isFinite(f1) ? `F1 ${number(f1, { maximumFractionDigits: 2, minimumFractionDigits: 2 })}` : ""].filter(Boolean).join(" · ") }));
   return panel("agreement", t("agreement"), t("agreement_more"), rows.length ? intervals(rows, t("agreement"), { low: -0.25, high: 1, reference: 0, share: false, ticks: [-0.25, 0, 0.25, 0.5, 0.75, 1], right: 170 }) : null);
 }
 

@@ -16,7 +16,7 @@ export class Outbox extends EventTarget {
   constructor(memory) {
     super();
     this.#memory = memory;
-    this.state = "idle"; // idle | sending | offline | stopped
+    this.state = "idle"; // idle | sending | offline | trouble (the server cannot store) | stopped
     addEventListener("online", () => { this.#believed = 0; this.#wait = 0; this.flush(); });
   }
 
@@ -68,7 +68,7 @@ export class Outbox extends EventTarget {
       } catch (error) {
         if (error.offline || error.status >= 500 || error.status === 429) {
           this.#wait = error.retryAfter ? error.retryAfter * 1000 : Math.min(LONGEST_WAIT_MS, (this.#wait || FIRST_WAIT_MS / 2) * 2);
-          this.#set("offline");
+          this.#set(error.status >= 500 ? "trouble" : "offline");
           return;
         }
         if (error.status === 401 || error.status === 403) {

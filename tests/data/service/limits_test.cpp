@@ -39,6 +39,14 @@ TEST(RateLimit, ManyKeysAreForgottenWhenFull) {
   }
 }
 
+TEST(HostNames, AnIpv6SubscriberIsOneNetwork) {
+  EXPECT_EQ(network_of("192.168.1.5"), "192.168.1.5");
+  EXPECT_EQ(network_of("2001:db8:1:2::1"), network_of("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+  EXPECT_NE(network_of("2001:db8:1:2::1"), network_of("2001:db8:1:3::1"));
+  EXPECT_EQ(network_of("::ffff:192.168.1.5"), "192.168.1.5");
+  EXPECT_EQ(network_of("no address"), "no address");
+}
+
 TEST(HostNames, OnlyOwnNamesAndAddresses) {
   const HostNames names({"rate.example.org"},
                         [](const std::string& host) { return host == "certified.example.org"; });
