@@ -64,6 +64,22 @@ ArenaInterval ArenaBucket::part_of(int64_t rank, const ShardSpan& span) const {
   return {from, std::min(end, from + part(span))};
 }
 
+std::vector<BlockRun> block_runs(const std::vector<ArenaBucket>& buckets, bool together) {
+  std::vector<BlockRun> runs;
+  for (size_t b = 0; b < buckets.size(); ++b) {
+    const auto& bucket = buckets[b];
+    if (bucket.first_block < 0) continue;
+    const bool follows = !runs.empty() && runs.back().end == b;
+    if (follows && (together || bucket.first_block < runs.back().end_block)) {
+      runs.back().end = b + 1;
+      runs.back().end_block = bucket.end_block;
+    } else {
+      runs.push_back({b, b + 1, bucket.first_block, bucket.end_block});
+    }
+  }
+  return runs;
+}
+
 std::vector<ArenaBucket> cut_buckets(const ParameterArena& parameters, const ShardSpan& span,
                                      int64_t bucket_bytes) {
   const int64_t most =

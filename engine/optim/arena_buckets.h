@@ -30,6 +30,15 @@ struct ArenaBucket {
   ArenaInterval part_of(int64_t rank, const ShardSpan& span) const;
 };
 
+/// Neighbouring buckets, [first, end), that hold whole blocks and nothing else.
+struct BlockRun {
+  size_t first = 0, end = 0;
+  int64_t first_block = 0, end_block = 0;
+};
+
+/// The shortest such runs, rising, or with `together` the longest.
+std::vector<BlockRun> block_runs(const std::vector<ArenaBucket>& buckets, bool together);
+
 /// Buckets of at most `bucket_bytes` (as nearly as alignment to 64 bytes allows), rising, that
 /// cover the arena. One holds matrices of blocks, other matrices or vectors, and never a part of a
 /// block beside another block.

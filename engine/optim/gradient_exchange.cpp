@@ -192,7 +192,9 @@ double GradientExchange::total_square(const std::vector<std::vector<double>>& by
   return total;
 }
 
-void GradientExchange::gather_sums(bool blocks_only) {
+void GradientExchange::gather_sums() { gather_sums(0, buckets_.size()); }
+
+void GradientExchange::gather_sums(size_t first_bucket, size_t end_bucket) {
   if (plan_.communicator->world() == 1) return;
   const at::NoGradGuard no_grad;
   const auto& grad = parameters_.grad();
@@ -206,8 +208,7 @@ void GradientExchange::gather_sums(bool blocks_only) {
     const auto& bucket = buckets_[flight.bucket];
     grad.narrow(0, bucket.begin, bucket.size()).copy_(flight.received.narrow(0, 0, bucket.size()));
   };
-  for (size_t b = 0; b < buckets_.size(); ++b) {
-    if (blocks_only && buckets_[b].first_block < 0) continue;
+  for (size_t b = first_bucket; b < end_bucket; ++b) {
     if (flights_.size() == kMostUnderWay) arrive();
     Flight flight;
     flight.bucket = b;

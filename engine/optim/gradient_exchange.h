@@ -48,9 +48,11 @@ class GradientExchange {
   /// Whether every gradient that this rank brought was finite.
   bool finite() const { return finite_; }
 
-  /// Brings every rank's sums to all, into the arena's gradients; of the blocks' matrices only, or
-  /// of everything.
-  void gather_sums(bool blocks_only = false);
+  /// Brings every rank's sums to all, into the arena's gradients; of everything, or of some
+  /// buckets.
+  void gather_sums();
+  void gather_sums(size_t first_bucket, size_t end_bucket);
+  const std::vector<ArenaBucket>& buckets() const { return buckets_; }
   /// Seconds spent waiting for other ranks since the last call.
   double waited();
 

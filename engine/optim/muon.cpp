@@ -28,11 +28,13 @@ at::Tensor orthogonalize(const at::Tensor& x) {
 
 Muon::Muon(const ParameterArena& parameters) {
   for (const auto& slice : parameters.slices()) {
-    if (!parameters.leaves()[static_cast<size_t>(slice.leaf)].in_block()) continue;
+    const auto& leaf = parameters.leaves()[static_cast<size_t>(slice.leaf)];
+    if (!leaf.in_block()) continue;
     const int64_t rows = slice.shape.at(0), cols = slice.shape.at(1);
-    auto group = std::find_if(groups_.begin(), groups_.end(),
-                              [&](const Group& g) { return g.rows == rows && g.cols == cols; });
-    if (group == groups_.end()) group = groups_.insert(group, Group{rows, cols, {}});
+    auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) {
+      return g.block == leaf.block && g.rows == rows && g.cols == cols;
+    });
+    if (group == groups_.end()) group = groups_.insert(group, Group{leaf.block, rows, cols, {}});
     group->offsets.push_back(slice.offset);
   }
 }
@@ -44,23 +46,31 @@ void Muon::average(const at::Tensor& grad, const at::Tensor& momentum, double gr
   grad.lerp_(momentum, options.momentum);
 }
 
-void Muon::step(const at::Tensor& parameters, const at::Tensor& directions,
-                const MuonStep& options) const {
+void Muon::step(const at::Tensor& parameters, const at::Tensor& directions, const MuonStep& options,
+                const std::vector<ArenaInterval>& owned, int64_t first_block,
+                int64_t end_block) const {
   for (const auto& group : groups_) {
-    const auto matrix = [&](const at::Tensor& arena, int64_t offset) {
-      return arena.narrow(0, offset, group.rows * group.cols).view({group.rows, group.cols});
-    };
+    if (group.block < first_block || group.block >= end_block) continue;
+    const int64_t size = group.rows * group.cols;
     std::vector<at::Tensor> matrices;
     matrices.reserve(group.offsets.size());
-    for (const int64_t offset : group.offsets) matrices.push_back(matrix(directions, offset));
-    const auto updates = orthogonalize(at::stack(matrices));
+    for (const int64_t offset : group.offsets) {
+      matrices.push_back(directions.narrow(0, offset, size).view({group.rows, group.cols}));
+    }
+    const auto updates = orthogonalize(at::stack(matrices)).reshape({-1, size});
     const double rate =
         options.lr *
         std::sqrt(std::max(1.0, static_cast<double>(group.rows) / static_cast<double>(group.cols)));
     for (size_t i = 0; i < group.offsets.size(); ++i) {
-      matrix(parameters, group.offsets[i])
-          .mul_(1.0 - options.decay)
-          .sub_(updates[static_cast<int64_t>(i)], rate);
+      for (const auto& interval : owned) {
+        const int64_t begin = std::max(interval.begin, group.offsets[i]);
+        const int64_t count = std::min(interval.end, group.offsets[i] + size) - begin;
+        if (count <= 0) continue;
+        parameters.narrow(0, begin, count)
+            .mul_(1.0 - options.decay)
+            .sub_(updates[static_cast<int64_t>(i)].narrow(0, begin - group.offsets[i], count),
+                  rate);
+      }
     }
   }
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/models/parameter_arena.h"
+#include "engine/optim/arena_buckets.h"
 
 namespace hone::engine {
 
@@ -24,8 +25,8 @@ struct MuonStep {
 };
 
 /// The named matrices of every leaf that is in_block(), each by itself: query, key and value are
-/// three matrices although one leaf holds them. Matrices of one shape go through the GEMMs
-/// together.
+/// three matrices although one leaf holds them. A block's matrices of one shape go through the
+/// GEMMs together, whatever other blocks are at hand, so that the bits do not depend on those.
 class Muon {
  public:
   explicit Muon(const ParameterArena& parameters);
@@ -33,14 +34,15 @@ class Muon {
   /// goes into the average `momentum` and becomes the direction that is to be orthogonalised.
   static void average(const at::Tensor& grad, const at::Tensor& momentum, double grad_scale,
                       const MuonStep& options);
-  /// Moves the matrices of `parameters` [P] along the orthogonalised `directions` [P]. The rate of
-  /// a matrix is lr * sqrt(max(1, rows / cols)).
-  void step(const at::Tensor& parameters, const at::Tensor& directions,
-            const MuonStep& options) const;
+  /// Moves the elements `owned` of blocks [first_block, end_block) of `parameters` [P] along the
+  /// orthogonalised `directions` [P], of which those blocks have to be whole. The rate of a matrix
+  /// is lr * sqrt(max(1, rows / cols)).
+  void step(const at::Tensor& parameters, const at::Tensor& directions, const MuonStep& options,
+            const std::vector<ArenaInterval>& owned, int64_t first_block, int64_t end_block) const;
 
  private:
   struct Group {
-    int64_t rows = 0, cols = 0;
+    int64_t block = 0, rows = 0, cols = 0;
     std::vector<int64_t> offsets;  // of each matrix in the arena
   };
   std::vector<Group> groups_;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "data/error.h"
@@ -51,11 +52,6 @@ Optimizer::Optimizer(ParameterArena& parameters, OptimizerOptions options, int64
   const at::NoGradGuard no_grad;
   const bool muon = options_.kind == "muon";
   apart_ = plan_.zero > 0 && plan_.communicator->world() > 1;
-  if (apart_ && plan_.zero >= 3 && muon) {
-    throw data::InputError(
-        "optimizer", "kind",
-        "adamw with ranks.zero = 3 (Muon turns whole matrices, so up to stage 2)", options_.kind);
-  }
   if (plan_.shards > 1 || plan_.communicator->world() > 1) {
     exchange_ = std::make_unique<GradientExchange>(parameters_, plan_);
   }
@@ -162,16 +158,13 @@ double Optimizer::step(std::vector<double>* report) {
   adamw(rate, scale);
   if (muon_) muon(rate, scale);
   if (gather_) gather_->send_changes(/*blocks_too=*/!muon_);
-  if (!apart_ || plan_.zero < 2) {
-    parameters_.zero_grad();
-  } else if (muon_) {
-    parameters_.release_grad(0, parameters_.grad().numel());
-  }  // else, from stage 2 on, a gradient that has left is zero already
+  // From stage 2 on a gradient that has left is zero already.
+  if (!apart_ || plan_.zero < 2) parameters_.zero_grad();
   return norm;
 }
 
 /// Every rank averages its own part and turns all matrices: directions travel instead of
-/// parameters.
+/// parameters. With parameters in parts, block by block, and it moves what it owns.
 void Optimizer::muon(double rate, double scale) {
   const MuonStep step{.lr = rate * options_.muon_lr_scale,
                       .decay = rate * options_.weight_decay,
@@ -187,8 +180,20 @@ void Optimizer::muon(double rate, double scale) {
                     state_.momentum.narrow(0, stored + begin - interval.begin, size), scale, step);
     }
   }
-  if (apart_) exchange_->gather_sums(/*blocks_only=*/true);
-  muon_->step(parameters_.data(), parameters_.grad(), step);
+  const std::vector<ArenaInterval> everything = {{0, parameters_.data().numel()}};
+  const auto turn = [&](const std::vector<ArenaInterval>& owned, int64_t first, int64_t end) {
+    muon_->step(parameters_.data(), parameters_.grad(), step, owned, first, end);
+  };
+  if (!apart_) return turn(everything, 0, std::numeric_limits<int64_t>::max());
+  const bool in_parts = plan_.zero >= 3;
+  const auto& buckets = exchange_->buckets();
+  for (const auto& run : block_runs(buckets, /*together=*/!in_parts)) {
+    exchange_->gather_sums(run.first, run.end);
+    turn(in_parts ? owned_ : everything, run.first_block, run.end_block);
+    if (plan_.zero >= 2) {
+      parameters_.release_grad(buckets[run.first].begin, buckets[run.end - 1].end);
+    }
+  }
 }
 
 /// The summed gradient over owned interval `i`.

@@ -353,6 +353,51 @@ def test_mpirun_ends_with_the_bytes_of_one_rank(folder, alone):
     assert bad.returncode == 2 and bad.stderr.count("a multiple of the 2 ranks") == 1, bad.stderr
 
 
+SRUN = """#!/bin/bash
+# srun's side of a job step: a task for each rank, its variables, the worst exit code.
+while [[ $1 == --* ]]; do shift; done
+tasks=()
+for rank in 0 1; do
+  SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_STEP_NUM_TASKS=2 SLURM_STEP_ID=0 SLURM_STEP_NODELIST=127.0.0.1 "$@" &
+  tasks+=($!)
+done
+{after}
+worst=0
+for task in "${{tasks[@]}}"; do
+  code=0; wait "$task" || code=$?
+  (( code > worst )) && worst=$code
+done
+exit $worst
+"""
+
+
+@pytest.mark.slow
+def test_the_slurm_script(folder, alone, tmp_path):
+    """With stand-ins for srun and scontrol: a time limit queues the job again, and its second run ends the first's."""
+    (tmp_path / "build/bin").mkdir(parents=True)
+    (tmp_path / "build/bin/hone").symlink_to(BINARY)
+    out, said = tmp_path / "out", tmp_path / "said"
+
+    def sbatch(after):
+        for name, text in (("srun", SRUN.format(after=after)), ("scontrol", f'#!/bin/bash\necho "$@" >> {said}\n')):
+            (tmp_path / name).write_text(text)
+            (tmp_path / name).chmod(0o755)
+        # The script takes no options: they are in the recipe that the lone run has left.
+        return subprocess.run(["bash", ROOT / "scripts/slurm/hone.sbatch", alone / "config.toml", out], cwd=tmp_path, timeout=300,
+                              capture_output=True, text=True,
+                              env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711",
+                                   "SLURM_CPUS_PER_TASK": "1"})
+
+    begun = f"""until grep -qs '"stage":"pretrain"' {out}/metrics.jsonl; do sleep 0.01; done"""
+    stopped = sbatch(begun + '; kill "${tasks[@]}"')
+    assert stopped.returncode == 143, stopped.stderr
+    assert said.read_text() == "requeue 4711\n"
+    done = sbatch(":")
+    assert done.returncode == 0, done.stderr
+    assert said.read_text() == "requeue 4711\n"
+    assert_same_run(alone, out)
+
+
 def bench(world, *arguments, **environment):
     """What experiments/bench/ranks_bench.cpp says on `world` ranks."""
     binary = BUILD / "bin" / "ranks_bench"

@@ -49,14 +49,14 @@ def test_one_rank_gives_the_bytes_of_two(recipe, through, hone, tmp_path):  # no
     assert_same(tmp_path / "lone", through)
 
 
-def kill_somewhere(recipe, through, out, rng, seen):  # noqa: F811
+def kill_somewhere(recipe, through, out, rng, seen, options):  # noqa: F811
     """Kills one rank or both in a random stage of those left; the other has to end by itself."""
     left = STAGES[STAGES.index(where_it_stood(out)[0]):-1]
     if not left:
         return
     target = rng.choice(left + ["train"] * ("train" in left))
     before = out / "stages" / f"{STAGES[STAGES.index(target) - 1]}.json"
-    ranks = begin(recipe, out)
+    ranks = begin(recipe, out, *options)
     while target != STAGES[0] and not before.exists() and all(p.poll() is None for p in ranks.processes):
         time.sleep(0.005)
     time.sleep(rng.uniform(0.0, 0.5 * through[1]) + 0.5 * (left[0] == target))
@@ -72,15 +72,15 @@ def kill_somewhere(recipe, through, out, rng, seen):  # noqa: F811
     seen[stood, len(victims)] += 1
 
 
-def kill_many(recipe, through, tmp_path, kills, chain):  # noqa: F811
+def kill_many(recipe, through, tmp_path, kills, chain, *options):  # noqa: F811
     seed = int(os.environ.get("HONE_KILL_SEED", time.time()))
     print(f"HONE_KILL_SEED={seed}")
     rng, seen, run = random.Random(seed), collections.Counter(), 0
     while sum(seen.values()) < kills:
         out = tmp_path / f"run{run}"
         for _ in range(min(chain, kills - sum(seen.values()))):
-            kill_somewhere(recipe, through, out, rng, seen)
-        ends = begin(recipe, out, "--resume").wait()
+            kill_somewhere(recipe, through, out, rng, seen, options)
+        ends = begin(recipe, out, "--resume", *options).wait()
         assert [code for code, _ in ends] == [0, 0], ends
         assert_same(out, through)
         shutil.rmtree(out)
@@ -93,8 +93,9 @@ def test_kills_of_one_rank_or_both_change_no_byte(recipe, through, tmp_path):  #
 
 
 @pytest.mark.slow
-def test_many_kills_of_one_rank_or_both_change_no_byte(recipe, through, tmp_path):  # noqa: F811
-    kill_many(recipe, through, tmp_path, int(os.environ.get("HONE_KILLS", 40)), 4)
+@pytest.mark.parametrize("zero", [0, 3])
+def test_many_kills_of_one_rank_or_both_change_no_byte(recipe, through, tmp_path, zero):  # noqa: F811
+    kill_many(recipe, through, tmp_path, int(os.environ.get("HONE_KILLS", 40)), 4, "--set", f"ranks.zero={zero}")
 
 
 @pytest.mark.parametrize("zero", [0, 2, 3])

@@ -158,15 +158,6 @@ TEST(GradientExchange, MuonInPartsGivesTheSameBits) {
   }
 }
 
-TEST(GradientExchange, MuonNeedsWholeMatrices) {
-  const auto ends = run_ranks(2, [&](RankGroup& group) {
-    auto arena = make_arena();
-    EXPECT_THROW(Optimizer(arena, {.kind = "muon"}, 1, {&group.communicator(), 2, 3, 1600}),
-                 std::exception);
-  });
-  for (const auto& end : ends) EXPECT_EQ(end.message, "");
-}
-
 TEST(ShardTree, HasTheShapeOfItsNumberAlone) {
   // Sums whose value depends on the order: 2^24 + 1 + 1 in float32.
   for (const int64_t n : {1, 2, 3, 5, 6, 7, 8, 12}) {

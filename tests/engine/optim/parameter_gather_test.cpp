@@ -49,10 +49,10 @@ at::Tensor loss_of(CausalLM& model, int64_t key) {
 /// Passes of a shard in a step: ranks have different numbers of them, some none.
 int64_t passes_of(int64_t step, int64_t shard) { return (2 * shard + step) % 3; }
 
-at::Tensor train(Communicator& communicator, int64_t zero, int64_t bucket_bytes,
-                 const char* family) {
+at::Tensor train(Communicator& communicator, int64_t zero, int64_t bucket_bytes, const char* family,
+                 const char* kind = "adamw") {
   const auto model = make_model(32, 3, family);
-  Optimizer optimizer(model->parameters(), {.lr = 0.05, .clip_norm = 1.0}, 4,
+  Optimizer optimizer(model->parameters(), {.kind = kind, .lr = 0.05, .clip_norm = 1.0}, 4,
                       {&communicator, 4, zero, bucket_bytes});
   const auto span = shard_span(communicator, 4);
   for (int64_t step = 0; step < 4; ++step) {
@@ -94,6 +94,19 @@ TEST(ParameterGather, EveryStageGivesTheSameBitsWhateverPassesRanksHave) {
         for (const auto& end : ends) EXPECT_EQ(end.message, "");
       }
     }
+  }
+}
+
+TEST(ParameterGather, MuonGivesTheSameBitsInEveryStage) {
+  for (const int64_t bucket : {4000, 60000, 1 << 20}) {
+    const auto alone = train(world_of_one(), 0, bucket, "llama", "muon");
+    const auto ends = run_ranks(2, [&](RankGroup& group) {
+      for (const int64_t zero : {2, 3}) {
+        EXPECT_TRUE(train(group.communicator(), zero, bucket, "llama", "muon").equal(alone))
+            << "zero " << zero << ", bucket " << bucket;
+      }
+    });
+    for (const auto& end : ends) EXPECT_EQ(end.message, "");
   }
 }
 
