@@ -97,14 +97,11 @@ TEST(ParameterGather, EveryStageGivesTheSameBitsWhateverPassesRanksHave) {
   }
 }
 
-TEST(ParameterGather, MuonGivesTheSameBitsInEveryStage) {
-  for (const int64_t bucket : {4000, 60000, 1 << 20}) {
+TEST(ParameterGather, MuonInPartsGivesTheSameBits) {
+  for (const int64_t bucket : {4000, 1 << 20}) {  // a block in pieces; all blocks in one
     const auto alone = train(world_of_one(), 0, bucket, "llama", "muon");
     const auto ends = run_ranks(2, [&](RankGroup& group) {
-      for (const int64_t zero : {2, 3}) {
-        EXPECT_TRUE(train(group.communicator(), zero, bucket, "llama", "muon").equal(alone))
-            << "zero " << zero << ", bucket " << bucket;
-      }
+      EXPECT_TRUE(train(group.communicator(), 3, bucket, "llama", "muon").equal(alone)) << bucket;
     });
     for (const auto& end : ends) EXPECT_EQ(end.message, "");
   }
