@@ -102,6 +102,7 @@ void validate(const LmTrainingOptions& options, size_t texts) {
           static_cast<double>(options.micro_tokens));
   require(options.dropout >= 0 && options.dropout < 1, "dropout", "a number in [0, 1)",
           options.dropout);
+  check_precision("language model", options.precision, options.dropout);
 }
 
 std::string hash_of(const std::vector<const TrainingText*>& texts) {
@@ -179,6 +180,7 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
   Optimizer optimizer(model.parameters(), options.optimizer, steps,
                       context.plan(context.communicator));
   const DropoutScope dropout(model, options.dropout, mix_seed(seed, 1));
+  const PrecisionScope precision({&model}, options.precision);
 
   LmTrainingResult result;
   std::deque<double> last_losses;

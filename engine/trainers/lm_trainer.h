@@ -10,6 +10,7 @@
 #include "engine/models/causal_lm.h"
 #include "engine/optim/optimizer.h"
 #include "engine/packing/packed_batch.h"
+#include "engine/trainers/precision.h"
 #include "engine/trainers/training_context.h"
 
 namespace hone::engine {
@@ -20,6 +21,7 @@ struct LmTrainingOptions {
   int64_t batch_tokens = 1536;  // tokens of one optimizer step
   int64_t micro_tokens = 0;  // tokens of one forward; 0 = batch_tokens. Changes nothing but memory
   double dropout = 0.0;
+  std::string precision = "float32";
   OptimizerOptions optimizer;
 
   template <class V>
@@ -29,6 +31,7 @@ struct LmTrainingOptions {
     v("batch_tokens", batch_tokens, "tokens of one optimizer step");
     v("micro_tokens", micro_tokens, "tokens of one forward pass, 0 = batch_tokens");
     v("dropout", dropout, "residual dropout probability");
+    v("precision", precision, kPrecisionHelp);
     v("optimizer", optimizer, "");
   }
 };

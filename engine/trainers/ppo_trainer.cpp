@@ -54,27 +54,6 @@ int64_t fitting(const CausalLM& model) {
   return std::max(kLeast, kElements / (2 * model.config().intermediate_size));
 }
 
-/// Products of all networks in bfloat16 while it lives: what scoring computed is then what the
-/// first minibatch computes.
-class Precision {
- public:
-  Precision(const PpoProblem& problem, bool bfloat16)
-      : models_{problem.actor, problem.reference, problem.critic} {
-    set(bfloat16);
-  }
-  ~Precision() { set(false); }
-  Precision(const Precision&) = delete;
-  Precision& operator=(const Precision&) = delete;
-
- private:
-  void set(bool bfloat16) {
-    for (CausalLM* model : models_) {
-      if (model) model->set_bfloat16_products(bfloat16);
-    }
-  }
-  std::array<CausalLM*, 3> models_;
-};
-
 class PpoTrainer {
  public:
   PpoTrainer(PpoProblem& problem, const PpoOptions& options, const TrainingContext& context)
@@ -84,7 +63,7 @@ class PpoTrainer {
         controller_(options.kl_controller, options.kl_coef, options.kl_target, options.kl_horizon),
         texts_(options.prompts_per_iteration * options.samples_per_prompt),
         micro_tokens_(options.micro_tokens > 0 ? options.micro_tokens : fitting(*problem.actor)),
-        precision_(problem, options.precision == "bf16"),
+        precision_({problem.actor, problem.reference, problem.critic}, options.precision),
         span_(context.span()),
         actor_ranks_(context.communicator.duplicate("actor")),
         critic_ranks_(context.communicator.duplicate("critic")),
@@ -135,7 +114,7 @@ class PpoTrainer {
   const PpoOptions& options_;
   KlController controller_;
   int64_t texts_, micro_tokens_;
-  Precision precision_;
+  PrecisionScope precision_;
   ShardSpan span_;
   // Actor and critic are updated side by side, so each speaks for itself.
   std::unique_ptr<Communicator> actor_ranks_, critic_ranks_;

@@ -12,6 +12,7 @@
 #include "engine/models/causal_lm.h"
 #include "engine/optim/optimizer.h"
 #include "engine/packing/packed_batch.h"
+#include "engine/trainers/precision.h"
 #include "engine/trainers/training_context.h"
 #include "reward/normalization.h"
 
@@ -71,7 +72,7 @@ struct PpoOptions {
     v("epochs", epochs, "passes over one rollout");
     v("minibatches", minibatches, "optimizer steps of one pass");
     v("micro_tokens", micro_tokens, "tokens of one forward pass, 0 = as fits");
-    v("precision", precision, "float32 | bf16: operands of matrix products");
+    v("precision", precision, kPrecisionHelp);
     v("max_new_tokens", max_new_tokens, "limit of a response, tokens");
     v("temperature", temperature, "the policy is softmax(logits / temperature) everywhere");
     v("kl_coef", kl_coef, "beta, weight of the reference KL in the reward");

@@ -45,7 +45,7 @@ void validate(const PpoProblem& problem, const PpoOptions& o) {
   at_least("epochs", o.epochs, 1);
   at_least("minibatches", o.minibatches, 1);
   at_least("micro_tokens", o.micro_tokens, 0);
-  one_of("precision", o.precision, {"float32", "bf16"});
+  check_precision("ppo", o.precision);
   at_least("max_new_tokens", o.max_new_tokens, 1);
   require(std::isfinite(o.temperature) && o.temperature > 0, "temperature", "a number > 0",
           std::to_string(o.temperature));

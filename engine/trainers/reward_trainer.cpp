@@ -72,6 +72,7 @@ void check_options(const RewardTrainingOptions& options) {
   check(options.lapse >= 0.0 && options.lapse < 0.5, "lapse", "0 <= lapse < 0.5", options.lapse);
   check(options.dropout >= 0.0 && options.dropout < 1.0, "dropout", "0 <= dropout < 1",
         options.dropout);
+  check_precision("reward training", options.precision, options.dropout);
   check(options.centering >= 0.0 && std::isfinite(options.centering), "centering", "0 or more",
         options.centering);
   check(options.average_decay >= 0.0 && options.average_decay < 1.0, "average_decay",
@@ -287,6 +288,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
                       context.plan(context.communicator));
   model.parameters().zero_grad();
   const TrainingDropout dropout(model, options.dropout, mix_seed(seed, 1));
+  const PrecisionScope precision({&model}, options.precision);
   WeightAverage average(options.average_decay, model, optimizer);
 
   RewardTrainingResult result;

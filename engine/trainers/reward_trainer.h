@@ -2,11 +2,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "engine/models/causal_lm.h"
 #include "engine/optim/optimizer.h"
 #include "engine/packing/packed_batch.h"
+#include "engine/trainers/precision.h"
 #include "engine/trainers/training_context.h"
 #include "reward/preference_data.h"
 
@@ -21,6 +23,7 @@ struct RewardTrainingOptions {
   /// Weight of mean(score)^2, which keeps scores near zero.
   double centering = 5e-4;
   double dropout = 0.1;
+  std::string precision = "float32";
   int64_t groups_per_batch = 4;
   int64_t items_per_batch = 128;
   double across_weight = 1.0;
@@ -35,6 +38,7 @@ struct RewardTrainingOptions {
     v("lapse", lapse, "probability of an answer at random, each side");
     v("centering", centering, "weight of mean(score)^2");
     v("dropout", dropout, "residual dropout probability");
+    v("precision", precision, kPrecisionHelp);
     v("groups_per_batch", groups_per_batch, "rater groups in one step");
     v("items_per_batch", items_per_batch, "texts in one step made of explicit comparisons");
     v("across_weight", across_weight, "weight of pairs across groups");

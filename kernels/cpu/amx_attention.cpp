@@ -31,9 +31,10 @@ struct Softmax {
 };
 
 /// Scores of one column and `count` keys from `first` on become probabilities, as pairs; zeros up
-/// to a whole block of 32. Returns by what earlier sums shrink (Milakov & Gimelshein 2018).
+/// to `all` keys, whole blocks of 32. Returns by what earlier sums shrink (Milakov & Gimelshein
+/// 2018).
 HWY_INLINE __m512 softmax_keys(const Heads& heads, int64_t query, int64_t first, int64_t count,
-                               float* scores, uint16_t* pairs, Softmax& state) {
+                               int64_t all, float* scores, uint16_t* pairs, Softmax& state) {
   __m512 top = state.top;
   for (int64_t k = 0; k < count; k += kTileSide) {
     float* tile = scores + k * kQueries;
@@ -62,7 +63,7 @@ HWY_INLINE __m512 softmax_keys(const Heads& heads, int64_t query, int64_t first,
       _mm512_store_si512(pairs, pair(p, q));
     }
   }
-  for (int64_t k = count; k % kTileInner != 0; k += 2, pairs += 32) {
+  for (int64_t k = count; k < all; k += 2, pairs += 32) {
     _mm512_store_si512(pairs, _mm512_setzero_si512());
   }
   state.top = top;
@@ -106,9 +107,9 @@ void forward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_hea
               block.columns, inner, nullptr, SumTiles::packed(scores, kColumns));
       const int64_t whole = (count + kTileInner - 1) / kTileInner;
       for (int64_t c = 0; c < block.columns; ++c) {
-        const __m512 shrink = softmax_keys(heads, block.column[c].query, first,
-                                           block.keys(c, first, count), scores + c * kTileSums,
-                                           probabilities + c * kKeyTiles * kTileElements, state[c]);
+        const __m512 shrink = softmax_keys(
+            heads, block.column[c].query, first, block.keys(c, first, count), whole * kTileInner,
+            scores + c * kTileSums, probabilities + c * kKeyTiles * kTileElements, state[c]);
         if (first == block.first) continue;
         for (int64_t i = 0; i < heads.dim_columns(); ++i) {
           float* row = out + ((i / 16 * kColumns + c) * 16 + i % 16) * kTileSide;

@@ -47,12 +47,13 @@ class Shares {
   Shares(const int64_t* cu, int64_t sequences, int64_t rows)
       : threads_(at::in_parallel_region() ? 1 : at::get_num_threads()),
         chunks_(static_cast<size_t>(threads_)) {
-    constexpr int64_t kChunkRows = 512;
+    // Some for each thread, so that ragged ones even out.
+    const int64_t chunk_rows = std::clamp<int64_t>(rows / (4 * threads_), 64, 512);
     int64_t most = 0;
     std::vector<int64_t> held(chunks_.size());
     for (int64_t s = 0; s < sequences;) {
       Chunk chunk{cu[s], 0, {0}};
-      for (; s < sequences && chunk.rows < kChunkRows; ++s) {
+      for (; s < sequences && chunk.rows < chunk_rows; ++s) {
         chunk.rows = cu[s + 1] - chunk.row;
         chunk.cu.push_back(chunk.rows);
       }

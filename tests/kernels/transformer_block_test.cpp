@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <initializer_list>
 #include <limits>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,14 +59,14 @@ struct Block {
 };
 
 struct Sizes {
-  int64_t width = 24, gate = 40, dim = 8, window = 0;
+  int64_t width = 24, gate = 40, dim = 8, window = 0, heads = 4, kv_heads = 2;
 };
 
 Block random_block(const std::vector<int64_t>& lengths, bool bias, const Sizes& sizes = {}) {
-  const auto [width, gate, dim, window] = sizes;
+  const auto [width, gate, dim, window, heads, kv_heads] = sizes;
   Block b;
-  b.options.heads = 4;
-  b.options.kv_heads = 2;
+  b.options.heads = heads;
+  b.options.kv_heads = kv_heads;
   b.options.head_dim = dim;
   b.options.window = window;
   std::vector<int64_t> cu{0};
@@ -82,10 +84,13 @@ Block random_block(const std::vector<int64_t>& lengths, bool bias, const Sizes& 
     return at::randn({rows, columns}, at::kDouble) / std::sqrt(static_cast<double>(columns));
   };
   b.x = at::randn({cu.back(), width}, at::kDouble);
-  b.weights = {
-      1 + 0.1 * at::randn({width}, at::kDouble), matrix(8 * dim, width),  matrix(width, 4 * dim),
-      1 + 0.1 * at::randn({width}, at::kDouble), matrix(2 * gate, width), matrix(width, gate)};
-  if (bias) b.weights.push_back(0.3 * at::randn({8 * dim}, at::kDouble));
+  b.weights = {1 + 0.1 * at::randn({width}, at::kDouble),
+               matrix((heads + 2 * kv_heads) * dim, width),
+               matrix(width, heads * dim),
+               1 + 0.1 * at::randn({width}, at::kDouble),
+               matrix(2 * gate, width),
+               matrix(width, gate)};
+  if (bias) b.weights.push_back(0.3 * at::randn({(heads + 2 * kv_heads) * dim}, at::kDouble));
   return b;
 }
 
@@ -128,7 +133,8 @@ TEST(TransformerBlock, Bfloat16ProductsStayWithinTheirRounding) {
   // take three rounds of keys.
   for (const Sizes& sizes :
        {Sizes{24, 40}, Sizes{32, 40}, Sizes{64, 172}, Sizes{96, 32, 16, 40}, Sizes{64, 12, 8, 1},
-        Sizes{64, 64, 32, 200}, Sizes{32, 31, 64}, Sizes{32, 5, 128, 33}, Sizes{64, 20, 24}}) {
+        Sizes{64, 64, 32, 200}, Sizes{32, 31, 64}, Sizes{32, 5, 128, 33}, Sizes{64, 20, 24},
+        Sizes{64, 40, 16, 0, 4, 4}, Sizes{32, 40, 32, 70, 3, 1}, Sizes{32, 40, 8, 0, 12, 4}}) {
     const Block given = random_block({70, 1, 57, 300, 0, 3}, sizes.width != 96, sizes);
     const Block mixed = given.as(at::kFloat), exact = given.as(at::kDouble);
     const Tensor got = mixed.fused(true), want = exact.composed();
@@ -152,14 +158,33 @@ TEST(TransformerBlock, Bfloat16ProductsStayWithinTheirRounding) {
 }
 
 /// Both round operands; the matrix unit those of attention, too. Numbers of rows around 32 and 256,
-/// which pass together.
+/// which pass together, and random shapes, each finding what the one before left in the buffers.
 TEST(TransformerBlock, MatrixUnitGivesWhatLibraryProductsGive) {
   if (!amx_usable()) GTEST_SKIP() << "no AMX here";
   at::manual_seed(4);
+  std::vector<std::pair<std::vector<int64_t>, Sizes>> cases;
   for (const int64_t rows : {64, 65, 95, 96, 97, 255, 256, 257, 320, 511, 700}) {
-    const bool bias = rows % 2 == 0;
-    const Block given = random_block({rows - 40, 40}, bias, {64, 8 * (rows % 23) + 4});
-    const Tensor upstream = at::randn({rows, 64}, at::kFloat);
+    cases.push_back({{rows - 40, 40}, {64, 8 * (rows % 23) + 4}});
+  }
+  std::mt19937 random(4);
+  const auto any = [&](std::initializer_list<int64_t> of) {
+    return of.begin()[random() % of.size()];
+  };
+  for (int i = 0; i < 80; ++i) {
+    Sizes sizes{any({32, 64, 96, 128}), 1 + static_cast<int64_t>(random() % 90)};
+    sizes.dim = any({8, 16, 32, 64});
+    sizes.kv_heads = sizes.dim == 8 ? any({2, 4}) : any({1, 2});
+    sizes.heads = sizes.kv_heads * any({1, 2, 3, 4});
+    sizes.window = any({0, 0, 1, 17, 100});
+    std::vector<int64_t> lengths(1 + random() % 12);
+    for (int64_t& length : lengths) length = static_cast<int64_t>(random()) % any({3, 40, 260});
+    cases.push_back({lengths, sizes});
+  }
+  for (size_t n = 0; n < cases.size(); ++n) {
+    const auto& [lengths, sizes] = cases[n];
+    const Block given = random_block(lengths, n % 2 == 0, sizes);
+    if (given.x.size(0) == 0) continue;
+    const Tensor upstream = at::randn(given.x.sizes(), at::kFloat);
     std::vector<Tensor> results[2];
     for (const bool amx : {false, true}) {
       use_amx(amx);
@@ -170,8 +195,10 @@ TEST(TransformerBlock, MatrixUnitGivesWhatLibraryProductsGive) {
       results[amx].push_back(y.detach() - b.x.detach());
     }
     for (size_t i = 0; i < results[0].size(); ++i) {
-      EXPECT_LT(relative_error(results[1][i], results[0][i]), 0.01)
-          << rows << " rows, " << (i + 1 < results[0].size() ? kNames[i] : "out");
+      EXPECT_LT(relative_error(results[1][i], results[0][i]), 0.02)
+          << "case " << n << ", " << given.x.size(0) << " rows, width " << sizes.width << ", "
+          << sizes.heads << "/" << sizes.kv_heads << " heads of " << sizes.dim << ", window "
+          << sizes.window << ": " << (i + 1 < results[0].size() ? kNames[i] : "out");
     }
   }
 }

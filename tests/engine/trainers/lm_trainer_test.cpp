@@ -100,6 +100,36 @@ TEST(LmTrainer, OverfitsATinyCorpusTheSameWayTwice) {
   }
 }
 
+TEST(LmTrainer, LearnsInBfloat16AsInFloat32) {
+  const auto corpus = texts(40);
+  double losses[2];
+  for (const bool bf16 : {false, true}) {
+    // Its sizes are ones that the matrix unit takes.
+    const auto model = test::tiny_model(HeadKind::kLanguageModel, at::kFloat, 3);
+    LmTrainingOptions options;
+    options.steps = 60;
+    options.batch_tokens = 100;
+    options.optimizer.lr = 3e-3;
+    if (bf16) options.precision = "bf16";
+    Metrics quiet({}, true);
+    losses[bf16] = train_lm(*model, corpus, options, 7, "pretrain", quiet).final_loss;
+    EXPECT_LT(losses[bf16], 1.5);  // log 16 = 2.8 knows nothing
+  }
+  EXPECT_NE(losses[1], losses[0]);
+  EXPECT_NEAR(losses[1], losses[0], 0.02);
+}
+
+TEST(LmTrainer, PrecisionIsNamedAndNeedsNoDropout) {
+  const auto model = test::tiny_model(HeadKind::kLanguageModel, at::kFloat, 1);
+  Metrics quiet({}, true);
+  LmTrainingOptions options;
+  options.precision = "fp16";
+  EXPECT_THROW(train_lm(*model, texts(3), options, 0, "sft", quiet), data::InputError);
+  options.precision = "bf16";
+  options.dropout = 0.1;
+  EXPECT_THROW(train_lm(*model, texts(3), options, 0, "sft", quiet), data::InputError);
+}
+
 TEST(LmTrainer, RefusesNothingToLearnAndTooLongTexts) {
   const auto model = test::tiny_model(HeadKind::kLanguageModel, at::kFloat, 1);
   Metrics quiet({}, true);
