@@ -9,6 +9,8 @@
 #include "engine/cli/command.h"
 #include "engine/config/toml_printer.h"
 #include "engine/distributed/rank_environment.h"
+#include "engine/report/findings.h"
+#include "engine/report/run_files.h"
 #include "engine/run/stages.h"
 
 namespace hone::engine {
@@ -24,6 +26,16 @@ std::filesystem::path default_out(const std::filesystem::path& recipe) {
   return std::filesystem::path("runs") / recipe.stem();
 }
 
+/// What the report says first, in a line: the verdict, and what speaks against it.
+void print_verdict(const std::filesystem::path& out) {
+  const auto verdict = report::judge_run(report::read_run_files(out));
+  std::cout << verdict.badge;
+  for (size_t i = 0; i < verdict.findings.size(); ++i) {
+    std::cout << (i == 0 ? ". Findings: " : "; ") << verdict.findings[i].title;
+  }
+  std::cout << ".\n";
+}
+
 /// The few figures a person wants first, from whatever the run has.
 void print_result(const std::filesystem::path& out) {
   const auto summary = nlohmann::json::parse(data::read_file(out / "summary.json"));
@@ -33,6 +45,7 @@ void print_result(const std::filesystem::path& out) {
     return std::string(text);
   };
   std::cout << "\n";
+  print_verdict(out);
   if (summary.contains("judge.after")) {
     std::cout << summary.value("judge.name", "judge") << ": " << number("judge.before", "%.3f")
               << " -> " << number("judge.after", "%.3f") << "  (standard errors "
