@@ -1,7 +1,9 @@
 """A server of the binary and a Chromium, for browser_test.py."""
 import contextlib
 import json
+import os
 import pathlib
+import re
 import shutil
 import signal
 
@@ -120,7 +122,9 @@ class Page:
         self.driver.refresh()
 
     def axe(self, name):
-        """axe-core over the whole document: no violation of any rule."""
+        """axe-core over the whole document: no violation of any rule. With HONE_SCREENSHOTS=FOLDER also a picture."""
+        if folder := os.environ.get("HONE_SCREENSHOTS"):
+            self.driver.save_screenshot(str(pathlib.Path(folder) / (re.sub(r"\W+", "-", name) + ".png")))
         self.js(AXE)
         found = self.driver.execute_async_script(
             "const done = arguments[arguments.length - 1];"

@@ -436,29 +436,6 @@ def test_axe_finds_nothing_on_pairs(hone, desktop, tmp_path, scheme, language):
         assert page.complaints("401") == [], "but that nobody was signed in at first"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme,language", [("light", "en"), ("dark", "en"), ("light", "ar"), ("light", "de"), ("dark", "fr"), ("light", "es")])
-def test_axe_finds_nothing_anywhere(hone, desktop, tmp_path, scheme, language):
-    page = fresh(desktop)
-    with serving(hone, tmp_path, project(), of_kinds()) as server:
-        name = look_at_everything(page, server, scheme, language)
-        for n in range(len(KINDS)):
-            kind = KINDS[n]["kind"]
-            page.until(lambda: page.exists(f".task.{kind}"), kind)
-            page.press(Keys.ESCAPE)
-            page.axe(name + kind)
-            if n == 0:
-                dialogs(page, name)
-            before = page.question["id"]
-            page.press("s")
-            page.until(lambda: page.exists("dialog[open]"), "skip")
-            page.press("1")
-            page.until(lambda: (page.question or {}).get("id") != before, "the next question")
-        page.until(lambda: page.exists(".message h1") and not page.exists(".task"), "the end")
-        page.axe(name + "end")
-        page.driver.set_window_size(400, 860)
-
-
 def test_a_link_works_once_and_managers_invite_and_revoke(hone, desktop, tmp_path):
     page = fresh(desktop)
     with serving(hone, tmp_path, project(), pairs(6)) as server:

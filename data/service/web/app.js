@@ -60,7 +60,7 @@ class App {
   }
 
   header() {
-    this.title = h("span", { class: "project" });
+    this.title = h("bdi", { class: "project" });
     this.sync = h("span", { class: "sync", role: "status" });
     this.count = h("button", { type: "button", class: "plain count", on: { click: () => this.statistics() } });
     this.bar = h("div", { class: "progress", hidden: true }, h("div", { class: "done" }));
@@ -192,7 +192,7 @@ class App {
     };
     const guide = new Guide();
     guide.show(this.guideline);
-    this.place(h("div", { class: "message welcome" }, h("h1", {}, this.me.project?.title || t("guideline")), guide.text, h("p", { class: "quiet" }, t("guideline_later"))),
+    this.place(h("div", { class: "message welcome" }, h("h1", {}, h("bdi", {}, this.me.project?.title || t("guideline"))), guide.text, h("p", { class: "quiet" }, t("guideline_later"))),
       h("footer", { class: "controls" }, h("div", { class: "measure row end-row" }, button(t("begin"), { kind: "primary", shown: "⏎", on: { click: go } }))));
     this.onEnter = go;
   }

@@ -39,7 +39,8 @@ function agreement({ agreement: all = [] }) {
   const rows = all.filter(({ alpha }) => Number.isFinite(alpha)).map(({ kind, dimension, distance, alpha, low, high, questions, f1 }) => ({
     label: dimension || t(`kind_${kind}`), value: alpha, low, high,
     note: [number(questions), t(`distance_${distance}`), Number.isFinite(f1) ? `F1 ${number(f1, { maximumFractionDigits: 2, minimumFractionDigits: 2 })}` : ""].filter(Boolean).join(" · ") }));
-  return panel("agreement", t("agreement"), t("agreement_more"), rows.length ? intervals(rows, t("agreement"), { low: -0.25, high: 1, reference: 0, share: false, ticks: [-0.25, 0, 0.25, 0.5, 0.75, 1], right: 170 }) : null);
+  const more = all.some(({ f1 }) => Number.isFinite(f1)) ? `${t("agreement_more")} ${t("agreement_f1")}` : t("agreement_more");
+  return panel("agreement", t("agreement"), more, rows.length ? intervals(rows, t("agreement"), { low: -0.25, high: 1, reference: 0, share: false, ticks: [-0.25, 0, 0.25, 0.5, 0.75, 1], right: 190 }) : null);
 }
 
 function perRater(id, field, raters, options) {
@@ -97,9 +98,9 @@ class Manager {
     this.problem = h("p", { class: "problem", role: "alert" });
     document.body.classList.add("managing");
     document.body.append(
-      h("header", { id: "top" }, h("span", { class: "mark", "aria-hidden": "true" }, "Hone"), this.title = h("h1", { class: "project" }, t("manage")), this.pick,
+      h("header", { id: "top" }, h("span", { class: "mark", "aria-hidden": "true" }, "Hone"), h("h1", { class: "project" }, this.title = h("bdi", {}, t("manage"))), this.pick,
         h("span", { class: "space" }), this.when, button(t("refresh"), { kind: "quiet-button", on: { click: () => this.load() } }), h("a", { class: "button quiet-button", href: "/" }, t("rater_page"))),
-      h("main", { id: "screen" }, this.problem, this.people, this.plots),
+      h("main", { id: "screen" }, this.problem, matchMedia("(max-width: 720px)").matches ? [this.plots, this.people] : [this.people, this.plots]),
       h("div", { id: "live", class: "hidden", "aria-live": "polite", role: "status" }));
   }
 

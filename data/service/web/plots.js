@@ -3,6 +3,10 @@
 import { h, svg } from "./dom.js";
 import { t, number, percent } from "./i18n.js";
 
+/// On a phone a plot is drawn for the width that it has, so that its words stay readable.
+const narrow = matchMedia("(max-width: 720px)").matches;
+const WIDTH = narrow ? 340 : 640;
+
 const nice = (top) => {
   if (!(top > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(top));
@@ -22,12 +26,17 @@ export function sparkline(values, title, { width = 320, height = 56 } = {}) {
 const frame = (width, height, title, ...content) => svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img", "aria-label": title }, ...content);
 const text = (x, y, words, anchor = "start", extra = "") => svg("text", { x, y, "text-anchor": anchor, class: `tick ${extra}` }, words);
 
+/// A row's name and what is said of it: left and right of the plot, on a phone above it.
+const short = (label, most) => (label.length > most ? `${label.slice(0, most - 1)}…` : label);
+const name = (label, left, y) => (narrow ? text(0, y - 14, short(label, 20), "start", "name") : text(left - 10, y + 4, short(label, 15), "end", "name"));
+const note = (words, width, right, y, extra = "") => (narrow ? text(width, y - 14, words, "end", extra) : text(width - right + 10, y + 4, words, "start", extra));
+
 /// Bars over time: [{label, value}].
-export function bars(items, title, { width = 640, height = 170 } = {}) {
-  const left = 44, bottom = 20, top = nice(Math.max(...items.map((item) => item.value), 1));
+export function bars(items, title, { width = WIDTH, height = 170 } = {}) {
+  const left = 44, bottom = 26, top = nice(Math.max(...items.map((item) => item.value), 1));
   const step = (width - left) / Math.max(1, items.length);
   const y = (value) => 8 + (1 - value / top) * (height - bottom - 8);
-  const every = Math.ceil(items.length / 8);
+  const every = Math.ceil(items.length / (narrow ? 4 : 8));
   return frame(width, height, title,
     [0, 0.5, 1].map((share) => [svg("line", { class: "grid", x1: left, x2: width, y1: y(share * top), y2: y(share * top) }), text(left - 6, y(share * top) + 4, number(share * top, { maximumFractionDigits: 1 }), "end")]),
     items.map((item, index) => [
@@ -36,13 +45,13 @@ export function bars(items, title, { width = 640, height = 170 } = {}) {
 }
 
 /// Lines over time: series [{name, values: [number|null]}], labels; y from low to high.
-export function lines(series, labels, title, { width = 640, height = 190, low = 0, high = null, share = false } = {}) {
-  const left = 40, bottom = 20;
+export function lines(series, labels, title, { width = WIDTH, height = 190, low = 0, high = null, share = false } = {}) {
+  const left = 44, bottom = 26;
   const all = series.flatMap(({ values }) => values).filter((value) => value !== null && value !== undefined);
   const top = high ?? nice(Math.max(...all, low + 1e-9));
   const x = (index) => left + 10 + (labels.length < 2 ? 0.5 : index / (labels.length - 1)) * (width - left - 20);
   const y = (value) => 8 + (1 - (value - low) / (top - low)) * (height - bottom - 8);
-  const every = Math.ceil(labels.length / 7);
+  const every = Math.ceil(labels.length / (narrow ? 4 : 7));
   const show = (value) => (share ? percent(value) : number(value, { maximumFractionDigits: 2 }));
   return h("div", {},
     frame(width, height, title,
@@ -57,9 +66,10 @@ export function lines(series, labels, title, { width = 640, height = 190, low = 
     series.length > 1 ? h("div", { class: "plot-legend" }, series.map(({ name }, which) => h("span", { class: `series${which}` }, h("span", { class: "swatch", "aria-hidden": "true" }), name))) : null);
 }
 
-/// Points with intervals, one row each: [{label, value, low, high, note}] on low..high, with a line at `reference`.
-export function intervals(rows, title, { width = 640, low = 0, high = 1, reference = null, share = true, ticks = [0, 0.25, 0.5, 0.75, 1], right = 96 } = {}) {
-  const line = 26, left = 120, bottom = 22, height = rows.length * line + bottom + 6;
+/// Points with intervals, one row each: [{label, value, low, high, note}] on low..high, with a line at `reference`. Words
+/// stand beside the interval, on a phone above it.
+export function intervals(rows, title, { width = WIDTH, low = 0, high = 1, reference = null, share = true, ticks = [0, 0.25, 0.5, 0.75, 1], right: beside = 96 } = {}) {
+  const above = narrow ? 18 : 0, line = 26 + above, left = narrow ? 18 : 120, right = narrow ? 18 : beside, bottom = 22, height = rows.length * line + bottom + 6;
   const x = (value) => left + ((Math.max(low, Math.min(high, value)) - low) / (high - low)) * (width - left - right);
   const show = (value) => (share ? percent(value) : number(value, { maximumFractionDigits: 2, minimumFractionDigits: 2 }));
   return frame(width, height, title,
@@ -68,19 +78,19 @@ export function intervals(rows, title, { width = 640, low = 0, high = 1, referen
       text(x(value), height - 6, show(value), "middle")]),
     reference === null ? null : svg("line", { class: "reference", x1: x(reference), x2: x(reference), y1: 0, y2: height - bottom }),
     rows.map((row, index) => {
-      const y = 6 + (index + 0.5) * line;
+      const y = 6 + index * line + above + 13;
       const known = row.value !== null && Number.isFinite(row.value);
       return svg("g", { class: `row ${row.alarm ? "alarm" : ""}` },
-        text(left - 10, y + 4, row.label.length > 15 ? `${row.label.slice(0, 14)}…` : row.label, "end", "name"),
+        name(row.label, left, y),
         known ? [svg("line", { class: "interval", x1: x(row.low), x2: x(row.high), y1: y, y2: y }), svg("circle", { class: "dot", cx: x(row.value), cy: y, r: 4 })] : null,
-        text(width - right + 10, y + 4, known ? `${show(row.value)}${row.note ? ` · ${row.note}` : ""}` : t("too_few"), "start"),
+        note(known ? `${show(row.value)}${row.note ? ` · ${row.note}` : ""}` : t("too_few"), width, right, y),
         svg("title", {}, known ? `${row.label}: ${show(row.value)} (${show(row.low)} – ${show(row.high)})` : `${row.label}: ${t("too_few")}`));
     }));
 }
 
 /// A rater a row: shares as lines over blocks, the seconds as a thinner one below: [{label, series, seconds, note, alarm}].
-export function traces(rows, names, title, { width = 640, right = 210 } = {}) {
-  const step = 50, left = 120, height = rows.length * step + 4, tall = 26;
+export function traces(rows, names, title, { width = WIDTH, right: beside = 210 } = {}) {
+  const above = narrow ? 18 : 0, step = 50 + above, left = narrow ? 6 : 120, right = narrow ? 6 : beside, height = rows.length * step + 4, tall = 26;
   const slowest = Math.max(...rows.flatMap(({ seconds: all }) => all), 1e-9);
   const polyline = (values, top, size, which) => {
     const points = values.flatMap((value, index) => (value === null ? [] : [`${(left + 6 + (values.length < 2 ? 0.5 : index / (values.length - 1)) * (width - left - right - 12)).toFixed(1)},${(top + (1 - value) * size).toFixed(1)}`]));
@@ -88,20 +98,20 @@ export function traces(rows, names, title, { width = 640, right = 210 } = {}) {
       points.map((point) => svg("circle", { class: "dot", cx: point.split(",")[0], cy: point.split(",")[1], r: 2 })));
   };
   return h("div", {},
-    frame(width, height, title, rows.map(({ label, series, seconds: all, note, alarm }, index) => {
-      const top = 6 + index * step;
+    frame(width, height, title, rows.map(({ label, series, seconds: all, note: words, alarm }, index) => {
+      const top = 6 + index * step + above;
       return svg("g", { class: alarm ? "row alarm" : "row" },
         [0, 0.5, 1].map((part) => svg("line", { class: "grid", x1: left, x2: width - right, y1: top + part * tall, y2: top + part * tall })),
-        text(left - 10, top + 18, label.length > 15 ? `${label.slice(0, 14)}…` : label, "end", "name"),
+        name(label, left, narrow ? top + 11 : top + 14),
         polyline(series[0], top, tall, 0), polyline(series[1], top, tall, 1), polyline(all.map((value) => value / slowest), top + tall + 2, 12, 2),
-        text(width - right + 10, top + 18, note, "start", alarm ? "alarmed" : ""),
-        svg("title", {}, `${label}: ${note}`));
+        note(words, width, right, narrow ? top + 11 : top + 14, alarm ? "alarmed" : ""),
+        svg("title", {}, `${label}: ${words}`));
     })),
     h("div", { class: "plot-legend" }, names.map((name, which) => h("span", { class: `series${which}` }, h("span", { class: "swatch", "aria-hidden": "true" }), name))));
 }
 
 /// One bar divided: [{name, value}].
-export function shares(parts, title, { width = 640, height = 26 } = {}) {
+export function shares(parts, title, { width = WIDTH, height = 26 } = {}) {
   const total = parts.reduce((sum, part) => sum + part.value, 0) || 1;
   let at = 0;
   return h("div", {},

@@ -270,6 +270,8 @@ export default {
   kind_review: "مراجعات",
   distance_ordinal: "ترتيبية",
   distance_nominal: "اسمية",
+  agreement_f1: "يبيّن F1 مدى تطابق علامات كل شخصين.",
+  kind_spans: "العلامات",
   distance_jaccard: "جاكار",
   distance_interval: "فاصلية",
   erase: "محو",

@@ -270,6 +270,8 @@ export default {
   kind_review: "Freigaben",
   distance_ordinal: "ordinal",
   distance_nominal: "nominal",
+  agreement_f1: "F1 sagt, wie weit sich die Markierungen je zweier Personen decken.",
+  kind_spans: "Markierungen",
   distance_jaccard: "Jaccard",
   distance_interval: "Intervall",
   erase: "Löschen",

@@ -282,6 +282,8 @@ export default {
   kind_review: "Reviews",
   distance_ordinal: "ordinal",
   distance_nominal: "nominal",
+  agreement_f1: "F1 is how far the marks of each two people overlap.",
+  kind_spans: "Marks",
   distance_jaccard: "Jaccard",
   distance_interval: "interval",
   erase: "Erase",

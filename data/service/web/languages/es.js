@@ -270,6 +270,8 @@ export default {
   kind_review: "Revisiones",
   distance_ordinal: "ordinal",
   distance_nominal: "nominal",
+  agreement_f1: "F1 dice cuánto coinciden las marcas de cada dos personas.",
+  kind_spans: "Marcas",
   distance_jaccard: "Jaccard",
   distance_interval: "de intervalo",
   erase: "Borrar",

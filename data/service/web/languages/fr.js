@@ -270,6 +270,8 @@ export default {
   kind_review: "Validations",
   distance_ordinal: "ordinale",
   distance_nominal: "nominale",
+  agreement_f1: "F1 dit à quel point les marques de deux personnes se recouvrent.",
+  kind_spans: "Marques",
   distance_jaccard: "Jaccard",
   distance_interval: "d'intervalle",
   erase: "Effacer",
