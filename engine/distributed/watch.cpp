@@ -48,6 +48,7 @@ Watch::~Watch() {
 void Watch::run() {
   for (auto last = Clock::now(); !closing_;) {
     const auto now = Clock::now();
+    asking_ = true;
     try {
       look(std::min<Clock::duration>(now - last, kMostCounted));
     } catch (const std::exception&) {
@@ -57,6 +58,7 @@ void Watch::run() {
       }
       return;
     }
+    asking_ = false;
     last = now;
     ++looks_;
     while (!closing_ && Clock::now() < now + kBeat) {
@@ -110,7 +112,7 @@ std::optional<Watch::Failure> Watch::failure() {
   const auto now = Clock::now();
   const int64_t looks = looks_;
   unanswered_ += std::min<Clock::duration>(now - asked_, kMostCounted);
-  if (looks != looks_seen_) unanswered_ = {};
+  if (!asking_ || looks != looks_seen_) unanswered_ = {};
   looks_seen_ = looks;
   asked_ = now;
   if (unanswered_ > silence_.load()) {

@@ -58,9 +58,9 @@ class Watch {
   std::atomic<std::chrono::milliseconds> silence_;
   std::mutex mutex_;
   std::optional<Failure> failure_, mine_;  // mine_: to be said
-  std::atomic<bool> closing_{false}, silent_store_{false};
+  std::atomic<bool> closing_{false}, asking_{false}, silent_store_{false};
   std::atomic<int64_t> looks_{0};
-  int64_t looks_seen_ = 0;  // when failure() was last asked, and since when that has not changed:
+  int64_t looks_seen_ = 0;  // when failure() was last asked, and for how long it has asked since:
   Clock::time_point asked_ = Clock::now();
   Clock::duration unanswered_{0};
   struct Heard {

@@ -9,7 +9,7 @@ namespace hone::engine {
 namespace {
 
 using std::chrono::milliseconds;
-constexpr milliseconds kLong{600000}, kShort{300};
+constexpr milliseconds kLong{600000}, kShort{500};
 
 /// A store of one process, which can stop answering.
 class StoppingStore : public c10d::HashStore {
