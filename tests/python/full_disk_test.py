@@ -11,6 +11,7 @@ import uuid
 
 import pytest
 
+from browser_test import desktop, forget, fresh, pytestmark as needs_browser  # noqa: F401
 from rater_service import Client, Refused, Server, pair
 
 BLOCK = 4096
@@ -177,3 +178,29 @@ def test_a_full_disk_at_a_stop_and_at_a_start_loses_nothing(full, hone):
     assert hone("verify", server.store).returncode == 0
     # But for each person's last one, which may still be taken back.
     assert json.loads(hone("inspect", server.store, "--json").stdout)["comparisons"] == len(labels) - 4
+
+
+@needs_browser
+@pytest.mark.slow
+def test_the_page_keeps_an_answer_that_the_server_cannot_store(full, desktop):
+    """It says so, goes on with the next question, survives a reload, and sends when there is room."""
+    server, folder = full
+    page = fresh(desktop)
+    forget(page, server)
+    page.open(server.address)
+    page.begin()
+    page.answer("3")
+    page.until(lambda: len(page.kept("held")) >= 3 and not page.kept("outbox"), "questions kept ahead and a receipt")
+    fill(folder)
+    page.answer("6")
+    page.until(lambda: len(page.kept("outbox")) == 1 and "cannot store · 1 kept here" in page.text(".sync"), "what it says")
+    page.driver.refresh()
+    page.until(lambda: page.exists(".task"), "the next question after a reload")
+    page.answer("=")
+    assert len(page.kept("outbox")) == 2
+    make_room(folder)
+    page.until(lambda: not page.kept("outbox"), "the answers to go out")
+    bodies = [label["body"] for _, label in sorted(labels_of(server).items())]
+    assert bodies == [{"outcome": "ordered", "ranks": [0, 1], "strength": 2}, {"outcome": "ordered", "ranks": [1, 0], "strength": 2},
+                      {"outcome": "ordered", "ranks": [0, 0]}]
+    assert page.complaints("503") == []
