@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #undef HWY_TARGET_INCLUDE
@@ -56,6 +57,17 @@ HWY_INLINE V exponential(V x) {
   const auto over = hn::Gt(x, of(88.0f));
   const auto e = exp_below_88(d, hn::IfThenElse(over, of(88.0f), x));
   return hn::IfThenElse(over, of(std::numeric_limits<float>::infinity()), e);
+}
+
+/// log(1 + x) for 0 <= x <= 1, within 2 ulp (a third of the work of Highway's Log1p).
+HWY_INLINE V log_of_one_and(V x) {
+  // log(1 + x) / x, fitted at the Chebyshev nodes of [0, 1] with the relative error as measure.
+  constexpr float kTerms[] = {-0.00316399941f, 0.0194876865f, -0.0562695265f, 0.105329506f,
+                              -0.152632743f,   0.196610183f,  -0.249511674f,  0.333296657f,
+                              -0.499998897f,   1.0f};
+  V sum = of(kTerms[0]);
+  for (size_t i = 1; i < std::size(kTerms); ++i) sum = hn::MulAdd(sum, x, of(kTerms[i]));
+  return hn::Mul(sum, x);
 }
 
 struct Kl {
@@ -179,8 +191,8 @@ math::PreferenceSum preference(const PreferenceRows& rows) {
   const auto step = [&](const V(&x)[4]) {
     const V z = hn::Sub(x[0], x[3]), share = x[1], weight = x[2], rest = hn::Sub(one, share);
     // log(1 + e^x) = max(x, 0) + log1p(e^-|x|), 1 / (1 + e^-x) = (1 or e) / (1 + e).
-    const V e = exp_below_88(d, hn::Neg(hn::Abs(z))), log = hn::Log1p(d, e);
-    const V larger = hn::Div(one, hn::Add(one, e)), smaller = hn::Div(e, hn::Add(one, e));
+    const V e = exp_below_88(d, hn::Neg(hn::Abs(z))), log = log_of_one_and(e);
+    const V larger = hn::Div(one, hn::Add(one, e)), smaller = hn::Mul(e, larger);
     const auto ahead = hn::Ge(z, zero);
     const V won = hn::Add(hn::Max(hn::Neg(z), zero), log), lost = hn::Add(hn::Max(z, zero), log);
     // A share of 0 is left out, not multiplied: 0 * infinity would be NaN.

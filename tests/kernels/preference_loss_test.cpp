@@ -150,6 +150,40 @@ TEST(PreferenceLoss, SwappingTheSidesChangesNothing) {
   }
 }
 
+/// The vectors' own logarithm and exponential, to the last bits, far out too.
+TEST(PreferenceLoss, FloatsAgreeWithDoubleOneByOne) {
+  constexpr int64_t kPairs = 1001;
+  const Tensor z = at::linspace(-86, 86, kPairs, at::kFloat);
+  for (const double share : {0.0, 0.25, 1.0}) {
+    const auto both = [&](at::ScalarType type) {
+      Tensor x = at::empty({kPairs}, type);
+      x.copy_(z);
+      const Tensor target = at::full({kPairs}, share, type), ones = at::ones({kPairs}, type);
+      Tensor losses = at::empty({kPairs}, at::kDouble);
+      for (int64_t i = 0; i < kPairs; ++i) {
+        losses[i] = preference_loss(x.narrow(0, i, 1), target.narrow(0, i, 1), ones.narrow(0, i, 1),
+                                    std::nullopt, {});
+      }
+      x.requires_grad_(true);
+      preference_loss(x, target, ones, std::nullopt, {}).backward();
+      return std::pair(losses, x.grad());
+    };
+    const auto [loss, slope] = both(at::kFloat);
+    const auto [want_loss, want_slope] = both(at::kDouble);
+    expect_close(loss, want_loss, 0, 5e-7, "loss at share " + std::to_string(share));
+    // Where shares of both signs meet, the difference keeps the error of its parts.
+    expect_close(slope, want_slope, share == 0.25 ? 1e-7 : 0, 5e-7, "slope");
+  }
+}
+
+TEST(PreferenceLoss, OneBadTargetAmongManyIsNamed) {
+  const Tensor x = at::zeros({200001}), bad = at::zeros({200001});
+  bad[150000] = std::nanf("");
+  bad[200000] = -1;
+  expect_message([&] { preference_loss(x, bad, x, std::nullopt, {}); },
+                 "preference_loss: target[150000]: expected a number in [0, 1], got nan");
+}
+
 TEST(PreferenceLoss, DavidsonWithoutTiesIsBradleyTerry) {
   const Tensor delta = at::linspace(-4, 4, 9, at::kDouble), one = at::ones({9}, at::kDouble);
   const Tensor bt = preference_loss(delta, one, one, std::nullopt, {});
