@@ -8,6 +8,8 @@ KL penalty, score at the last token, GAE, returns and whitening of [B,T] float32
 over time of verl (masks carried) and of TRL 1.9 (experimental/ppo: padding filled, rewards, loop, masked whitening), TRL's step under
 torch.compile, NumPy's loop over time, SciPy's lfilter and torchrl's vectorised estimate where those are installed. Ours three times: into
 tensors of the caller, allocating, and whitened besides (Hone's losses whiten on the fly, from the statistics that the pass leaves).
+(`pip install --no-deps --target DIR scipy torchrl tensordict cloudpickle orjson pyvers importlib_metadata zipp`, then PYTHONPATH=DIR: scipy
+1.17.1 and torchrl 0.14.1 run beside torch 2.11 so, and the environment that Hone is built in stays as it is.)
 Each figure is the least of several runs; a peer whose numbers are not ours is an error.
 """
 import argparse
