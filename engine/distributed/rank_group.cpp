@@ -78,14 +78,15 @@ BackendPtr gloo(const StorePtr& store, const Shared& shared, const std::string& 
 }
 
 /// Gloo, connected to every rank. In a thread of its own, because Gloo waits for ranks whether they
-/// live or not: that thread is left behind when one has died.
+/// live or not: that thread, and the connection to the store that it waits at, is left behind when
+/// one has died.
 BackendPtr connect(const std::shared_ptr<Shared>& shared, const StorePtr& store,
                    const std::string& address) {
   constexpr const char* kWhat = "connecting";
   const auto begin = std::chrono::steady_clock::now();
   std::promise<BackendPtr> promise;
   auto connected = promise.get_future();
-  std::thread([shared, store, address, promise = std::move(promise)]() mutable {
+  std::thread([shared, store = store->clone(), address, promise = std::move(promise)]() mutable {
     try {
       promise.set_value(gloo(store, *shared, address));
     } catch (...) {

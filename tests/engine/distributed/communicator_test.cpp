@@ -117,6 +117,14 @@ TEST(RankGroup, OneRanksErrorEndsAllWithItsNameAndCode) {
   }
 }
 
+TEST(RankGroup, ARankThatFailsWhileAnotherConnectsEndsIt) {
+  const auto ends = run_ranks(2, [](RankGroup& group) {
+    if (group.communicator().rank() == 1) throw std::runtime_error("disk full");
+    group.communicator().duplicate("never met");
+  });
+  for (const auto& end : ends) EXPECT_EQ(end.message, "rank 1: disk full");
+}
+
 TEST(RankGroup, ARankThatNeverComesToACollectiveIsTimedOut) {
   RankLimits limits;
   limits.collective = std::chrono::milliseconds(300);
