@@ -134,7 +134,6 @@ def test_control_characters_are_refused_at_every_door(serve, hone, tmp_path):
             assert status_of(refused) == 422
     rater.answer(assignment, {**ORDERED, "rationale": "one\n\ttwo"})
     for text, file, field in [('title = "a\\u0000b"\n', "project.toml", "title"),
-                              ('guideline = "\\u001b[2J"\n', "project.toml", "guideline"),
                               (json.dumps(pair(0)) + "\n" + json.dumps(pair(1, prompt="\0")) + "\n", "questions.jsonl:2", "prompt")]:
         path = tmp_path / file.split(":")[0]
         path.write_text(text)

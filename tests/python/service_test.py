@@ -86,7 +86,6 @@ def test_a_cap_is_the_persons_however_often_they_sign_in(serve):
         assert answer["assignment"] is None and answer["why"] == "session-cap"
         assert 1700 < answer["retry_after_s"] <= 1801
         assert client.get("/api/statistics")["session_answers"] == 2
-    assert server.person().next() is not None  # somebody else
 
 
 def test_an_open_project_lets_anyone_in(serve):
