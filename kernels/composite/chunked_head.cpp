@@ -198,11 +198,16 @@ HeadGradients for_each_head_chunk(
   const HeadGradients gradients = empty_head_gradients(in, needs);
   const Cut cut = parallel ? cut_of(vocabulary) : kGpuCut;
   const int64_t chunk = head_chunk_rows(tokens, vocabulary, parallel);
-  const ChunkProducts products(in, std::min(chunk, tokens), gradients_needed);
+  const int64_t block = head_block_rows(chunk, cut);
+  // Without gradients nobody reads a block's logits again: a thread keeps to one block, in cache.
+  const bool kept = gradients_needed || !parallel;
+  const ChunkProducts products(in, kept ? std::min(chunk, tokens) : at::get_num_threads() * block,
+                               gradients_needed);
   for (int64_t begin = 0; begin < tokens; begin += chunk) {
     const int64_t n = std::min(chunk, tokens - begin);
-    for_blocks(parallel, n, head_block_rows(chunk, cut), [&](int64_t first, int64_t count) {
-      rows(products.logits(first, begin + first, count), begin + first);
+    for_blocks(parallel, n, block, [&](int64_t first, int64_t count) {
+      const int64_t place = kept ? first : at::get_thread_num() * block;
+      rows(products.logits(place, begin + first, count), begin + first);
       if (gradients_needed) products.round(first, count);
       if (need_hidden) {
         products.d_hidden(first, count, gradients.hidden.narrow(0, begin + first, count));
