@@ -196,10 +196,8 @@ void pair_queries(const uint16_t* rows, int64_t count, const Heads& heads, uint1
   const int64_t size = heads.row_size();
   for (int64_t j = 0; j < heads.dim_tiles(); ++j) {
     for (int64_t t = 0; t < count; ++t) {
-      __m512i pairs[16];
-      const uint16_t* from = rows + t * kTileInner * size + j * kTileSide;
-      pair_rows([&](int64_t r) { return from + r * size; }, pairs);
-      store_pairs(pairs, tiles + (j * kPairs + t) * kTileElements);
+      to_right_tile(rows + t * kTileInner * size + j * kTileSide, size,
+                    tiles + (j * kPairs + t) * kTileElements);
     }
   }
 }

@@ -187,10 +187,8 @@ inline void turn_columns(const uint16_t* rows, int64_t count, const Heads& heads
   const int64_t blocks = count / kTileInner, size = heads.row_size();
   for (int64_t block = 0; block < blocks; ++block) {
     for (int64_t j = 0; j < heads.dim_tiles(); ++j) {
-      __m512i pairs[16];
-      const uint16_t* from = rows + block * kTileInner * size + j * kTileSide;
-      pair_rows([&](int64_t r) { return from + r * size; }, pairs);
-      transpose_pairs(pairs, tiles + (j * blocks + block) * kTileElements);
+      to_left_tile(rows + block * kTileInner * size + j * kTileSide, size,
+                   tiles + (j * blocks + block) * kTileElements);
     }
   }
 }
@@ -202,9 +200,7 @@ inline void rows_of(const float* sums, int64_t columns, int64_t dim_tiles, float
     for (int64_t column = 0; column < columns; ++column) {
       const float* from = sums + (kColumns * j + column) * kTileSums;
       float* to = dim_tiles == 1 ? rows + column * kTileSums : tile;
-      __m512i words[16];
-      for (int64_t r = 0; r < kTileSide; ++r) words[r] = _mm512_load_si512(from + r * kTileSide);
-      transpose_pairs(words, reinterpret_cast<uint16_t*>(to));
+      transpose_sums(from, to);
       if (dim_tiles == 1) continue;
       for (int64_t r = 0; r < kTileSide; ++r) {
         _mm512_store_ps(rows + ((column * 16 + r) * dim_tiles + j) * kTileSide,

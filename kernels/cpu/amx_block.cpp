@@ -82,18 +82,14 @@ void round_rows(const float* x, int64_t elements, uint16_t* y) {
 template <typename E>
 void to_right_tiles(const E* rows, int64_t columns, uint16_t* to, int64_t step) {
   for (int64_t j = 0; j < columns; j += 16, to += step) {
-    __m512i pairs[16];
-    pair_rows([&](int64_t r) { return rows + r * columns + j; }, pairs);
-    store_pairs(pairs, to);
+    to_right_tile(rows + j, columns, to);
   }
 }
 /// The transpose of rows [32, columns] as one column of a left operand's tiles.
 template <typename E>
 void to_left_tiles(const E* rows, int64_t columns, uint16_t* to, int64_t step) {
   for (int64_t j = 0; j < columns; j += 16, to += step) {
-    __m512i pairs[16];
-    pair_rows([&](int64_t r) { return rows + r * columns + j; }, pairs);
-    transpose_pairs(pairs, to);
+    to_left_tile(rows + j, columns, to);
   }
 }
 

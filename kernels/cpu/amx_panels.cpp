@@ -53,9 +53,7 @@ void put_plain(const float* matrix, int64_t stride, int64_t inner, int64_t colum
 void take_tile(const float* sums, bool transposed, float* to, int64_t stride, int64_t columns) {
   alignas(64) float turned[kTileSums];
   if (transposed) {
-    __m512i words[16];
-    for (int64_t r = 0; r < kTileSide; ++r) words[r] = _mm512_load_si512(sums + r * kTileSide);
-    transpose_pairs(words, reinterpret_cast<uint16_t*>(turned));
+    transpose_sums(sums, turned);
     for (int64_t c = 0; c < std::min(columns, kTileSide); ++c) {
       _mm512_storeu_ps(to + c * stride, _mm512_load_ps(turned + c * kTileSide));
     }

@@ -223,8 +223,26 @@ HWY_INLINE void pair_rows(const Rows& row, __m512i* pairs) {
   }
 }
 
-HWY_INLINE void store_pairs(const __m512i* pairs, uint16_t* tile) {
+/// 32 rows x 16 columns, rows `stride` apart, as one tile of a right operand.
+template <typename E>
+HWY_INLINE void to_right_tile(const E* rows, int64_t stride, uint16_t* tile) {
+  __m512i pairs[16];
+  pair_rows([&](int64_t r) { return rows + r * stride; }, pairs);
   for (int p = 0; p < 16; ++p) _mm512_store_si512(tile + p * 32, pairs[p]);
+}
+/// Their transpose as one tile of a left operand.
+template <typename E>
+HWY_INLINE void to_left_tile(const E* rows, int64_t stride, uint16_t* tile) {
+  __m512i pairs[16];
+  pair_rows([&](int64_t r) { return rows + r * stride; }, pairs);
+  transpose_pairs(pairs, tile);
+}
+
+/// The transpose of one tile of sums.
+HWY_INLINE void transpose_sums(const float* sums, float* to) {
+  __m512i words[16];
+  for (int64_t r = 0; r < kTileSide; ++r) words[r] = _mm512_load_si512(sums + r * kTileSide);
+  transpose_pairs(words, reinterpret_cast<uint16_t*>(to));
 }
 
 }  // namespace hone::kernels::HWY_NAMESPACE

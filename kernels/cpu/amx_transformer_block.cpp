@@ -162,6 +162,7 @@ class Pass {
     weights_.qkv_bias = in.has_bias() ? weight(6) : nullptr;
     weights_.eps = static_cast<float>(in.eps);
     const auto* cu = cu_.const_data_ptr<int64_t>();
+    positions_.reserve(static_cast<size_t>(x_.size(0)));
     for (int64_t s = 0; s + 1 < cu_.size(0); ++s) {
       for (int64_t t = 0; t < cu[s + 1] - cu[s]; ++t) positions_.push_back(t);
     }
@@ -204,7 +205,8 @@ class Pass {
     held.lse = saved[2];
     held.middle = saved[3];
     const Tensor d_out = grad.contiguous(), d_x = at::empty_like(x_);
-    std::vector<BlockSums> sums(static_cast<size_t>(shares_.threads()), BlockSums(shape));
+    std::vector<BlockSums> sums;
+    for (int64_t share = 0; share < shares_.threads(); ++share) sums.emplace_back(shape);
     const int64_t most = shares_.most_rows();
     const auto make_room = [&] {  // d_middle, d_qkv, d_mixed
       return std::array<Tensor, 3>{
@@ -287,9 +289,10 @@ BlockShape block_shape(const BlockArguments& in) {
 }
 
 std::vector<Tensor> amx_block_forward(const BlockArguments& in, bool keep) {
-  // What the op of attention would check of its own arguments.
-  check_attention(at::empty({in.x.size(0), in.qkv().size(0)}, in.x.options()), in.cu_seqlens,
-                  in.cos, in.sin, in.heads, in.kv_heads, in.head_dim, in.scale, in.window);
+  // What the op of attention would check of its own arguments; of qkv its sizes and type alone.
+  const Tensor qkv = at::empty({1, 1}, in.x.options()).expand({in.x.size(0), in.qkv().size(0)});
+  check_attention(qkv, in.cu_seqlens, in.cos, in.sin, in.heads, in.kv_heads, in.head_dim, in.scale,
+                  in.window);
   return Pass(in).forward(keep);
 }
 

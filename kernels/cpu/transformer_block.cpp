@@ -10,7 +10,6 @@
 #include <torch/library.h>
 
 #include <algorithm>
-#include <tuple>
 #include <type_traits>
 #include <vector>
 
