@@ -15,11 +15,7 @@
 #include "kernels/cpu/amx_attention_rows-inl.h"
 #include "kernels/cpu/vector_exp-inl.h"
 
-HWY_BEFORE_NAMESPACE();
-#if HWY_TARGET == HWY_AVX3
-#pragma GCC push_options
-#pragma GCC target("avx512bf16,amx-tile,amx-bf16")
-#endif
+HONE_BEFORE_AMX();
 namespace hone::kernels::HWY_NAMESPACE {
 namespace {
 
@@ -318,10 +314,7 @@ void backward_item(const AmxAttentionTask&, int64_t, int64_t) {}
 
 }  // namespace
 }  // namespace hone::kernels::HWY_NAMESPACE
-#if HWY_TARGET == HWY_AVX3
-#pragma GCC pop_options
-#endif
-HWY_AFTER_NAMESPACE();
+HONE_AFTER_AMX();
 
 #if HWY_ONCE
 

@@ -16,9 +16,7 @@
 
 #if HWY_TARGET == HWY_AVX3
 
-HWY_BEFORE_NAMESPACE();
-#pragma GCC push_options
-#pragma GCC target("avx512bf16,amx-tile,amx-bf16")
+HONE_BEFORE_AMX();
 namespace hone::kernels::HWY_NAMESPACE {
 
 // Scores lie transposed, keys by queries, so that softmax needs no sums across lanes. Four columns
@@ -227,8 +225,7 @@ inline LeftTiles columns_from(const uint16_t* tiles, int64_t blocks, int64_t fir
 }
 
 }  // namespace hone::kernels::HWY_NAMESPACE
-#pragma GCC pop_options
-HWY_AFTER_NAMESPACE();
+HONE_AFTER_AMX();
 
 #endif  // HWY_TARGET == HWY_AVX3
 

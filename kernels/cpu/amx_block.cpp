@@ -21,11 +21,7 @@
 #include "kernels/cpu/amx_tiles-inl.h"
 #include "kernels/cpu/swiglu-inl.h"
 
-HWY_BEFORE_NAMESPACE();
-#if HWY_TARGET == HWY_AVX3
-#pragma GCC push_options
-#pragma GCC target("avx512bf16,amx-tile,amx-bf16")
-#endif
+HONE_BEFORE_AMX();
 namespace hone::kernels::HWY_NAMESPACE {
 namespace {
 
@@ -320,10 +316,7 @@ void input_backward(const BlockWeights&, const BlockRope&, const float*, const f
 
 }  // namespace
 }  // namespace hone::kernels::HWY_NAMESPACE
-#if HWY_TARGET == HWY_AVX3
-#pragma GCC pop_options
-#endif
-HWY_AFTER_NAMESPACE();
+HONE_AFTER_AMX();
 
 #if HWY_ONCE
 

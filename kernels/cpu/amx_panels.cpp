@@ -14,11 +14,7 @@
 #include "hwy/highway.h"
 #include "kernels/cpu/amx_tiles-inl.h"
 
-HWY_BEFORE_NAMESPACE();
-#if HWY_TARGET == HWY_AVX3
-#pragma GCC push_options
-#pragma GCC target("avx512bf16,amx-tile,amx-bf16")
-#endif
+HONE_BEFORE_AMX();
 namespace hone::kernels::HWY_NAMESPACE {
 namespace {
 
@@ -74,10 +70,7 @@ void take_tile(const float*, bool, float*, int64_t, int64_t) {}
 
 }  // namespace
 }  // namespace hone::kernels::HWY_NAMESPACE
-#if HWY_TARGET == HWY_AVX3
-#pragma GCC pop_options
-#endif
-HWY_AFTER_NAMESPACE();
+HONE_AFTER_AMX();
 
 #if HWY_ONCE
 

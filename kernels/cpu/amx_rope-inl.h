@@ -14,9 +14,7 @@
 
 #if HWY_TARGET == HWY_AVX3
 
-HWY_BEFORE_NAMESPACE();
-#pragma GCC push_options
-#pragma GCC target("avx512bf16,amx-tile,amx-bf16")
+HONE_BEFORE_AMX();
 namespace hone::kernels::HWY_NAMESPACE {
 
 /// Turns one row of queries, keys and values in place: queries and keys to their position (or back
@@ -89,8 +87,7 @@ class RopeRow {
 };
 
 }  // namespace hone::kernels::HWY_NAMESPACE
-#pragma GCC pop_options
-HWY_AFTER_NAMESPACE();
+HONE_AFTER_AMX();
 
 #endif  // HWY_TARGET == HWY_AVX3
 

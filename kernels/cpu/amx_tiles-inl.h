@@ -19,12 +19,28 @@
 
 #include "hwy/highway.h"
 
+// Around a namespace: Highway's own, and where the target is AVX-512 the matrix unit's
+// instructions.
+#undef HONE_BEFORE_AMX
+#undef HONE_AFTER_AMX
+#if HWY_TARGET == HWY_AVX3
+#define HONE_BEFORE_AMX()                                \
+  HWY_BEFORE_NAMESPACE();                                \
+  HWY_PRAGMA(GCC push_options)                           \
+  HWY_PRAGMA(GCC target("avx512bf16,amx-tile,amx-bf16")) \
+  static_assert(true, "a semicolon may follow")
+#define HONE_AFTER_AMX()      \
+  HWY_PRAGMA(GCC pop_options) \
+  HWY_AFTER_NAMESPACE()
+#else
+#define HONE_BEFORE_AMX() HWY_BEFORE_NAMESPACE()
+#define HONE_AFTER_AMX() HWY_AFTER_NAMESPACE()
+#endif
+
 #if HWY_TARGET == HWY_AVX3
 #include <immintrin.h>
 
-HWY_BEFORE_NAMESPACE();
-#pragma GCC push_options
-#pragma GCC target("avx512bf16,amx-tile,amx-bf16")
+HONE_BEFORE_AMX();
 namespace hone::kernels::HWY_NAMESPACE {
 
 constexpr int64_t kTileSide = 16;              // rows of a tile; columns of sums
@@ -246,8 +262,7 @@ HWY_INLINE void transpose_sums(const float* sums, float* to) {
 }
 
 }  // namespace hone::kernels::HWY_NAMESPACE
-#pragma GCC pop_options
-HWY_AFTER_NAMESPACE();
+HONE_AFTER_AMX();
 
 #endif  // HWY_TARGET == HWY_AVX3
 
