@@ -17,13 +17,21 @@ HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+/// 1.5 * 2^23: adding it rounds to an integer n and leaves n in the low bits.
+constexpr float kRounding = 12582912.0f;
+
+/// p * 2^n, where `shifted` is n + kRounding.
+template <class D>
+HWY_INLINE hn::Vec<D> times_power(D d, hn::Vec<D> p, hn::Vec<D> shifted) {
+  const hn::RebindToSigned<D> di;
+  return hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
+}
+
 /// For x <= 88. Within 2 ulp; 0 below -87.3 (no denormals), exactly 1 at 0, NaN for NaN.
 /// Highway's own Exp takes two multiplications and two conversions more, for denormal results.
 template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
 HWY_INLINE hn::Vec<D> exp_below_88(D d, hn::Vec<D> x) {
-  const hn::RebindToSigned<D> di;
-  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
-  const auto magic = hn::Set(d, 12582912.0f);
+  const auto magic = hn::Set(d, kRounding);
   const auto shifted = hn::MulAdd(x, hn::Set(d, 1.44269504088896341f), magic);
   const auto n = hn::Sub(shifted, magic);
   auto r = hn::NegMulAdd(n, hn::Set(d, 0.693145751953125f), x);
@@ -36,8 +44,7 @@ HWY_INLINE hn::Vec<D> exp_below_88(D d, hn::Vec<D> x) {
   p = hn::MulAdd(p, r, hn::Set(d, 0.166666671633720397949219f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.5f));
   p = hn::Add(hn::MulAdd(p, hn::Mul(r, r), r), hn::Set(d, 1.0f));
-  const auto scaled = hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3f)), hn::BitCast(d, scaled));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3f)), times_power(d, p, shifted));
 }
 
 template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 8>* = nullptr>
@@ -70,8 +77,7 @@ HWY_INLINE hn::Vec<D> power(D d, hn::Vec<D> x) {
     return hn::Vec<D>{_mm512_scalef_ps(p.raw, x.raw)};
   }
 #endif
-  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
-  const auto magic = hn::Set(d, 12582912.0f);
+  const auto magic = hn::Set(d, kRounding);
   const auto shifted = hn::Add(x, magic);
   const auto n = hn::Sub(shifted, magic), r = hn::Sub(x, n);
   // Minimax polynomial of (2^r - 1) / r on |r| <= 1/2, fitted for this file.
@@ -81,9 +87,7 @@ HWY_INLINE hn::Vec<D> power(D d, hn::Vec<D> x) {
   p = hn::MulAdd(p, r, hn::Set(d, 0.24022242426872253f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.6931470036506653f));
   p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
-  const hn::RebindToSigned<D> di;
-  const auto scaled = hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), hn::BitCast(d, scaled));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), times_power(d, p, shifted));
 }
 template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 8>* = nullptr>
 HWY_INLINE hn::Vec<D> power(D d, hn::Vec<D> x) {
