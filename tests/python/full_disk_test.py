@@ -2,17 +2,15 @@
 has none is kept by whoever sent it, and the service goes on when there is room."""
 import collections
 import json
-import random
 import signal
 import subprocess
 import threading
 import time
-import uuid
 
 import pytest
 
 from browser_test import desktop, forget, fresh, pytestmark as needs_browser  # noqa: F401
-from rater_service import Client, Refused, Server, pair
+from rater_service import Client, Refused, Server, SteadyRater, pair
 
 BLOCK = 4096
 
@@ -36,28 +34,18 @@ def make_room(folder):
     (folder / "filler").unlink()
 
 
-class Rater(threading.Thread):
-    """Answers until nothing is left; sends again, with the same key, whatever was not stored."""
+class Rater(SteadyRater):
+    """Sends again whatever was not stored."""
 
     def __init__(self, server):
-        super().__init__(daemon=True)
-        self.client = Client(server.port)
+        super().__init__(Client(server.port), threading.Event())
         self.client.get("/api/me")
-        self.receipts, self.refusals, self.messages, self.failure = [], 0, set(), None
-        self.stopped = threading.Event()
+        self.receipts, self.refusals, self.messages = [], 0, set()
 
-    def run(self):
-        try:
-            while not self.stopped.is_set():
-                assignment = self.patient(lambda: self.client.post("/api/next"))["assignment"]
-                if assignment is None:
-                    return
-                key, ranks = str(uuid.uuid4()), random.choice([[0, 1], [1, 0], [0, 0]])
-                body = {"outcome": "ordered", "ranks": ranks, "rationale": "because " * 60}
-                receipt = self.patient(lambda: self.client.answer(assignment, body, key))["receipt"]
-                self.receipts.append((key, receipt["sequence"], ranks))
-        except Exception as failure:  # noqa: BLE001: reported by the test
-            self.failure = failure
+    def answer(self, assignment, key, ranks):
+        body = {"outcome": "ordered", "ranks": ranks, "rationale": "because " * 60}
+        receipt = self.patient(lambda: self.client.answer(assignment, body, key))["receipt"]
+        self.receipts.append((key, receipt["sequence"], ranks))
 
     def patient(self, call):
         while True:
@@ -79,8 +67,7 @@ def full(disk, hone, tmp_path):
                     questions=[pair(i) for i in range(400)])
     server.store = folder / "store"
     with server:
-        at = server.options.index("--questions")  # they are in the store now
-        del server.options[at:at + 2]
+        server.forget_questions()
         yield server, folder
 
 

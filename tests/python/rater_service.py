@@ -4,10 +4,12 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 import uuid
 
@@ -171,6 +173,11 @@ class Server:
     def invite(self, *options):
         return self.raters("invite", "--url", self.address, *options).strip().splitlines()[-1]
 
+    def forget_questions(self):
+        """Starts without their file from now on: they are in the store."""
+        at = self.options.index("--questions")
+        del self.options[at:at + 2]
+
     def segments(self):
         return sorted((self.store / "segments").glob("*.h5"))
 
@@ -202,6 +209,31 @@ class Server:
 
     def __exit__(self, *unused):
         self.stop(signal.SIGKILL)
+
+
+class SteadyRater(threading.Thread):
+    """Answers until told to stop or until nothing is left. A test's own says what to send, and which failures of a
+    call to sit out by making it again, with the same key."""
+
+    def __init__(self, client, stopped):
+        super().__init__(daemon=True)
+        self.client, self.stopped, self.failure = client, stopped, None
+
+    def run(self):
+        try:
+            while not self.stopped.is_set():
+                assignment = self.patient(lambda: self.client.post("/api/next"))["assignment"]
+                if assignment is None:
+                    return
+                self.answer(assignment, str(uuid.uuid4()), random.choice([[0, 1], [1, 0], [0, 0]]))
+        except Exception as failure:  # noqa: BLE001: reported by the test
+            self.failure = failure
+
+    def answer(self, assignment, key, ranks):
+        raise NotImplementedError
+
+    def patient(self, call):
+        raise NotImplementedError
 
 
 def exchange(port, data, timeout=10):

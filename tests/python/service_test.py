@@ -11,11 +11,10 @@ import ssl
 import subprocess
 import threading
 import time
-import uuid
 
 import pytest
 
-from rater_service import ORDERED, Client, Refused, Server, pair, status_of
+from rater_service import ORDERED, Client, Refused, Server, SteadyRater, pair, status_of
 
 
 # ---- who one is
@@ -468,42 +467,34 @@ def test_the_demo_is_ready_at_once(hone, tmp_path):
 # ---- nothing lost
 
 
-class Rater(threading.Thread):
-    """Answers until told to stop; sends again, with the same key, whatever it got no receipt for."""
+class Rater(SteadyRater):
+    """Sends again whatever it got no receipt for."""
 
     def __init__(self, server, stop, receipts):
-        super().__init__(daemon=True)
-        self.client, self.stop_event, self.receipts, self.failure = server.person(), stop, receipts, None
+        super().__init__(server.person(), stop)
+        self.receipts = receipts
 
-    def run(self):
+    def answer(self, assignment, key, ranks):
         try:
-            while not self.stop_event.is_set():
-                assignment = self.patient(lambda: self.client.post("/api/next"))["assignment"]
-                if assignment is None:
-                    return
-                key, body = str(uuid.uuid4()), {"outcome": "ordered", "ranks": random.choice([[0, 1], [1, 0], [0, 0]])}
-                try:
-                    receipt = self.patient(lambda: self.client.answer(assignment, body, key))["receipt"]
-                    self.receipts.append((key, receipt["sequence"], self.client.me["pseudonym"], body["ranks"]))
-                except Refused as refused:
-                    assert refused.status == 409, refused
-        except Exception as failure:  # noqa: BLE001: reported by the test
-            self.failure = failure
+            receipt = self.patient(
+                lambda: self.client.answer(assignment, {"outcome": "ordered", "ranks": ranks}, key))["receipt"]
+            self.receipts.append((key, receipt["sequence"], self.client.me["pseudonym"], ranks))
+        except Refused as refused:
+            assert refused.status == 409, refused
 
     def patient(self, call):
         while True:
             try:
                 return call()
             except (OSError, ConnectionError, __import__("http").client.HTTPException):
-                if self.stop_event.is_set():
+                if self.stopped.is_set():
                     raise
                 time.sleep(0.01)
 
 
 def kill_and_restart(serve, kills, raters, questions):
     server = serve(questions=[pair(i) for i in range(questions)], project={"overlap": 2})
-    at = server.options.index("--questions")  # they are in the store now
-    del server.options[at:at + 2]
+    server.forget_questions()
     port, stop, receipts = server.port, threading.Event(), []
     people = [Rater(server, stop, receipts) for _ in range(raters)]
     for person in people:
