@@ -5,8 +5,10 @@ same result. Needs torch and the two kernel libraries, nothing else. Used by scr
   gpu_kernels.py --lib build/lib --json gpu.json [--filter REGEX]
   gpu_kernels.py --lib build/lib --device cpu --small      # does every row run at all
 
-A row: op, shape, milliseconds (least of several runs, second-level cache overwritten between them), bytes or FLOP that the op must
-at least move or do, per cent of the limit, and for each peer its milliseconds and the ratio to ours. Peers are the loops that verl and
+A row: op, shape, milliseconds on the GPU (least of several runs, second-level cache overwritten between them; the GPU starts when the
+host has queued the work, so that what the host does counts only where it is longer than that), bytes or FLOP that the op must at least
+move or do, per cent of the limit, and for each peer its milliseconds and the ratio to ours. Rows of a few microseconds are timed in a
+CUDA graph as well: so many calls over so many sets of arrays that none finds its own in the cache, divided by their number. Peers are the loops that verl and
 TRL run, written down here in torch from their formulas, the same under torch.compile, and torch's own fused operations.
 """
 import argparse
@@ -41,9 +43,10 @@ class Timer:
             start = time.perf_counter()
             work()
             return (time.perf_counter() - start) * 1e3
-        self.flush.zero_()
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize()
+        self.flush.zero_()
+        torch.cuda._sleep(300_000)  # the host is through with its part of the work before the GPU begins it
         start.record()
         work()
         end.record()
@@ -104,8 +107,23 @@ class Rows:
             x, y = self.draw(side, side, dtype=dtype), self.draw(side, side, dtype=dtype)
             self.gemm[str(dtype)[6:]] = 2.0 * side**3 / self.timer(lambda: x @ y) / 1e9
 
-    def add(self, name, make, nbytes=0, flop=0, dtype=F32):
-        """make() -> (ours, {peer: call}); nbytes or flop: what the op must at least do."""
+    def graph_ms(self, make, nbytes):
+        """Milliseconds of a call inside a CUDA graph of calls on different arrays, 256 MiB of them."""
+        calls = [make()[0] for _ in range(max(2, -(-(256 << 20) // nbytes)))]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            calls[0]()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            kept = [call() for call in calls]  # results of their own
+        ms = self.timer(graph.replay) / len(calls)
+        del kept
+        return ms
+
+    def add(self, name, make, nbytes=0, flop=0, dtype=F32, graph=False):
+        """make() -> (ours, {peer: call}); nbytes or flop: what the op must at least do; graph: time it in a CUDA graph too."""
         if not self.filter.search(name):
             return
         row = {"row": name, "device": str(self.device)}
@@ -119,6 +137,8 @@ class Rows:
             if flop:
                 row["tflop_per_s"] = flop / row["ms"] / 1e9
                 row["percent_of_gemm"] = 100 * row["tflop_per_s"] / self.gemm[str(dtype)[6:]]
+            if graph and self.device.type == "cuda":
+                row["graph_ms"] = self.graph_ms(make, nbytes)
             row["peers"] = {}
             for peer, call in peers.items():
                 try:
@@ -146,7 +166,7 @@ class Rows:
                 peers = {"verl/TRL loop": lambda: gae_loop(*grid, scores, 0.05, 1.0, 0.95)} if time_steps <= 4096 else {}
                 return lambda: hone.advantages(old, ref, values, scores, cu, kl_coef=0.05, gamma=1.0, lam=0.95), peers
 
-            self.add(f"advantages {batch}x{time_steps}", advantages, nbytes=20 * tokens)
+            self.add(f"advantages {batch}x{time_steps}", advantages, nbytes=20 * tokens, graph=tokens <= 1 << 21)
 
         tokens = self.n(1 << 24, 1 << 10)
 
@@ -289,6 +309,8 @@ def line_of(row):
         said += f"  {row['gb_per_s']:8.0f} GB/s {row['percent_of_copy']:5.1f} % of copy"
     if "percent_of_gemm" in row:
         said += f"  {row['tflop_per_s']:8.1f} TF/s {row['percent_of_gemm']:5.1f} % of GEMM"
+    if "graph_ms" in row:
+        said += f"  in a graph {row['graph_ms']:.4f} ms"
     for peer, got in row["peers"].items():
         said += f"  | {peer} " + (f"x{got['times_slower']:.1f}" if "ms" in got else "cannot run: " + got["error"][:40])
     return said
