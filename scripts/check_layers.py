@@ -33,7 +33,7 @@ ENGINE = {
     "generation": {"models", "runtime", "tokenizer"},
     "rollout": {"distributed", "generation", "models", "packing", "runtime"},
     "trainers": {"checkpoint", "distributed", "generation", "metrics", "models", "optim", "packing", "rollout", "runtime"},
-    "config": {"checkpoint", "trainers", "distributed", "generation", "optim", "metrics", "models", "packing"},
+    "config": {"checkpoint", "trainers", "distributed", "generation", "optim", "metrics", "models", "packing", "runtime"},
     "plan": {"config", "models"},
     "report": {"io", "runtime", "metrics"},
     "run": {"checkpoint", "chat", "config", "distributed", "generation", "io", "metrics", "models", "optim", "packing", "report", "runtime", "text", "tokenizer", "trainers"},

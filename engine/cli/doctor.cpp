@@ -1,5 +1,4 @@
 #include <ATen/Parallel.h>
-#include <dlfcn.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 
 #include "engine/cli/command.h"
 #include "engine/runtime/build_info.h"
+#include "engine/runtime/device.h"
 
 namespace hone::engine {
 namespace {
@@ -35,24 +35,15 @@ std::string gigabytes(double bytes) {
   return text;
 }
 
-/// Number of GPUs the driver reports, or why there is none.
+/// The GPUs that the driver reports, or why there are none.
 std::string gpus() {
-  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-  if (!driver) return "none (no NVIDIA driver on this machine; everything runs on the CPU)";
-  using Init = int (*)(unsigned);
-  using Count = int (*)(int*);
-  using Name = int (*)(char*, int, int);
-  const auto init = reinterpret_cast<Init>(dlsym(driver, "cuInit"));
-  const auto count = reinterpret_cast<Count>(dlsym(driver, "cuDeviceGetCount"));
-  const auto name = reinterpret_cast<Name>(dlsym(driver, "cuDeviceGetName"));
-  int devices = 0;
-  if (!init || !count || !name || init(0) != 0 || count(&devices) != 0) {
-    return "a driver is installed but does not start (see nvidia-smi)";
-  }
-  std::string text = std::to_string(devices);
-  for (int device = 0; device < devices; ++device) {
-    char model[256] = {};
-    if (name(model, sizeof(model), device) == 0) text += std::string(device ? ", " : ": ") + model;
+  std::string why;
+  const auto gpus = driver_gpus(&why);
+  if (gpus.empty()) return "none (" + why + "; everything runs on the CPU)";
+  std::string text = std::to_string(gpus.size());
+  for (const Gpu& gpu : gpus) {
+    text += (&gpu == &gpus.front() ? ": " : ", ") + gpu.name;
+    if (!gpu.supported()) text += " (too old or too new for this build's kernels)";
   }
   return text;
 }

@@ -22,7 +22,7 @@ namespace hone::engine {
 namespace {
 
 struct GenerateArguments {
-  std::string model, prompt, prompts, output = "-", dtype = "float32", chat_format;
+  std::string model, prompt, prompts, output = "-", dtype = "float32", chat_format, device = "auto";
   int64_t n = 1;
   GenerationOptions options;
 };
@@ -120,7 +120,8 @@ void check_stop_strings(const std::vector<std::string>& stops) {
 void run_generate(const GenerateArguments& arguments) {
   check_stop_strings(arguments.options.stop_strings);
   const auto model =
-      load_model(arguments.model, HeadKind::kLanguageModel, weight_type(arguments.dtype));
+      load_model(arguments.model, HeadKind::kLanguageModel, weight_type(arguments.dtype),
+                 find_device("hone generate", arguments.device));
   const ModelConfig& config = model->config();
   LazyCodec codec(arguments.model, config);
   LazyChat chat(arguments.model, arguments.chat_format);
@@ -180,6 +181,7 @@ void add_sampling_options(CLI::App& command, GenerationOptions& options) {
 
 void add_speed_options(CLI::App& command, GenerateArguments& arguments) {
   add_weight_type_option(command, arguments.dtype);
+  add_device_option(command, arguments.device);
   command
       .add_option("--rows", arguments.options.max_rows,
                   "Samples decoded together (changes speed and memory only)")

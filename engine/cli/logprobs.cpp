@@ -23,11 +23,16 @@ namespace hone::engine {
 namespace {
 
 struct LogprobsArguments {
-  std::string model, input, output = "-", tensors, dtype = "float32";
+  std::string model, input, output = "-", tensors, dtype = "float32", device = "auto";
 };
 
 /// Tokens forwarded together; a longer sequence goes alone.
 constexpr int64_t kBatchTokens = 4096;
+
+/// Where the model is.
+at::Tensor ids(const CausalLM& model, const std::vector<int64_t>& values) {
+  return at::tensor(values, at::kLong).to(model.parameters().data().device());
+}
 
 /// Writes one line a sequence: log-probability and entropy of each token after the first.
 void write_batch(CausalLM& model, const std::vector<TokenIds>& sequences, LineOutput& output) {
@@ -40,12 +45,10 @@ void write_batch(CausalLM& model, const std::vector<TokenIds>& sequences, LineOu
   const at::NoGradGuard no_grad;
   at::Tensor logprobs, entropy;
   if (!tokens.empty()) {
-    const at::Tensor hidden =
-        model.hidden(at::tensor(tokens, at::kLong), at::tensor(bounds, at::kLong));
-    const auto result =
-        kernels::token_logprobs(hidden, model.lm_head(), at::tensor(targets, at::kLong), 1.0);
-    logprobs = result.logprobs.to(at::kFloat).contiguous();
-    entropy = result.entropy.to(at::kFloat).contiguous();
+    const at::Tensor hidden = model.hidden(ids(model, tokens), ids(model, bounds));
+    const auto result = kernels::token_logprobs(hidden, model.lm_head(), ids(model, targets), 1.0);
+    logprobs = result.logprobs.to(at::kCPU, at::kFloat).contiguous();
+    entropy = result.entropy.to(at::kCPU, at::kFloat).contiguous();
   }
   for (size_t i = 0; i < sequences.size(); ++i) {
     const auto part = [&](const at::Tensor& values) {
@@ -70,12 +73,11 @@ class TensorFile {
     if (path_.empty()) return;
     const at::NoGradGuard no_grad;
     const auto size = static_cast<int64_t>(sequence.size());
-    const at::Tensor tokens =
-        at::tensor(std::vector<int64_t>(sequence.begin(), sequence.end()), at::kLong);
-    const at::Tensor hidden = model.hidden(tokens, at::tensor({int64_t{0}, size}, at::kLong));
-    tokens_.push_back(tokens);
-    hidden_.push_back(hidden.to(at::kFloat));
-    logits_.push_back(at::mm(hidden, model.lm_head().t()).to(at::kFloat));
+    const at::Tensor tokens = ids(model, {sequence.begin(), sequence.end()});
+    const at::Tensor hidden = model.hidden(tokens, ids(model, {0, size}));
+    tokens_.push_back(tokens.cpu());
+    hidden_.push_back(hidden.to(at::kCPU, at::kFloat));
+    logits_.push_back(at::mm(hidden, model.lm_head().t()).to(at::kCPU, at::kFloat));
     bounds_.push_back(bounds_.back() + size);
   }
 
@@ -125,7 +127,8 @@ TokenIds read_sequence(const nlohmann::json& object, const std::string& where,
 
 void run_logprobs(const LogprobsArguments& arguments) {
   const auto model =
-      load_model(arguments.model, HeadKind::kLanguageModel, weight_type(arguments.dtype));
+      load_model(arguments.model, HeadKind::kLanguageModel, weight_type(arguments.dtype),
+                 find_device("hone logprobs", arguments.device));
   LazyCodec codec(arguments.model, model->config());
   LineOutput output(arguments.output);
   TensorFile tensors(arguments.tensors);
@@ -171,6 +174,7 @@ void add_logprobs_command(CLI::App& app) {
   command->add_option("--output", arguments->output, "JSONL; - is standard output")
       ->capture_default_str();
   add_weight_type_option(*command, arguments->dtype);
+  add_device_option(*command, arguments->device);
   command->add_option("--tensors", arguments->tensors,
                       "Also write hidden states (after the final norm) and logits of every token "
                       "to this safetensors file");

@@ -8,6 +8,7 @@
 #include "data/error.h"
 #include "engine/cli/command.h"
 #include "engine/cli/line_output.h"
+#include "engine/cli/weight_type.h"
 #include "engine/cli/sequence_lines.h"
 #include "engine/models/causal_lm.h"
 #include "engine/run/reward_files.h"
@@ -19,7 +20,7 @@ namespace hone::engine {
 namespace {
 
 struct ScoreArguments {
-  std::string model, input, output = "-";
+  std::string model, input, output = "-", device = "auto";
 };
 
 constexpr size_t kLines = 1024;  // read, scored and written together
@@ -75,7 +76,8 @@ TokenIds read_sequence(const nlohmann::json& object, const std::string& where,
 }
 
 void run_score(const ScoreArguments& arguments) {
-  const auto model = load_model(arguments.model, HeadKind::kScalar);
+  const auto model = load_model(arguments.model, HeadKind::kScalar, at::kFloat,
+                                find_device("hone score", arguments.device));
   reward::Normalization normalization;  // a classifier that Hone did not train has none
   if (std::filesystem::exists(std::filesystem::path(arguments.model) / "reward.json")) {
     normalization = read_reward_file(arguments.model).normalization;
@@ -120,6 +122,7 @@ void add_score_command(CLI::App& app) {
       ->required();
   command->add_option("--output", arguments->output, "JSONL; - is standard output")
       ->capture_default_str();
+  add_device_option(*command, arguments->device);
   command->footer(
       "Each output line has score (raw, of the last token) and normalized ((score - mean) / std).\n"
       "A text is read as the tokenizer's beginning, the text and the end of text.\n\n"

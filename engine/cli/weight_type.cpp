@@ -15,6 +15,12 @@ void add_weight_type_option(CLI::App& command, std::string& name) {
       ->capture_default_str();
 }
 
+void add_device_option(CLI::App& command, std::string& name) {
+  command.add_option("--device", name, kDeviceHelp)
+      ->check(CLI::IsMember({"cpu", "cuda", "auto"}))
+      ->capture_default_str();
+}
+
 at::ScalarType weight_type(const std::string& name) {
   if (name == "float32") return at::kFloat;
   if (name == "bfloat16") return at::kBFloat16;

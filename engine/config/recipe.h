@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/checkpoint/checkpoint_options.h"
+#include "engine/runtime/device.h"
 #include "engine/trainers/lm_trainer.h"
 #include "engine/trainers/ppo_trainer.h"
 #include "engine/trainers/reward_trainer.h"
@@ -173,6 +174,7 @@ struct Recipe {
   std::string name = "run";
   int64_t seed = 0;
   int64_t threads = 0;
+  std::string device = "auto";
   std::vector<std::string> stages = {"import", "pretrain", "sft",   "reward",
                                      "train",  "evaluate", "report"};
   DataOptions data;
@@ -190,6 +192,7 @@ struct Recipe {
     v("name", name, "shown in the report");
     v("seed", seed, "of everything random");
     v("threads", threads, "CPU threads, 0 = all cores");
+    v("device", device, kDeviceHelp);
     v("stages", stages, "in order, of import pretrain sft reward train evaluate report");
     v("data", data, "");
     v("tokenizer", tokenizer, "");

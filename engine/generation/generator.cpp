@@ -1,6 +1,7 @@
 #include "engine/generation/generator.h"
 
 #include <ATen/core/grad_mode.h>
+#include <c10/core/CachingDeviceAllocator.h>
 
 #include <algorithm>
 #include <memory>
@@ -15,7 +16,7 @@ namespace hone::engine {
 namespace {
 
 constexpr int64_t kBlockSize = 16;
-/// The cache may take this much; more rows than fit wait their turn.
+/// The cache may take this much of the host's memory; more rows than fit wait their turn.
 constexpr int64_t kCacheBytes = int64_t{2} << 30;
 
 /// What a sample carries while it is drawn.
@@ -84,6 +85,14 @@ class Run {
                     model_.config().max_positions - static_cast<int64_t>(prompt.size()));
   }
 
+  /// Of a GPU half of what is free, and no less than of the host.
+  int64_t cache_bytes() const {
+    const at::Device device = model_.parameters().data().device();
+    if (device.is_cpu()) return kCacheBytes;
+    const auto [free, total] = at::getDeviceAllocator(device.type())->getMemoryInfo(device.index());
+    return std::max(kCacheBytes, static_cast<int64_t>(free / 2));
+  }
+
   SchedulerLimits plan() const {
     SchedulerLimits limits;
     limits.block_size = kBlockSize;
@@ -95,8 +104,8 @@ class Run {
     const ModelConfig& config = model_.config();
     const int64_t block_bytes = 2 * config.layers * kBlockSize * config.kv_heads *
                                 config.attention_head_dim() *
-                                static_cast<int64_t>(model_.parameters().data().element_size());
-    const int64_t fitting = kCacheBytes / (block_bytes * limits.row_blocks) - 1;
+                                static_cast<int64_t>(c10::elementSize(model_.cache_type()));
+    const int64_t fitting = cache_bytes() / (block_bytes * limits.row_blocks) - 1;
     limits.rows = std::min(
         {options_.max_rows, static_cast<int64_t>(samples_.size()), std::max<int64_t>(fitting, 1)});
     if (uses_stack()) limits.rows = std::min(limits.rows, stack_decoder_rows());

@@ -16,16 +16,32 @@ namespace {
 /// Rows that later pieces of a long prompt are computed in: each has a row of the block table.
 constexpr int64_t kPieceRows = 512;
 
+/// Weights in the type of products once for all steps.
+class HeldCasts {
+ public:
+  explicit HeldCasts(CausalLM& model) : model_(model) { model_.hold_casts(); }
+  ~HeldCasts() { model_.release_casts(); }
+  HeldCasts(const HeldCasts&) = delete;
+  HeldCasts& operator=(const HeldCasts&) = delete;
+
+ private:
+  CausalLM& model_;
+};
+
 class TensorDecoder : public Decoder {
  public:
   TensorDecoder(CausalLM& model, const SchedulerLimits& limits, const GenerationOptions& options)
       : model_(model),
+        casts_(model),
         limits_(limits),
         prefill_tokens_(options.prefill_tokens),
         seed_(options.seed),
         device_(model.parameters().data().device()),
         cache_(model.make_cache(Scheduler::blocks_needed(limits), limits.block_size)),
-        logits_(at::empty({limits.rows, model.config().vocab_size}, model.lm_head().options())) {
+        widens_(!device_.is_cpu() && model.lm_head().scalar_type() == at::kBFloat16),
+        logits_(at::empty({limits.rows, model.config().vocab_size},
+                          widens_ ? model.lm_head().options().dtype(at::kFloat)
+                                  : model.lm_head().options())) {
     how_.temperature = options.temperature;
     how_.top_k = options.top_k;
     how_.top_p = options.top_p;
@@ -61,7 +77,11 @@ class TensorDecoder : public Decoder {
         model_.decode(input(step.tokens, {step.rows}), input(step.positions, {step.rows}), cache_,
                       input(step.table, {step.rows, step.row_blocks}));
     at::Tensor logits = logits_.narrow(0, 0, step.rows);
-    at::mm_out(logits, hidden, model_.lm_head().t());
+    if (widens_) {
+      at::mm_out(logits, hidden, model_.lm_head().t(), at::kFloat);
+    } else {
+      at::mm_out(logits, hidden, model_.lm_head().t());
+    }
     const at::Tensor keys = input(step.keys, {step.rows, 3});
     kernels::Sampled drawn;
     if (step.edited) {
@@ -170,11 +190,13 @@ class TensorDecoder : public Decoder {
   }
 
   CausalLM& model_;
+  HeldCasts casts_;
   SchedulerLimits limits_;
   int64_t prefill_tokens_, seed_;
   kernels::SampleOptions how_;
   at::Device device_;
   KvCache cache_;
+  bool widens_;  // bfloat16 products whose logits stay float32
   at::Tensor logits_;
 };
 

@@ -1,5 +1,6 @@
 #include "engine/models/block.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
@@ -29,18 +30,26 @@ at::Tensor operand(const at::Tensor& parameter) {
 Projection::Projection(const LeafPair& leaves, const ParameterArena& arena)
     : weight(leaf(arena, leaves.weight)), bias(leaf(arena, leaves.bias)) {}
 
+void CastOperand::hold(const at::Tensor& parameter) {
+  const at::NoGradGuard no_grad;
+  held_ = parameter.to(at::kBFloat16);
+}
+
+at::Tensor Projection::matrix() const { return cast ? cast_weight(weight) : operand(weight); }
+
 at::Tensor Projection::operator()(const at::Tensor& x) const {
-  const at::Tensor w = operand(weight).t();
-  return bias.defined() ? at::addmm(operand(bias), x, w) : at::mm(x, w);
+  const at::Tensor w = matrix().t(), typed = x.to(w.scalar_type());
+  if (!bias.defined()) return at::mm(typed, w);
+  return at::addmm(operand(bias).to(w.scalar_type()), typed, w);
 }
 
 at::Tensor Projection::added(const at::Tensor& residual, const at::Tensor& x) const {
-  if (residual.scalar_type() != x.scalar_type()) return residual.add((*this)(x));
+  if (cast || residual.scalar_type() != x.scalar_type()) return residual.add((*this)(x));
   return at::addmm(bias.defined() ? residual.add(bias) : residual, x, operand(weight).t());
 }
 
 void Projection::add_to(at::Tensor& residual, const at::Tensor& x) const {
-  if (residual.scalar_type() != x.scalar_type()) {
+  if (cast || residual.scalar_type() != x.scalar_type()) {
     residual.add_((*this)(x));
     return;
   }
@@ -53,8 +62,10 @@ Norm::Norm(const LeafPair& leaves, const ParameterArena& arena)
 
 at::Tensor Norm::operator()(const at::Tensor& x, double eps) const {
   const at::Tensor scale = operand(weight), typed = x.to(scale.scalar_type());
-  if (!bias.defined()) return kernels::rms_norm(typed, scale, eps);
-  return at::layer_norm(typed, scale.sizes(), scale, operand(bias), eps);
+  const at::Tensor normed =
+      bias.defined() ? at::layer_norm(typed, scale.sizes(), scale, operand(bias), eps)
+                     : kernels::rms_norm(typed, scale, eps);
+  return cast ? normed.to(at::kBFloat16) : normed;
 }
 
 TransformerBlock::TransformerBlock(const BlockLayout& layout, const ParameterArena& arena,
@@ -92,6 +103,23 @@ at::Tensor TransformerBlock::attended(const at::Tensor& x) const {
   return x.view({-1, attention.heads, attention.head_dim})
       .narrow(2, 0, head_dim_)
       .reshape({-1, attention.heads * head_dim_});
+}
+
+void TransformerBlock::cast_products(bool on) {
+  for (Projection* projection : {&qkv, &up, &attention_output, &down}) projection->cast = on;
+  for (Norm* norm : {&attention_norm, &mlp_norm, &query_norm, &key_norm}) norm->cast = on;
+}
+
+void TransformerBlock::hold_casts() {
+  for (Projection* projection : {&qkv, &up, &attention_output, &down}) {
+    if (projection->cast) projection->cast_weight.hold(projection->weight);
+  }
+}
+
+void TransformerBlock::release_casts() {
+  for (Projection* projection : {&qkv, &up, &attention_output, &down}) {
+    projection->cast_weight.release();
+  }
 }
 
 bool TransformerBlock::is_llama() const {

@@ -21,10 +21,26 @@ at::ScalarType stream_type(at::ScalarType parameters);
 /// the duration of its use: in memory the model stays float16.
 at::Tensor operand(const at::Tensor& parameter);
 
+/// A parameter in bfloat16, for products of a float32 model: cast at each use, so that gradients go
+/// back to it, or once for many uses without gradient.
+class CastOperand {
+ public:
+  at::Tensor operator()(const at::Tensor& parameter) const {
+    return held_.defined() ? held_ : parameter.to(at::kBFloat16);
+  }
+  void hold(const at::Tensor& parameter);
+  void release() { held_ = at::Tensor(); }
+
+ private:
+  at::Tensor held_;
+};
+
 /// y = x W^T + b.
 struct Projection {
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out], or undefined
+  bool cast = false;  // operands and result in bfloat16 whatever the weight's type
+  CastOperand cast_weight;
 
   Projection() = default;
   Projection(const LeafPair& leaves, const ParameterArena& arena);
@@ -33,12 +49,16 @@ struct Projection {
   at::Tensor added(const at::Tensor& residual, const at::Tensor& x) const;
   /// residual += y, without gradient.
   void add_to(at::Tensor& residual, const at::Tensor& x) const;
+
+ private:
+  at::Tensor matrix() const;
 };
 
 /// LayerNorm (Ba et al. 2016) when it has a bias, else RMS norm (Zhang and Sennrich 2019), in
 /// the type of its weight as an operand.
 struct Norm {
   at::Tensor weight, bias;  // [size]
+  bool cast = false;        // the result in bfloat16
 
   Norm() = default;
   Norm(const LeafPair& leaves, const ParameterArena& arena);
@@ -59,6 +79,12 @@ struct TransformerBlock {
   /// Whether kernels::transformer_block computes this block: RMS norms, SwiGLU, no bias but that of
   /// qkv, no norm of queries and keys, heads as wide as `attention` takes them.
   bool is_llama() const;
+  /// Products in bfloat16 over float32 weights, as far as the ops of this file go.
+  void cast_products(bool on);
+  /// Weights of those products cast once, until released; whoever changes a weight releases first.
+  void hold_casts();
+  void release_casts();
+
   /// As kernels::transformer_block takes them.
   std::vector<at::Tensor> weights() const;
 

@@ -104,7 +104,7 @@ void KvCache::copy_block(int64_t from, int64_t to) {
 }
 
 CausalLM::CausalLM(ModelConfig config, HeadKind head, at::ScalarType dtype, at::Device device)
-    : config_(std::move(config)), head_(head) {
+    : config_(std::move(config)), head_(head), head_cast_(std::make_unique<CastOperand>()) {
   config_.validate("model");
   ModelLayout layout = declare_parameters(config_, head, parameters_);
   parameters_.allocate(dtype, device);
@@ -153,7 +153,29 @@ at::Tensor CausalLM::lm_head() const {
   if (head_ != HeadKind::kLanguageModel) {
     throw data::InputError("model", "head", "a language model", "a scalar head");
   }
-  return operand(parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_));
+  const at::Tensor& head = parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_);
+  return cast_head_ ? (*head_cast_)(head) : operand(head);
+}
+
+void CausalLM::set_bfloat16_products(bool on) {
+  release_casts();
+  bfloat16_products_ = on;
+  const at::Tensor& data = parameters_.data();
+  casts_ = on && !data.is_cpu() && data.scalar_type() == at::kFloat;
+  for (TransformerBlock& block : blocks_) block.cast_products(casts_);
+  // A score is a number of its own: a scalar head reads float32.
+  cast_head_ = casts_ && head_ == HeadKind::kLanguageModel;
+  final_norm_->cast = cast_head_;
+}
+
+void CausalLM::hold_casts() {
+  for (TransformerBlock& block : blocks_) block.hold_casts();
+  if (cast_head_) head_cast_->hold(parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_));
+}
+
+void CausalLM::release_casts() {
+  for (TransformerBlock& block : blocks_) block.release_casts();
+  head_cast_->release();
 }
 
 at::Tensor CausalLM::position_embedding() const {
@@ -212,7 +234,8 @@ at::Tensor CausalLM::forward(const at::Tensor& tokens, const at::Tensor& cu_seql
   const auto add = [&](const at::Tensor& residual, const at::Tensor& x, const Projection& output) {
     if (dropout == 0.0) return output.added(residual, x);
     const auto seed = static_cast<int64_t>(mix(dropout_seed_, dropout_calls_++) >> 1);
-    return residual.add(kernels::dropout(output(x), dropout, seed));
+    const at::Tensor y = output(x).to(residual.scalar_type());
+    return residual.add(kernels::dropout(y, dropout, seed));
   };
   const BlocksInTurn turn(parameters_.keeper(), config_.layers);
   at::Tensor x = embed(tokens, positions);
@@ -277,14 +300,19 @@ at::Tensor CausalLM::decode(const at::Tensor& tokens, const at::Tensor& position
   return (*final_norm_)(x, config_.norm_eps);
 }
 
+at::ScalarType CausalLM::cache_type() const {
+  if (casts_) return at::kBFloat16;
+  const at::ScalarType type = parameters_.data().scalar_type();
+  return type == at::kHalf ? at::kFloat : type;
+}
+
 KvCache CausalLM::make_cache(int64_t blocks, int64_t block_size) const {
   KvCache cache;
   cache.blocks = blocks;
   cache.block_size = block_size;
   const std::vector<int64_t> shape = {blocks, block_size, config_.kv_heads,
                                       config_.attention_head_dim()};
-  const at::ScalarType type = parameters_.data().scalar_type();
-  const auto options = parameters_.data().options().dtype(type == at::kHalf ? at::kFloat : type);
+  const auto options = parameters_.data().options().dtype(cache_type());
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     cache.keys.push_back(at::empty(shape, options));
     cache.values.push_back(at::empty(shape, options));

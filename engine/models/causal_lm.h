@@ -15,6 +15,7 @@
 
 namespace hone::engine {
 
+class CastOperand;
 struct Norm;
 struct TransformerBlock;
 
@@ -59,15 +60,22 @@ class CausalLM : public reward::Backbone {
   at::Tensor prefill(const at::Tensor& tokens, const at::Tensor& cu_seqlens, KvCache& cache,
                      const at::Tensor& slots);
   KvCache make_cache(int64_t blocks, int64_t block_size) const;
+  at::ScalarType cache_type() const;  // of its keys and values
 
   /// Residual dropout with probability p while p > 0; the masks depend on (seed, call count), and
   /// `calls` is the count to go on from (resume).
   void set_dropout(double p, uint64_t seed, uint64_t calls = 0);
   uint64_t dropout_calls() const { return dropout_calls_; }
 
-  /// Matrix products of hidden() with operands rounded to bfloat16, everything else as before:
-  /// mixed precision over float32 parameters. On the CPU, for blocks like Llama's.
-  void set_bfloat16_products(bool on) { bfloat16_products_ = on; }
+  /// Mixed precision over float32 parameters. On the CPU, for blocks like Llama's: products of
+  /// hidden() with operands rounded to bfloat16, everything else as before. On a GPU: activations of
+  /// a block and keys and values are bfloat16 too, the residual stream stays float32, and a language
+  /// model's hidden() and lm_head() are bfloat16.
+  void set_bfloat16_products(bool on);
+  /// Weights in the type of products once for many passes without gradient. Parameters must not
+  /// change before release_casts().
+  void hold_casts();
+  void release_casts();
 
   /// Same weights, own arena. A scalar copy of a language model gets a fresh head from `seed`.
   std::unique_ptr<CausalLM> copy(HeadKind head, uint64_t seed = 0) const;
@@ -99,6 +107,8 @@ class CausalLM : public reward::Backbone {
   int64_t embedding_ = -1, positions_ = -1, lm_head_ = -1, scalar_head_ = -1;  // leaf indices
   at::Tensor cos_, sin_;  // [positions seen so far, rounded up; attention_head_dim/2]
   bool bfloat16_products_ = false;
+  bool casts_ = false, cast_head_ = false;  // on a GPU: operands are cast, the LM head's too
+  std::unique_ptr<CastOperand> head_cast_;
   double dropout_ = 0.0;
   uint64_t dropout_seed_ = 0, dropout_calls_ = 0;
 };

@@ -114,6 +114,11 @@ Rollout sample_texts(CausalLM& policy, const std::vector<TokenIds>& prompts,
   generation.temperature = options.temperature;
   generation.seed = options.seed;
   generation.stop_ids = options.eos_ids;
+  if (!policy.parameters().data().is_cpu()) {
+    // A step costs a GPU its launches and the weights, for few rows as for many.
+    generation.max_rows = 1024;
+    generation.prefill_tokens = 16384;
+  }
   generation.progress = [](int64_t) {
     check_interrupted();
     return true;

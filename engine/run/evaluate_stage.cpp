@@ -70,9 +70,9 @@ void judge_people(Workspace& workspace, PolicyJudge& judge, nlohmann::json& summ
 StageOutcome evaluate_all(Workspace& workspace) {
   const auto& run = workspace.run();
   std::filesystem::create_directories(run.evaluation());
-  const auto base = load_model(run.pretrain(), HeadKind::kLanguageModel);
-  const auto sft = load_model(run.sft(), HeadKind::kLanguageModel);
-  const auto policy = load_model(run.policy(), HeadKind::kLanguageModel);
+  const auto base = workspace.load(run.pretrain(), HeadKind::kLanguageModel);
+  const auto sft = workspace.load(run.sft(), HeadKind::kLanguageModel);
+  const auto policy = workspace.load(run.policy(), HeadKind::kLanguageModel);
   const auto trained = read_stage_record(run, "train");
   const reward::Normalization normalization = {trained->figures.at("normalization_mean"),
                                                trained->figures.at("normalization_std")};

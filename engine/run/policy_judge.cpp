@@ -62,8 +62,8 @@ PolicyJudge::PolicyJudge(Workspace& workspace, reward::Normalization normalizati
       normalization_(normalization),
       prompts_(evenly_spaced(workspace.prompts(data::Split::kTest),
                              workspace.recipe().evaluate.prompts)),
-      reward_(load_model(workspace.run().reward(), HeadKind::kScalar)),
-      reference_(load_model(workspace.run().sft(), HeadKind::kLanguageModel)),
+      reward_(workspace.load(workspace.run().reward(), HeadKind::kScalar)),
+      reference_(workspace.load(workspace.run().sft(), HeadKind::kLanguageModel)),
       other_(reward::BagOfWords::from_json(
           data::read_file(workspace.run().reward() / "bag_of_words.json"),
           (workspace.run().reward() / "bag_of_words.json").string())) {

@@ -85,7 +85,7 @@ StageOutcome pretrain_stage(Workspace& workspace) {
   std::unique_ptr<CausalLM> model;
   if (!recipe.model.path.empty()) {
     const fs::path source = workspace.expand(recipe.model.path);
-    model = load_model(source, HeadKind::kLanguageModel);
+    model = workspace.load(source, HeadKind::kLanguageModel);
     workspace.lead([&] {
       copy_tokenizer(source, directory);
       save_model(*model, directory);
@@ -94,7 +94,8 @@ StageOutcome pretrain_stage(Workspace& workspace) {
     const std::string json = workspace.led([&] { return train_tokenizer(workspace); });
     Tokenizer tokenizer = Tokenizer::parse(json, "trained");
     const auto config = recipe_model(recipe.model, tokenizer.vocab_size());
-    model = std::make_unique<CausalLM>(config, HeadKind::kLanguageModel);
+    model = std::make_unique<CausalLM>(config, HeadKind::kLanguageModel, at::kFloat,
+                                       workspace.device());
     model->initialize(workspace.seed());
     // Until training has ended, the folder keeps what an earlier run left there.
     workspace.use_codec({std::move(tokenizer), config, recipe.data.max_tokens});

@@ -53,7 +53,7 @@ PreferenceData judgements(Workspace& workspace, data::Split split, RaterFold fol
 std::unique_ptr<CausalLM> starting_model(Workspace& workspace) {
   const auto& init = workspace.recipe().reward.init;
   const auto from = init == "sft" ? workspace.run().sft() : workspace.run().pretrain();
-  const auto language_model = load_model(from, HeadKind::kLanguageModel);
+  const auto language_model = workspace.load(from, HeadKind::kLanguageModel);
   auto model = language_model->copy(HeadKind::kScalar, workspace.seed() + 2);
   if (init == "random") model->initialize(workspace.seed() + 2);
   return model;

@@ -20,6 +20,7 @@
 #include "engine/metrics/metrics.h"
 #include "engine/run/stages.h"
 #include "engine/runtime/build_info.h"
+#include "engine/runtime/device.h"
 #include "engine/runtime/signals.h"
 
 namespace hone::engine {
@@ -134,6 +135,7 @@ void check_same_recipe(const Recipe& recipe, const RunOptions& options) {
   if (!fs::exists(saved)) return;
   const auto text = [](Recipe of) {
     of.threads = 0;
+    of.device.clear();
     of.checkpoint = {};
     of.ranks = {};
     return to_toml(of);
@@ -206,7 +208,10 @@ void run_on_rank(const RunOptions& options, RankGroup& ranks) {
   Metrics metrics(communicator.leads() ? options.out : fs::path(),
                   options.quiet || !communicator.leads());
   warn_when_loaded(metrics);
-  Workspace workspace(recipe, recipe_dir, RunDirectory{options.out}, metrics, communicator);
+  const at::Device device =
+      find_device(recipe_path.string(), recipe.device, rank_environment().local_rank);
+  if (device.is_cuda()) metrics.say("on " + device.str() + ": " + gpu_name(device));
+  Workspace workspace(recipe, recipe_dir, RunDirectory{options.out}, metrics, communicator, device);
   const auto stages = options.only.empty() ? recipe.stages : std::vector<std::string>{options.only};
   for (const auto& name : stages) run_stage(stage_named(name), workspace, options);
 }

@@ -25,7 +25,7 @@ std::string sft_inputs(Workspace& workspace) { return to_toml(workspace.recipe()
 
 StageOutcome sft_stage(Workspace& workspace) {
   const auto directory = workspace.run().sft();
-  const auto model = load_model(workspace.run().pretrain(), HeadKind::kLanguageModel);
+  const auto model = workspace.load(workspace.run().pretrain(), HeadKind::kLanguageModel);
   const auto texts = demonstrations_of(workspace, data::Split::kTrain);
   const auto held_out = demonstrations_of(workspace, data::Split::kTest);
   StageOutcome outcome;

@@ -66,8 +66,8 @@ std::string train_inputs(Workspace& workspace) {
 StageOutcome train_stage(Workspace& workspace) {
   const auto& recipe = workspace.recipe().train;
   const auto& run = workspace.run();
-  const auto actor = load_model(run.sft(), HeadKind::kLanguageModel);
-  const auto reward_model = load_model(run.reward(), HeadKind::kScalar);
+  const auto actor = workspace.load(run.sft(), HeadKind::kLanguageModel);
+  const auto reward_model = workspace.load(run.reward(), HeadKind::kScalar);
   reward::Normalization normalization;
   workspace.lead([&] { normalization = training_normalization(workspace, *actor, *reward_model); });
   const auto numbers = at::tensor({normalization.mean, normalization.std}, at::kDouble);
@@ -89,7 +89,7 @@ StageOutcome train_stage(Workspace& workspace) {
     done_with(*critic, context.zero >= 3);
   }
   done_with(*reward_model, context.frozen_in_parts && recipe.reward_command.empty());
-  const auto reference = load_model(run.sft(), HeadKind::kLanguageModel);
+  const auto reference = workspace.load(run.sft(), HeadKind::kLanguageModel);
   problem.reference = reference.get();
   problem.score = scorer(workspace, *reward_model);
   if (recipe.reward_command.empty()) problem.reward_model = reward_model.get();

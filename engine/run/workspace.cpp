@@ -11,12 +11,18 @@
 namespace hone::engine {
 
 Workspace::Workspace(Recipe recipe, std::filesystem::path recipe_dir, RunDirectory run,
-                     Metrics& metrics, Communicator& communicator)
+                     Metrics& metrics, Communicator& communicator, at::Device device)
     : recipe_(std::move(recipe)),
       recipe_dir_(std::move(recipe_dir)),
       run_(std::move(run)),
       metrics_(metrics),
-      communicator_(communicator) {}
+      communicator_(communicator),
+      device_(device) {}
+
+std::unique_ptr<CausalLM> Workspace::load(const std::filesystem::path& directory,
+                                          HeadKind head) const {
+  return load_model(directory, head, at::kFloat, device_);
+}
 
 void Workspace::lead(const std::function<void()>& work) {
   if (communicator_.leads()) work();

@@ -21,12 +21,16 @@ namespace hone::engine {
 class Workspace {
  public:
   Workspace(Recipe recipe, std::filesystem::path recipe_dir, RunDirectory run, Metrics& metrics,
-            Communicator& communicator = world_of_one());
+            Communicator& communicator = world_of_one(), at::Device device = at::kCPU);
 
   const Recipe& recipe() const { return recipe_; }
   const RunDirectory& run() const { return run_; }
   Metrics& metrics() { return metrics_; }
   Communicator& communicator() { return communicator_; }
+  /// Where this rank computes.
+  at::Device device() const { return device_; }
+  /// load_model there, in float32.
+  std::unique_ptr<CausalLM> load(const std::filesystem::path& directory, HeadKind head) const;
   /// Rank 0 does it while the others wait, as long as it takes.
   void lead(const std::function<void()>& work);
   /// Rank 0 makes a text, and every rank gets it.
@@ -75,6 +79,7 @@ class Workspace {
   RunDirectory run_;
   Metrics& metrics_;
   Communicator& communicator_;
+  at::Device device_;
   CheckpointSettings stage_;
   std::unique_ptr<Checkpointer> checkpointer_;  // of the stage, once it trains
   std::optional<data::Records> records_;

@@ -123,7 +123,7 @@ double accumulate_lm_gradients(CausalLM& model, const std::vector<const Training
     const auto batch = next_token_batch(select(texts, part), model.parameters().data().device());
     const auto hidden = model.hidden(batch.input.tokens, batch.input.cu_seqlens);
     const auto weights = at::full(batch.targets.sizes(), 1.0 / static_cast<double>(predicted),
-                                  hidden.options().requires_grad(false));
+                                  model.parameters().data().options());
     const auto result = kernels::head_nll(hidden.index_select(0, batch.predict), model.lm_head(),
                                           batch.targets, weights, /*temperature=*/1.0);
     if (before_last && &part == &parts.back()) before_last();
@@ -180,7 +180,7 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
   Optimizer optimizer(model.parameters(), options.optimizer, steps,
                       context.plan(context.communicator));
   const DropoutScope dropout(model, options.dropout, mix_seed(seed, 1));
-  const PrecisionScope precision({&model}, options.precision);
+  const PrecisionScope precision({&model}, options.precision, options.dropout);
 
   LmTrainingResult result;
   std::deque<double> last_losses;
@@ -219,7 +219,7 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
     batches = token_batches(lengths, options.batch_tokens, seed, epoch);
   }
   metrics.begin_stage(area, steps);
-  const double peak = measured_matrix_flops() * static_cast<double>(context.communicator.world());
+  const double peak = measured_matrix_flops(model.parameters().data().device()) * static_cast<double>(context.communicator.world());
   StepTimes times;
   while (result.steps < steps) {
     checkpoints.boundary({result.steps}, state);

@@ -288,7 +288,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
                       context.plan(context.communicator));
   model.parameters().zero_grad();
   const TrainingDropout dropout(model, options.dropout, mix_seed(seed, 1));
-  const PrecisionScope precision({&model}, options.precision);
+  const PrecisionScope precision({&model}, options.precision, options.dropout);
   WeightAverage average(options.average_decay, model, optimizer);
 
   RewardTrainingResult result;
@@ -326,7 +326,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
   }
   metrics.begin_stage("reward", total);
   const auto world = static_cast<double>(context.communicator.world());
-  const double peak = measured_matrix_flops() * world;
+  const double peak = measured_matrix_flops(model.parameters().data().device()) * world;
   StepTimes times;
   for (; result.steps < total; ++epoch, next_batch = 0) {
     const auto epoch_batches = data.epoch(seed, epoch);

@@ -7,9 +7,10 @@
 
 namespace hone::engine {
 
-/// FLOP/s of float32 matrix products of this process on its threads: the best of a few products of
-/// 768 x 768 matrices, measured once (about 30 ms) and kept. HONE_PEAK_TFLOPS sets it instead.
-double measured_matrix_flops();
+/// FLOP/s of matrix products of this process, measured once and kept: on the CPU float32 ones of
+/// 768 x 768 matrices on its threads (about 30 ms), on a GPU bfloat16 ones of 8192 x 8192.
+/// HONE_PEAK_TFLOPS sets it instead.
+double measured_matrix_flops(at::Device device = at::kCPU);
 
 /// FLOPs that forward and backward pass need for a token, however they are computed: 6 for each
 /// element of the matrices (embeddings are looked up, a language model's head counts), and

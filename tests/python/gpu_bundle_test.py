@@ -38,6 +38,7 @@ def test_everything_in_it_runs_as_far_as_a_cpu_goes(bundle, tmp_path):
     rows = json.loads((out / "results.json").read_text())["rows"]
     status = {row["name"]: row["status"] for row in rows}
     assert status.pop("gpu_test.py") == "passed", done.stdout
+    assert status.pop("gpu_engine_test.py") == "passed", done.stdout
     assert status.pop("gpu_kernels.py") == "passed", done.stdout
     # Each program loaded its libraries and found no GPU.
     assert status and set(status) == {path.name for path in (BUILD / "tests").glob("kernels_cuda_*_gpu")}
