@@ -13,7 +13,8 @@
 namespace hone::engine {
 
 constexpr const char* kPrecisionHelp =
-    "operands of matrix products: float32 | bf16 | auto (bf16 on a GPU and where the CPU has a matrix "
+    "operands of matrix products: float32 | bf16 | auto (bf16 on a GPU and where the CPU has a "
+    "matrix "
     "unit)";
 
 /// Throws data::InputError.
