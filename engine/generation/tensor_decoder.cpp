@@ -39,9 +39,9 @@ class TensorDecoder : public Decoder {
         device_(model.parameters().data().device()),
         cache_(model.make_cache(Scheduler::blocks_needed(limits), limits.block_size)),
         widens_(!device_.is_cpu() && model.lm_head().scalar_type() == at::kBFloat16),
-        logits_(at::empty({limits.rows, model.config().vocab_size},
-                          widens_ ? model.lm_head().options().dtype(at::kFloat)
-                                  : model.lm_head().options())) {
+        logits_(at::empty(
+            {limits.rows, model.config().vocab_size},
+            widens_ ? model.lm_head().options().dtype(at::kFloat) : model.lm_head().options())) {
     how_.temperature = options.temperature;
     how_.top_k = options.top_k;
     how_.top_p = options.top_p;

@@ -62,9 +62,9 @@ Norm::Norm(const LeafPair& leaves, const ParameterArena& arena)
 
 at::Tensor Norm::operator()(const at::Tensor& x, double eps) const {
   const at::Tensor scale = operand(weight), typed = x.to(scale.scalar_type());
-  const at::Tensor normed =
-      bias.defined() ? at::layer_norm(typed, scale.sizes(), scale, operand(bias), eps)
-                     : kernels::rms_norm(typed, scale, eps);
+  const at::Tensor normed = bias.defined()
+                                ? at::layer_norm(typed, scale.sizes(), scale, operand(bias), eps)
+                                : kernels::rms_norm(typed, scale, eps);
   return cast ? normed.to(at::kBFloat16) : normed;
 }
 

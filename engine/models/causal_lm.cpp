@@ -170,7 +170,8 @@ void CausalLM::set_bfloat16_products(bool on) {
 
 void CausalLM::hold_casts() {
   for (TransformerBlock& block : blocks_) block.hold_casts();
-  if (cast_head_) head_cast_->hold(parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_));
+  if (cast_head_)
+    head_cast_->hold(parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_));
 }
 
 void CausalLM::release_casts() {

@@ -68,9 +68,9 @@ class CausalLM : public reward::Backbone {
   uint64_t dropout_calls() const { return dropout_calls_; }
 
   /// Mixed precision over float32 parameters. On the CPU, for blocks like Llama's: products of
-  /// hidden() with operands rounded to bfloat16, everything else as before. On a GPU: activations of
-  /// a block and keys and values are bfloat16 too, the residual stream stays float32, and a language
-  /// model's hidden() and lm_head() are bfloat16.
+  /// hidden() with operands rounded to bfloat16, everything else as before. On a GPU: activations
+  /// of a block and keys and values are bfloat16 too, the residual stream stays float32, and a
+  /// language model's hidden() and lm_head() are bfloat16.
   void set_bfloat16_products(bool on);
   /// Weights in the type of products once for many passes without gradient. Parameters must not
   /// change before release_casts().

@@ -91,16 +91,16 @@ at::Device find_device(const std::string& where, const std::string& name, int64_
     throw data::InputError(where, "device", "a GPU for `cuda` (or device = \"cpu\")", why);
   }
   if (local_rank >= static_cast<int64_t>(gpus.size())) {
-    throw data::InputError(where, "device", "a GPU for each rank of this host",
-                           std::to_string(gpus.size()) + " for rank " + std::to_string(local_rank) +
-                               " of it");
+    throw data::InputError(
+        where, "device", "a GPU for each rank of this host",
+        std::to_string(gpus.size()) + " for rank " + std::to_string(local_rank) + " of it");
   }
   const Gpu& gpu = gpus[static_cast<size_t>(local_rank)];
   if (!gpu.supported()) {
     if (!insists) return at::kCPU;
-    throw data::InputError(where, "device", "a GPU of compute capability 8.x, 9.0 or 10.x",
-                           gpu.name + ", which has " + std::to_string(gpu.major) + "." +
-                               std::to_string(gpu.minor));
+    throw data::InputError(
+        where, "device", "a GPU of compute capability 8.x, 9.0 or 10.x",
+        gpu.name + ", which has " + std::to_string(gpu.major) + "." + std::to_string(gpu.minor));
   }
   if (const char* error = load_cuda()) {
     if (!insists) return at::kCPU;

@@ -219,7 +219,8 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
     batches = token_batches(lengths, options.batch_tokens, seed, epoch);
   }
   metrics.begin_stage(area, steps);
-  const double peak = measured_matrix_flops(model.parameters().data().device()) * static_cast<double>(context.communicator.world());
+  const double peak = measured_matrix_flops(model.parameters().data().device()) *
+                      static_cast<double>(context.communicator.world());
   StepTimes times;
   while (result.steps < steps) {
     checkpoints.boundary({result.steps}, state);

@@ -342,7 +342,8 @@ PpoResult PpoTrainer::run() {
   if (problem_.reward_model) scoring.done = [this] { problem_.reward_model->meet(); };
   auto& result = result_;
   auto resumed = resume();
-  const double peak = measured_matrix_flops(problem_.actor->parameters().data().device()) * static_cast<double>(context_.communicator.world());
+  const double peak = measured_matrix_flops(problem_.actor->parameters().data().device()) *
+                      static_cast<double>(context_.communicator.world());
   metrics.begin_stage("ppo", options_.iterations);
   for (int64_t iteration = result.iterations; iteration < options_.iterations; ++iteration) {
     PpoFlight flight;

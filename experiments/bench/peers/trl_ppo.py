@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
 """TRL 1.9.0's PPO trainer (the last release with one) and Hone on the same model, sizes, epochs and
-cores, one after the other; prints the times and the ratios as JSON. TRL runs in float32, Hone in float32
-and with bfloat16 matrix products over float32 parameters (train.ppo.precision = "bf16").
+cores, one after the other; prints the times and the ratios as JSON. On the CPU TRL runs in float32, Hone in
+float32 and with bfloat16 matrix products over float32 parameters (train.ppo.precision = "bf16"). On a GPU
+both run in bfloat16 over float32 parameters (TRL: bf16=True, attention by torch's SDPA).
 
   trl_ppo.py --model ../shared/data/stories260k/hf --bench build/bin/ppo_bench [--rounds 5]
+  trl_ppo.py --model ../shared/data/stories260k/hf --bench build/bin/ppo_bench --device cuda \
+             --random 1024,24,16,8,2816,32000 --prompts 256 --prompt-tokens 256 --new-tokens 256 --epochs 1 --minibatches 4
+
+--random H,L,heads,kv_heads,F,V: a Llama of those sizes with random weights, and --model's tokenizer.
 
 The update is everything from the first minibatch of a rollout to the last optimizer step (policy and
 critic, all epochs); rollout and scoring are printed beside it. Each round runs TRL, then Hone twice; medians
@@ -20,10 +25,24 @@ import sys
 import tempfile
 import time
 
-PROMPTS, PROMPT_TOKENS, NEW_TOKENS, EPOCHS = 64, 16, 64, 4
+SIZES = {"prompts": 64, "prompt_tokens": 16, "new_tokens": 64, "epochs": 4, "minibatches": 1}
 
 
-def trl_seconds(model_dir, iterations, threads):
+def write_random_llama(folder, sizes, tokenizer):
+    """A Hugging Face directory; its tokenizer's ids are the first ones of the vocabulary."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    hidden, layers, heads, kv_heads, ffn, vocabulary = (int(x) for x in sizes.split(","))
+    torch.manual_seed(0)
+    config = LlamaConfig(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
+                         intermediate_size=ffn, vocab_size=vocabulary, max_position_embeddings=8192, tie_word_embeddings=False,
+                         bos_token_id=1, eos_token_id=2)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
+
+
+def trl_seconds(model_dir, iterations, arguments):
     """Seconds of (rollout and scoring, update) for each PPO iteration after the first."""
     import numpy as np
     import torch
@@ -32,7 +51,9 @@ def trl_seconds(model_dir, iterations, threads):
     from trl.experimental.ppo import PPOConfig, PPOTrainer
     from trl.experimental.ppo import ppo_trainer
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(arguments.threads)
+    cuda = arguments.device == "cuda"
+    size = arguments.prompts // arguments.minibatches
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     if tokenizer.pad_token is None:
         tokenizer.add_special_tokens({"pad_token": tokenizer.unk_token})
@@ -43,15 +64,16 @@ def trl_seconds(model_dir, iterations, threads):
     for model in (policy, reference, value, reward):
         model.config.pad_token_id = tokenizer.pad_token_id
     rng = np.random.default_rng(0)
-    prompts = rng.integers(3, policy.config.vocab_size, (PROMPTS, PROMPT_TOKENS)).tolist()
+    prompts = rng.integers(3, policy.config.vocab_size, (arguments.prompts, arguments.prompt_tokens)).tolist()
     dataset = Dataset.from_dict({"input_ids": prompts})
     with tempfile.TemporaryDirectory() as folder:
         config = PPOConfig(
-            output_dir=folder, per_device_train_batch_size=PROMPTS, gradient_accumulation_steps=1,
-            num_mini_batches=1, num_ppo_epochs=EPOCHS, total_episodes=PROMPTS * iterations,
-            response_length=NEW_TOKENS, temperature=0.7, kl_coef=0.05, learning_rate=3e-6,
-            local_rollout_forward_batch_size=PROMPTS, num_sample_generations=0, report_to=[],
-            save_strategy="no", logging_strategy="no", use_cpu=True, bf16=False, fp16=False)
+            output_dir=folder, per_device_train_batch_size=size, gradient_accumulation_steps=arguments.minibatches,
+            num_mini_batches=arguments.minibatches, num_ppo_epochs=arguments.epochs,
+            total_episodes=arguments.prompts * iterations,
+            response_length=arguments.new_tokens, temperature=0.7, kl_coef=0.05, learning_rate=3e-6,
+            local_rollout_forward_batch_size=size, num_sample_generations=0, report_to=[],
+            save_strategy="no", logging_strategy="no", use_cpu=not cuda, bf16=cuda, fp16=False)
         trainer = PPOTrainer(args=config, processing_class=tokenizer, model=policy, ref_model=reference,
                              reward_model=reward, value_model=value, train_dataset=dataset,
                              eval_dataset=dataset)
@@ -69,13 +91,18 @@ def trl_seconds(model_dir, iterations, threads):
                 trainer.train()
         finally:
             ppo_trainer.np.random.permutation = permutation
-    starts = epochs[::EPOCHS]
+    starts = epochs[::arguments.epochs]
     return [(starts[k] - ends[k - 1], ends[k] - starts[k]) for k in range(1, len(ends))]
 
 
-def hone_seconds(bench, model_dir, threads, precision):
-    environment = dict(os.environ, HONE_BENCH_MODEL=model_dir, OMP_NUM_THREADS=str(threads),
-                       HONE_BENCH_PRECISION=precision)
+def hone_seconds(bench, model_dir, arguments, precision):
+    environment = dict(os.environ, HONE_BENCH_MODEL=model_dir, OMP_NUM_THREADS=str(arguments.threads),
+                       HONE_BENCH_PRECISION=precision, HONE_BENCH_DEVICE=arguments.device)
+    for name in SIZES:
+        environment["HONE_BENCH_" + name.upper()] = str(getattr(arguments, name))
+    if arguments.device == "cuda":  # as many tokens at once as TRL's padded minibatch has
+        environment["HONE_BENCH_MICRO_TOKENS"] = str(
+            arguments.prompts // arguments.minibatches * (arguments.prompt_tokens + arguments.new_tokens))
     output = subprocess.run([bench, "--benchmark_format=json", "--benchmark_min_time=2"], env=environment,
                             check=True, capture_output=True, text=True).stdout
     result = json.loads(output)["benchmarks"][0]
@@ -90,17 +117,32 @@ def main():
     parser.add_argument("--bench", required=True, help="Hone's ppo_bench")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--random", help="sizes of a random model in place of --model's weights")
+    for name, size in SIZES.items():
+        parser.add_argument("--" + name.replace("_", "-"), type=int, default=size)
     arguments = parser.parse_args()
-    trl_update, trl_rest, hone = [], [], {"float32": [], "bf16": []}
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.random:
+            write_random_llama(folder, arguments.random, arguments.model)
+            arguments.model = folder
+        compare(arguments)
+
+
+def compare(arguments):
+    trl_update, trl_rest = [], []
+    hone = {precision: [] for precision in (("bf16",) if arguments.device == "cuda" else ("float32", "bf16"))}
     for _ in range(arguments.rounds):
-        for rest, update in trl_seconds(arguments.model, 4, arguments.threads):
+        for rest, update in trl_seconds(arguments.model, 4, arguments):
             trl_update.append(update)
             trl_rest.append(rest)
         for precision, runs in hone.items():
-            runs.append(hone_seconds(arguments.bench, arguments.model, arguments.threads, precision))
+            runs.append(hone_seconds(arguments.bench, arguments.model, arguments, precision))
     median = statistics.median
     result = {
-        "sizes": {"prompts": PROMPTS, "prompt_tokens": PROMPT_TOKENS, "new_tokens": NEW_TOKENS, "epochs": EPOCHS},
+        "sizes": {name: getattr(arguments, name) for name in SIZES},
+        "model": arguments.random or arguments.model,
+        "device": arguments.device,
         "threads": arguments.threads,
         "trl_update_seconds": median(trl_update),
         "trl_rollout_and_scoring_seconds": median(trl_rest),
