@@ -94,6 +94,13 @@ HONE_DEVICE void multiply_add(MatrixD& d, const MatrixA& a, const MatrixB& b) {
         "r"(b.word[1]));
 }
 
+HONE_DEVICE float power_of_two(float x) {
+  float out;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
+  return out;
+}
+HONE_DEVICE double power_of_two(double x) { return exp2(x); }
+
 template <int N, typename T>
 HONE_DEVICE Vector<T, N> load_vector(const T* base, int64_t i) {
   return *reinterpret_cast<const Vector<T, N>*>(base + i);

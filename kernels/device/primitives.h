@@ -25,6 +25,7 @@
 //   load_vector<N>(base, i), store_vector(base, i, v)   N consecutive elements from element i on,
 //                                             aligned to N*sizeof(T) <= 16; global or shared
 //   is_aligned<N>(pointer)                    may load_vector<N> start there?
+//   power_of_two(x)                         2^x; float: to 2 ulp, and 0 where it would be denormal
 //   load_acquire(p), store_release(p, v)      words that blocks talk through
 //   atomic_add(p, n)                          unsigned tickets and counters; never a float
 //   pause()                                   inside a loop that waits for another block

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -149,6 +150,12 @@ inline void multiply_add(MatrixD& d, const MatrixA& a, const MatrixB& b,
                     half(of(column * 4 + pair).b.word[k / 8], k);
     }
   }
+}
+
+inline double power_of_two(double x) { return std::exp2(x); }
+inline float power_of_two(float x) {
+  const float out = std::exp2(x);
+  return out < std::numeric_limits<float>::min() ? 0.0f : out;  // NaN stays
 }
 
 inline void check_aligned(uintptr_t address, size_t bytes, const char* what) {
