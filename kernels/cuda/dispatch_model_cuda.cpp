@@ -1,5 +1,4 @@
-// The CUDA halves of the optimizer ops, dropout and sampling. Sampling with filters draws its
-// uniforms in a kernel and runs in plain ATen operations (kernels/composite).
+// The CUDA halves of the optimizer ops, dropout and sampling.
 
 #include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
@@ -18,7 +17,6 @@
 #include "kernels/adamw_arguments.h"
 #include "kernels/bfloat16.h"
 #include "kernels/checks.h"
-#include "kernels/composite/sample.h"
 #include "kernels/cuda/model_launchers.h"
 #include "kernels/math/philox.h"
 #include "kernels/model_inputs.h"
@@ -124,22 +122,16 @@ Tensor dropout_cuda(const Tensor& x, double p, int64_t seed) {
 
 using SampleResults = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
-SampleResults filtered_sample(const Tensor& logits, const Tensor& key, int64_t seed,
-                              double temperature, int64_t top_k, double top_p, double min_p) {
-  const Tensor uniforms = at::empty({key.size(0)}, key.options().dtype(at::kDouble));
-  C10_CUDA_CHECK(launch_sample_uniforms(key.const_data_ptr<int64_t>(), key.size(0), seed,
-                                        uniforms.mutable_data_ptr<double>(),
-                                        c10::cuda::getCurrentCUDAStream()));
-  return composite::sample(computed(logits), uniforms, temperature, top_k, top_p, min_p);
-}
-
-SampleResults plain_sample(const Tensor& logits, const Tensor& key, int64_t seed,
-                           double temperature) {
-  const Tensor in = logits.contiguous();
+SampleResults sample_cuda(const Tensor& logits, const Tensor& keys, int64_t seed,
+                          double temperature, int64_t top_k, double top_p, double min_p) {
+  check_sample(logits, keys, temperature, top_k, top_p, min_p);
+  const c10::cuda::CUDAGuard guard(logits.device());
+  const Tensor in = logits.contiguous(), key = keys.contiguous();
   const auto values = in.options().dtype(compute_type(in.scalar_type()));
   const int64_t rows = in.size(0);
   const SampleResults out{at::empty({rows}, key.options()), at::empty({rows}, values),
                           at::empty({rows}, values), at::empty({rows}, values)};
+  const bool filters = temperature != 0 && (top_k > 0 || top_p < 1.0 || min_p > 0.0);
   on_elements(in, [&](auto* x) {
     using T = std::remove_pointer_t<decltype(x)>;
     using C = math::Compute<T>;
@@ -154,21 +146,11 @@ SampleResults plain_sample(const Tensor& logits, const Tensor& key, int64_t seed
                              logprobs.template mutable_data_ptr<C>(),
                              raw_logprobs.template mutable_data_ptr<C>(),
                              entropy.template mutable_data_ptr<C>()};
-    C10_CUDA_CHECK(launch_sample(args, c10::cuda::getCurrentCUDAStream()));
+    const auto stream = c10::cuda::getCurrentCUDAStream();
+    C10_CUDA_CHECK(filters ? launch_sample_filtered<T>({args, top_k, top_p, min_p}, stream)
+                           : launch_sample(args, stream));
   });
   return out;
-}
-
-SampleResults sample_cuda(const Tensor& logits, const Tensor& keys, int64_t seed,
-                          double temperature, int64_t top_k, double top_p, double min_p) {
-  check_sample(logits, keys, temperature, top_k, top_p, min_p);
-  const c10::cuda::CUDAGuard guard(logits.device());
-  const Tensor key = keys.contiguous();
-  const bool filters = temperature != 0 && (top_k > 0 || top_p < 1.0 || min_p > 0.0);
-  if (filters || logits.size(1) > kMaxSampledVocabulary) {
-    return filtered_sample(logits, key, seed, temperature, top_k, top_p, min_p);
-  }
-  return plain_sample(logits, key, seed, temperature);
 }
 
 }  // namespace

@@ -87,15 +87,19 @@ struct SampleArgs {
   math::Compute<T>* entropy;       // [rows] of softmax(logits/temperature)
 };
 
-constexpr int64_t kMaxSampledVocabulary = 1 << 20;
-
 /// The op `sample` without filters. A row with a NaN, or with nothing finite, gives token 0 and
 /// NaN.
 template <typename T>
 cudaError_t launch_sample(const SampleArgs<T>& args, cudaStream_t stream);
 
-/// uniforms[r] = math::sample_uniform(seed, keys[r][0], keys[r][1], keys[r][2]).
-cudaError_t launch_sample_uniforms(const int64_t* keys, int64_t rows, int64_t seed,
-                                   double* uniforms, cudaStream_t stream);
+template <typename T>
+struct FilteredSampleArgs : SampleArgs<T> {
+  int64_t top_k;  // 0 = off
+  double top_p, min_p;
+};
+
+/// The same with filters; temperature > 0.
+template <typename T>
+cudaError_t launch_sample_filtered(const FilteredSampleArgs<T>& args, cudaStream_t stream);
 
 }  // namespace hone::kernels::cuda

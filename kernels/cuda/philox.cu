@@ -1,4 +1,4 @@
-// What depends on the counter-based random numbers: dropout masks and the uniforms of sampling.
+// Dropout: its mask is a function of the seed and of an element's place.
 
 #include "kernels/cuda/model_launchers.h"
 #include "kernels/device/primitives.h"
@@ -26,26 +26,12 @@ dropout_kernel(DropoutArgs<T> a) {
   }
 }
 
-HONE_KERNEL(kThreads)
-sample_uniforms_kernel(const int64_t* keys, int64_t rows, int64_t seed, double* uniforms) {
-  const int64_t row = device::block_index() * kThreads + device::thread_index();
-  if (row >= rows) return;
-  const int64_t* key = keys + 3 * row;
-  uniforms[row] = math::sample_uniform(seed, key[0], key[1], key[2]);
-}
-
 }  // namespace
 
 template <typename T>
 cudaError_t launch_dropout(const DropoutArgs<T>& args, cudaStream_t stream) {
   return device::launch(dropout_kernel<T>, blocks_for((args.size + 3) / 4), kThreads, 0, stream,
                         args);
-}
-
-cudaError_t launch_sample_uniforms(const int64_t* keys, int64_t rows, int64_t seed,
-                                   double* uniforms, cudaStream_t stream) {
-  return device::launch(sample_uniforms_kernel, blocks_for(rows), kThreads, 0, stream, keys, rows,
-                        seed, uniforms);
 }
 
 template cudaError_t launch_dropout(const DropoutArgs<float>&, cudaStream_t);

@@ -13,31 +13,39 @@ constexpr T kLog2E = T(1.4426950408889634074);
 template <typename T>
 constexpr T kLn2 = T(0.6931471805599453094);
 
-/// Of the logits x seen so far: e^t with t = (x - top) / temperature, and in `raw` e^(x - top).
-/// Online softmax (Milakov & Gimelshein 2018) with the entropy's sum carried along. Powers are of
-/// 2: `scale` is log2(e) / temperature.
+/// What x * scale is measured from: any number near the largest, the same one in every power of a
+/// sum. A sum without anything finite has 0.
+template <typename T>
+HONE_DEVICE T softmax_base(T top, T scale) {
+  return top == -INFINITY ? T(0) : top * scale;
+}
+
+/// e^(x / temperature) in units of 2^base; `scale` is log2(e) / temperature.
+template <typename T>
+HONE_DEVICE T softmax_weight(T x, T base, T scale) {
+  return device::exp2_approximate(std::fma(x, scale, -base));
+}
+
+/// Of the logits x seen so far: 2^t with t = x * scale - base and base = softmax_base(top, scale);
+/// in `raw` the same at temperature 1. Online softmax (Milakov & Gimelshein 2018) with the
+/// entropy's sum carried along.
 template <typename T>
 struct SoftmaxSums {
   T top = -INFINITY;  // largest logit
-  T sum = 0;          // of e^t
-  T weighted = 0;     // of e^t * t * log2(e)
-  T raw = 0;          // of e^(x - top), where kRaw asks for it
+  T sum = 0;          // of 2^t
+  T weighted = 0;     // of 2^t * t
+  T raw = 0;          // of the raw powers, where kRaw asks for them
 };
-
-/// e^((x - top) / temperature).
-template <typename T>
-HONE_DEVICE T softmax_weight(T x, T top, T scale) {
-  return device::power_of_two((x - top) * scale);
-}
 
 /// Moves the sums to a larger top.
 template <bool kRaw, typename T>
 HONE_DEVICE void raise_top(SoftmaxSums<T>& s, T top, T scale) {
-  if (s.sum != T(0)) {  // else nothing finite was seen, and its distance to `top` may be NaN
-    const T shift = (s.top - top) * scale, shrink = device::power_of_two(shift);
+  const T shift = softmax_base(s.top, scale) - softmax_base(top, scale);
+  const T shrink = device::exp2_approximate(shift);
+  if (s.sum != T(0)) {  // else `shrink` may be anything
     s.weighted = shrink * (s.weighted + shift * s.sum);
     s.sum *= shrink;
-    if (kRaw) s.raw *= softmax_weight(s.top, top, kLog2E<T>);
+    if (kRaw) s.raw *= softmax_weight(s.top, softmax_base(top, kLog2E<T>), kLog2E<T>);
   }
   s.top = top;
 }
@@ -49,13 +57,13 @@ HONE_DEVICE void add_logits(SoftmaxSums<T>& s, const T (&x)[N], T scale) {
   HONE_UNROLL
   for (int k = 1; k < N; ++k) top = std::fmax(top, x[k]);
   if (top > s.top) raise_top<kRaw>(s, top, scale);
-  const T base = s.top == -INFINITY ? T(0) : s.top;
+  const T base = softmax_base(s.top, scale), raw_base = softmax_base(s.top, kLog2E<T>);
   HONE_UNROLL
   for (int k = 0; k < N; ++k) {
-    const T t = (x[k] - base) * scale, e = device::power_of_two(t);
+    const T t = std::fma(x[k], scale, -base), e = device::exp2_approximate(t);
     s.sum += e;
     s.weighted += e * std::fmax(t, T(-1000));  // 0 * -inf would be NaN
-    if (kRaw) s.raw += softmax_weight(x[k], base, kLog2E<T>);
+    if (kRaw) s.raw += softmax_weight(x[k], raw_base, kLog2E<T>);
   }
 }
 

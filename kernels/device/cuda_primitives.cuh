@@ -94,12 +94,12 @@ HONE_DEVICE void multiply_add(MatrixD& d, const MatrixA& a, const MatrixB& b) {
         "r"(b.word[1]));
 }
 
-HONE_DEVICE float power_of_two(float x) {
+HONE_DEVICE float exp2_approximate(float x) {
   float out;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
   return out;
 }
-HONE_DEVICE double power_of_two(double x) { return exp2(x); }
+HONE_DEVICE double exp2_approximate(double x) { return exp2(x); }
 
 template <int N, typename T>
 HONE_DEVICE Vector<T, N> load_vector(const T* base, int64_t i) {
@@ -151,6 +151,10 @@ HONE_DEVICE unsigned atomic_add(unsigned* p, unsigned n) {
   const unsigned before = atomicAdd(p, n);
   __threadfence();
   return before;
+}
+/// Of a word of shared memory; unordered but for barriers.
+HONE_DEVICE unsigned atomic_add(SharedView<unsigned> x, int64_t i, unsigned n) {
+  return atomicAdd(x + i, n);
 }
 HONE_DEVICE void pause() { __nanosleep(32); }
 

@@ -25,9 +25,10 @@
 //   load_vector<N>(base, i), store_vector(base, i, v)   N consecutive elements from element i on,
 //                                             aligned to N*sizeof(T) <= 16; global or shared
 //   is_aligned<N>(pointer)                    may load_vector<N> start there?
-//   power_of_two(x)                         2^x; float: to 2 ulp, and 0 where it would be denormal
+//   exp2_approximate(x)                       2^x to 2 units in the last place, 0 where subnormal
 //   load_acquire(p), store_release(p, v)      words that blocks talk through
 //   atomic_add(p, n)                          unsigned tickets and counters; never a float
+//   atomic_add(view, i, n)                    the same in shared memory
 //   pause()                                   inside a loop that waits for another block
 //
 //   launch(kernel, blocks, threads, shared_bytes, stream, args...) -> cudaError_t

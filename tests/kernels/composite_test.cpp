@@ -7,9 +7,7 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/composite/sample.h"
 #include "kernels/composite/transformer.h"
-#include "kernels/math/philox.h"
 #include "kernels/ops.h"
 #include "tests/support/expect_close.h"
 
@@ -92,27 +90,6 @@ TEST(Composite, DecodeAttention) {
                  want, 1e-13);
     expect_close(k2, k, 1e-15);
     expect_close(v2, v, 0);
-  }
-}
-
-TEST(Composite, SampleDrawsTheSameTokens) {
-  at::manual_seed(4);
-  constexpr int64_t kRows = 300;
-  const Tensor logits = at::randn({kRows, 500}, at::kDouble) * 3;
-  const Tensor i = at::arange(kRows, at::kLong), keys = at::stack({i, i, i}, 1);
-  Tensor uniforms = at::empty({kRows}, at::kDouble);
-  for (int64_t r = 0; r < kRows; ++r) uniforms[r] = math::sample_uniform(6, r, r, r);
-  for (const SampleOptions& o :
-       {SampleOptions{1.0, 0, 1.0, 0.0}, SampleOptions{0.7, 20, 1.0, 0.0},
-        SampleOptions{0.7, 0, 0.9, 0.0}, SampleOptions{1.2, 100, 0.8, 0.02},
-        SampleOptions{0.0, 0, 1.0, 0.0}}) {
-    const Sampled want = sample(logits, keys, 6, o);
-    const auto [tokens, logprobs, raw_logprobs, entropy] =
-        composite::sample(logits, uniforms, o.temperature, o.top_k, o.top_p, o.min_p);
-    EXPECT_TRUE(at::equal(tokens, want.tokens)) << o.temperature << " " << o.top_k;
-    expect_close(logprobs, want.logprobs, 1e-10);
-    expect_close(raw_logprobs, want.raw_logprobs, 1e-10);
-    expect_close(entropy, want.entropy, 1e-10);
   }
 }
 

@@ -17,8 +17,7 @@ NOT_CAPTURED = {"adamw_step", "attention", "_attention_forward", "_attention_bac
 
 
 def captured(case):
-    filters = case.op == "sample" and {"top_k", "top_p", "min_p"} & set(case.keywords(F32))
-    return case.op not in NOT_CAPTURED and not filters
+    return case.op not in NOT_CAPTURED
 
 
 CALLS = [pytest.param(case, dtype, id=f"{case.name}-{str(dtype)[6:]}-{i}")

@@ -96,6 +96,29 @@ TEST_F(Detectors, MisalignedVector) {
                {"load_vector", "aligned to 16", "remainder 4"});
 }
 
+/// All threads count in one word; `also`: thread 40 reads (1) or writes (2) it in between.
+HONE_KERNEL(64) counting_kernel(unsigned* y, int also) {
+  HONE_SHARED(unsigned, count, 1);
+  if (thread_index() == 0) count[0] = 0u;
+  barrier();
+  atomic_add(count, 0, 3u);
+  if (also == 1 && thread_index() == 40) y[1] = count[0];
+  if (also == 2 && thread_index() == 40) count[0] = 5u;
+  barrier();
+  if (thread_index() == 7) y[0] = count[0];
+}
+
+TEST_F(Detectors, AtomicAdditionsRaceWithReadsAndWritesOnly) {
+  GlobalBuffer<unsigned> y(2, "y");
+  const auto run = [&](int also) {
+    return [&, also] { launch(counting_kernel, 1, 64, 0, nullptr, y.data(), also); };
+  };
+  EXPECT_EQ(fault_of(run(0)), "no fault");
+  EXPECT_EQ(y.host()[0], 192u);
+  expect_fault(run(1), {"race", "thread 40", "added to it", "no barrier between"});
+  expect_fault(run(2), {"race", "thread 40", "added to it", "no barrier between"});
+}
+
 HONE_KERNEL(64) shared_bounds_kernel(int at) {
   HONE_SHARED(float, tile, 64);
   if (thread_index() == 5) tile[at] = 1.0f;

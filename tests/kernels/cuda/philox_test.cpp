@@ -1,10 +1,8 @@
-// Dropout and the uniforms of sampling against the CPU op and the formula: the same bits.
+// Dropout against the CPU op: the same bits.
 
 #include "kernels/math/philox.h"
 
 #include <gtest/gtest.h>
-
-#include <vector>
 
 #include "kernels/cuda/model_launchers.h"
 #include "kernels/ops.h"
@@ -45,26 +43,6 @@ TYPED_TEST(CudaDropout, IsTheCpuOpBitForBit) {
         });
       }
     }
-  }
-}
-
-TEST(CudaSampleUniforms, AreTheFormula) {
-  for (const int64_t rows : {0, 1, 31, 33, 255, 257}) {
-    std::vector<int64_t> keys;
-    for (int64_t r = 0; r < rows; ++r) {
-      keys.insert(keys.end(), {r * 1000003, r % 7, 4096 - r});
-    }
-    test::on_every_layout([&] {
-      const GlobalBuffer<int64_t> held(keys, "keys");
-      const GlobalBuffer<double> uniforms(rows, "uniforms");
-      EXPECT_EQ(cuda::launch_sample_uniforms(held.data(), rows, 42, uniforms.data(), nullptr),
-                cudaSuccess);
-      const std::vector<double> got = uniforms.host();
-      for (int64_t r = 0; r < rows; ++r) {
-        const int64_t* key = keys.data() + 3 * r;
-        EXPECT_EQ(got[r], math::sample_uniform(42, key[0], key[1], key[2])) << r;
-      }
-    });
   }
 }
 

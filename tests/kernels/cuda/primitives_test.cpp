@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -149,6 +151,16 @@ TEST(Primitives, TicketsCountTheBlocks) {
     for (int i = 0; i < 50; ++i) EXPECT_TRUE(seen[i]) << i;
     EXPECT_EQ(counter.host()[0], 50u);
   });
+}
+
+TEST(Primitives, PowersOfTwo) {
+  for (const double x : {0.0, 1.0, -3.5, 10.25, -125.0}) {
+    EXPECT_DOUBLE_EQ(exp2_approximate(x), std::exp2(x));
+    EXPECT_FLOAT_EQ(exp2_approximate(static_cast<float>(x)), static_cast<float>(std::exp2(x)));
+  }
+  EXPECT_EQ(exp2_approximate(-130.0f), 0.0f);
+  EXPECT_EQ(exp2_approximate(-std::numeric_limits<float>::infinity()), 0.0f);
+  EXPECT_TRUE(std::isnan(exp2_approximate(std::numeric_limits<float>::quiet_NaN())));
 }
 
 TEST(Bfloat16, RoundsToNearestEven) {

@@ -329,10 +329,10 @@ size_t dynamic_shared_offset(size_t byte_offset, size_t bytes) {
   return byte_offset;
 }
 
-void* access_shared(size_t offset, size_t bytes, bool write, const char* name) {
+void* access_shared(size_t offset, size_t bytes, Access access, const char* name) {
   Block& b = *grid().block;
   const int t = grid().thread->id.thread;
-  const auto wrong = b.shared.note(offset, bytes, write, {t, b.epoch, b.warps[t / kWarp].epoch});
+  const auto wrong = b.shared.note(offset, bytes, access, {t, b.epoch, b.warps[t / kWarp].epoch});
   if (wrong) fail("shared " + std::string(name) + ": " + *wrong);
   return b.shared.data() + offset;
 }

@@ -10,6 +10,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "tests/support/fiber/shared_memory.h"
+
 namespace hone::fiber {
 
 struct KernelFault : std::runtime_error {
@@ -65,6 +67,6 @@ size_t static_shared(const void* tag, size_t bytes, const char* name);
 size_t dynamic_shared_offset(size_t byte_offset, size_t bytes);
 
 /// One access of a thread: checks for races and for reads of what was never written.
-void* access_shared(size_t offset, size_t bytes, bool write, const char* name);
+void* access_shared(size_t offset, size_t bytes, Access access, const char* name);
 
 }  // namespace hone::fiber

@@ -37,13 +37,16 @@ class SharedElement {
  public:
   SharedElement(size_t offset, const char* name) : offset_(offset), name_(name) {}
 
+  void* access(fiber::Access how) const {
+    return fiber::access_shared(offset_, sizeof(T), how, name_);
+  }
   operator T() const {
     T v;
-    std::memcpy(&v, fiber::access_shared(offset_, sizeof(T), false, name_), sizeof(T));
+    std::memcpy(&v, access(fiber::Access::kRead), sizeof(T));
     return v;
   }
   const SharedElement& operator=(const T& v) const {
-    std::memcpy(fiber::access_shared(offset_, sizeof(T), true, name_), &v, sizeof(T));
+    std::memcpy(access(fiber::Access::kWrite), &v, sizeof(T));
     return *this;
   }
   const SharedElement& operator=(const SharedElement& other) const { return *this = T(other); }
@@ -72,6 +75,14 @@ class SharedView {
   }
   SharedView operator+(int64_t n) const { return {offset_ + n * sizeof(T), count_ - n, name_}; }
   size_t offset() const { return offset_; }
+  /// Element i += n; the value before.
+  T add(int64_t i, T n) const {
+    const SharedElement<T> element = (*this)[i];
+    T* const at = static_cast<T*>(element.access(fiber::Access::kAtomic));
+    const T before = *at;
+    *at = before + n;
+    return before;
+  }
 
  private:
   size_t offset_;
@@ -152,8 +163,8 @@ inline void multiply_add(MatrixD& d, const MatrixA& a, const MatrixB& b,
   }
 }
 
-inline double power_of_two(double x) { return std::exp2(x); }
-inline float power_of_two(float x) {
+inline double exp2_approximate(double x) { return std::exp2(x); }
+inline float exp2_approximate(float x) {
   const float out = std::exp2(x);
   return out < std::numeric_limits<float>::min() ? 0.0f : out;  // NaN stays
 }
@@ -204,6 +215,9 @@ template <typename T>
 void store_release(T* p, const T& v) {
   static_assert(sizeof(T) == 4 || sizeof(T) == 8);
   *p = v;
+}
+inline unsigned atomic_add(const SharedView<unsigned>& x, int64_t i, unsigned n) {
+  return x.add(i, n);
 }
 inline unsigned atomic_add(unsigned* p, unsigned n) {
   const unsigned before = *p;

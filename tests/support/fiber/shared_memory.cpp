@@ -40,31 +40,47 @@ bool SharedMemory::conflicts(const Touch& before, const Moment& now) {
   return before.thread / kWarp != now.thread / kWarp || before.warp_epoch == now.warp_epoch;
 }
 
-std::optional<std::string> SharedMemory::note(size_t offset, size_t bytes, bool write,
+void SharedMemory::remember(const Touch& touch, Touch& last, Touch& in_warp, Touch& elsewhere) {
+  if (last.thread >= 0 && last.thread != touch.thread) {
+    (last.thread / kWarp == touch.thread / kWarp ? in_warp : elsewhere) = last;
+  }
+  last = touch;
+}
+
+std::optional<std::string> SharedMemory::note(size_t offset, size_t bytes, Access access,
                                               const Moment& now) {
   const Touch touch{now.block_epoch, now.warp_epoch, now.thread};
   for (size_t i = offset / kCell; i < (offset + bytes + kCell - 1) / kCell; ++i) {
     Cell& cell = cells_[i];
     const auto race = [&](const Touch& other, const char* did) {
+      const char* does = access == Access::kRead    ? " reads"
+                         : access == Access::kWrite ? " writes"
+                                                    : " adds to";
       return "race: thread " + std::to_string(other.thread) + " " + did + " it and thread " +
-             std::to_string(now.thread) + (write ? " writes" : " reads") +
-             " it with no barrier between";
+             std::to_string(now.thread) + does + " it with no barrier between";
     };
     if (conflicts(cell.writer, now)) return race(cell.writer, "wrote");
-    if (write) {
+    if (access != Access::kRead) {
       for (const Touch& reader : {cell.reader, cell.reader_in_warp, cell.reader_elsewhere}) {
         if (conflicts(reader, now)) return race(reader, "read");
       }
+    }
+    if (access != Access::kAtomic) {
+      for (const Touch& adder : {cell.adder, cell.adder_in_warp, cell.adder_elsewhere}) {
+        if (conflicts(adder, now)) return race(adder, "added to");
+      }
+    }
+    if (access == Access::kWrite) {
       cell.writer = touch;
       cell.written_since = start_epoch_;
       continue;
     }
     if (cell.written_since != start_epoch_) return "read, but never written in this block";
-    if (cell.reader.thread >= 0 && cell.reader.thread != now.thread) {
-      const bool same_warp = cell.reader.thread / kWarp == now.thread / kWarp;
-      (same_warp ? cell.reader_in_warp : cell.reader_elsewhere) = cell.reader;
+    if (access == Access::kAtomic) {
+      remember(touch, cell.adder, cell.adder_in_warp, cell.adder_elsewhere);
+    } else {
+      remember(touch, cell.reader, cell.reader_in_warp, cell.reader_elsewhere);
     }
-    cell.reader = touch;
   }
   return std::nullopt;
 }

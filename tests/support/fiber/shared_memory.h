@@ -18,6 +18,9 @@ struct Moment {
   uint32_t warp_epoch;
 };
 
+/// Atomic additions race with reads and writes, not with one another.
+enum class Access { kRead, kWrite, kAtomic };
+
 class SharedMemory {
  public:
   static constexpr size_t kLimit = 227 * 1024;  // what a block may have on sm_90
@@ -31,7 +34,7 @@ class SharedMemory {
   size_t dynamic_bytes() const { return dynamic_bytes_; }
 
   /// Null, or what is wrong with the access ("race", "never written").
-  std::optional<std::string> note(size_t offset, size_t bytes, bool write, const Moment& now);
+  std::optional<std::string> note(size_t offset, size_t bytes, Access access, const Moment& now);
   unsigned char* data() { return bytes_.data(); }
 
  private:
@@ -44,8 +47,10 @@ class SharedMemory {
   struct Cell {
     uint32_t written_since = 0;  // the epoch that the block started at, when written in this block
     Touch writer, reader, reader_in_warp, reader_elsewhere;
+    Touch adder, adder_in_warp, adder_elsewhere;  // the same of atomic additions
   };
   static bool conflicts(const Touch& before, const Moment& now);
+  static void remember(const Touch& touch, Touch& last, Touch& in_warp, Touch& elsewhere);
 
   std::vector<unsigned char> bytes_;
   std::vector<Cell> cells_;
