@@ -105,9 +105,43 @@ template <int N, typename T>
 HONE_DEVICE Vector<T, N> load_vector(const T* base, int64_t i) {
   return *reinterpret_cast<const Vector<T, N>*>(base + i);
 }
+
+/// The words of a vector. No instruction, but the compiler cannot know what they are.
+template <typename V>
+struct OpaqueWords {
+  static constexpr int kCount = sizeof(V) / sizeof(unsigned);
+  static_assert(sizeof(V) == kCount * sizeof(unsigned));
+  alignas(V) unsigned word[kCount];
+
+  HONE_DEVICE explicit OpaqueWords(const V& v) {
+    memcpy(word, &v, sizeof v);
+    HONE_UNROLL
+    for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(word[i]));
+  }
+};
+
+template <typename T, int N>
+HONE_DEVICE void forget_values(Vector<T, N>& v) {
+  const OpaqueWords<Vector<T, N>> words(v);
+  memcpy(&v, &words, sizeof v);
+}
+
 template <typename T, int N>
 HONE_DEVICE void store_vector(T* base, int64_t i, const Vector<T, N>& v) {
-  *reinterpret_cast<Vector<T, N>*>(base + i) = v;
+  using V = Vector<T, N>;
+  if constexpr (sizeof(T) < sizeof(unsigned) && sizeof(V) >= sizeof(unsigned)) {
+    // Elements of 16 bits would be stored in pairs, as they are made.
+    const OpaqueWords<V> words(v);
+    if constexpr (sizeof(V) == 16) {
+      __uint128_t whole;
+      memcpy(&whole, &words, sizeof whole);
+      *reinterpret_cast<__uint128_t*>(base + i) = whole;
+    } else {
+      *reinterpret_cast<OpaqueWords<V>*>(base + i) = words;
+    }
+  } else {
+    *reinterpret_cast<V*>(base + i) = v;
+  }
 }
 
 template <typename T>

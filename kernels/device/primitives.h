@@ -24,6 +24,8 @@
 //   multiply_add(d, a, b)                     D[16,8] += A[16,16] B[16,8] of a warp: matrix.h
 //   load_vector<N>(base, i), store_vector(base, i, v)   N consecutive elements from element i on,
 //                                             aligned to N*sizeof(T) <= 16; global or shared
+//   forget_values(v)                          a vector in registers stays as it is stored: what is
+//                                             made of its elements after is made again, not kept
 //   is_aligned<N>(pointer)                    may load_vector<N> start there?
 //   exp2_approximate(x)                       2^x to 2 units in the last place, 0 where subnormal
 //   load_acquire(p), store_release(p, v)      words that blocks talk through

@@ -200,6 +200,9 @@ void store_vector(const SharedView<T>& base, int64_t i, const Vector<T, N>& v) {
   for (int k = 0; k < N; ++k) base[i + k] = v[k];
 }
 
+template <typename T, int N>
+void forget_values(Vector<T, N>&) {}
+
 template <typename T>
 SharedView<T> dynamic_shared(size_t byte_offset, int64_t count) {
   check_aligned(byte_offset, alignof(T), "dynamic_shared");
