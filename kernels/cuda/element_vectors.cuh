@@ -45,4 +45,73 @@ HONE_DEVICE void store_narrow(T* x, int64_t i, int64_t size, bool aligned,
   }
 }
 
+/// How many of a run's N elements from i on are below `size`.
+template <int N>
+HONE_DEVICE int count_of(int64_t i, int64_t size) {
+  return size - i < N ? static_cast<int>(size - i) : N;
+}
+
+/// x[i .. i+N) as it is stored. kWhole: all N are there and the address is aligned; else the first
+/// `count` are, and the others become zeros.
+template <int N, bool kWhole, typename T>
+HONE_DEVICE device::Vector<T, N> load_run(const T* x, int64_t i, int count) {
+  if constexpr (kWhole) {
+    return device::load_vector<N>(x, i);
+  } else {
+    device::Vector<T, N> out{};
+    HONE_UNROLL
+    for (int k = 0; k < N; ++k) {
+      if (k < count) out[k] = x[i + k];
+    }
+    return out;
+  }
+}
+
+/// The counterpart; elements from `count` on are not written.
+template <bool kWhole, typename T, int N>
+HONE_DEVICE void store_run(T* x, int64_t i, int count, const device::Vector<T, N>& v) {
+  if constexpr (kWhole) {
+    device::store_vector(x, i, v);
+  } else {
+    HONE_UNROLL
+    for (int k = 0; k < N; ++k) {
+      if (k < count) x[i + k] = v[k];
+    }
+  }
+}
+
+/// As load_run of a tensor that may be absent: then `otherwise`.
+template <int N, bool kWhole, typename T>
+HONE_DEVICE device::Vector<T, N> load_run_or(const T* x, int64_t i, int count, T otherwise) {
+  if (x != nullptr) return load_run<N, kWhole>(x, i, count);
+  device::Vector<T, N> out;
+  HONE_UNROLL
+  for (int k = 0; k < N; ++k) out[k] = otherwise;
+  return out;
+}
+
+/// Elements as they are stored in what kernels compute in.
+template <typename T, int N>
+HONE_DEVICE device::Vector<math::Compute<T>, N> widened(const device::Vector<T, N>& v) {
+  device::Vector<math::Compute<T>, N> out;
+  HONE_UNROLL
+  for (int k = 0; k < N; ++k) out[k] = math::widen(v[k]);
+  return out;
+}
+
+/// Rounded once.
+template <typename T, int N>
+HONE_DEVICE device::Vector<T, N> narrowed(const device::Vector<math::Compute<T>, N>& v) {
+  device::Vector<T, N> out;
+  HONE_UNROLL
+  for (int k = 0; k < N; ++k) math::narrow(v[k], out[k]);
+  return out;
+}
+
+/// Whether vectors of N start at every one of these (a null is no obstacle).
+template <int N, typename... T>
+bool all_aligned(const T*... pointers) {
+  return (device::is_aligned<N>(pointers) && ...);
+}
+
 }  // namespace hone::kernels::cuda

@@ -7,6 +7,17 @@
 // `Sums` has merge(const Sums&). `Element` is a POD functor `void operator()(Sums&, int64_t i)`
 // that adds element i and may write its outputs. `Store` is a POD functor `void operator()(const
 // Sums&)`.
+//
+// launch_sum_of_runs: the same for elements in runs of `kRun`, so that a thread moves 16 bytes an
+// operand and has several operands in flight. Its functor has `static constexpr int kRun`,
+// `static constexpr int kResident` (blocks that an SM holds: 65536 / 256 / kResident registers a
+// thread; the grid is two full waves of those on 132 SMs) and
+//
+//   template <bool kWhole> void operator()(Sums&, int64_t i, int count) const
+//
+// for the elements i .. i+count, where kWhole says that there are kRun of them and that vectors may
+// start there (load_run and store_run of element_vectors.cuh take both). Sums within a run are the
+// functor's business; the order of the runs is the same for every alignment.
 
 #include <algorithm>
 #include <cstdint>
@@ -48,6 +59,23 @@ partial_sums_kernel(Element element, int64_t n, Sums* partial) {
   if (device::thread_index() == 0) partial[device::block_index()] = total;
 }
 
+template <typename Sums, typename Run>
+HONE_KERNEL_RESIDENT(kSumThreads, Run::kResident)
+partial_sums_of_runs_kernel(Run run, int64_t n, bool aligned, Sums* partial) {
+  constexpr int N = Run::kRun;
+  Sums mine{};
+  const int64_t stride = device::grid_blocks() * kSumThreads * N;
+  int64_t i = (device::block_index() * kSumThreads + device::thread_index()) * N;
+  if (aligned) {
+    for (; i + N <= n; i += stride) run.template operator()<true>(mine, i, N);
+  }
+  for (; i < n; i += stride) {
+    run.template operator()<false>(mine, i, n - i < N ? static_cast<int>(n - i) : N);
+  }
+  const Sums total = block_sum(mine);
+  if (device::thread_index() == 0) partial[device::block_index()] = total;
+}
+
 template <typename Sums, typename Store>
 HONE_KERNEL(kSumThreads)
 total_sum_kernel(const Sums* partial, int64_t count, Store store) {
@@ -64,6 +92,21 @@ cudaError_t launch_sum(const Element& element, int64_t n, Sums* partial, const S
   const int64_t blocks = std::min((n + kSumThreads - 1) / kSumThreads, kSumBlocks);
   const cudaError_t error = device::launch(partial_sums_kernel<Sums, Element>, blocks, kSumThreads,
                                            0, stream, element, n, partial);
+  if (error != cudaSuccess) return error;
+  return device::launch(total_sum_kernel<Sums, Store>, 1, kSumThreads, 0, stream, partial, blocks,
+                        store);
+}
+
+/// The same for runs; aligned: vectors of kRun may start at every run.
+template <typename Sums, typename Run, typename Store>
+cudaError_t launch_sum_of_runs(const Run& run, int64_t n, bool aligned, Sums* partial,
+                               const Store& store, cudaStream_t stream) {
+  constexpr int64_t kElements = int64_t{kSumThreads} * Run::kRun;
+  constexpr int64_t kBlocks = 2 * 132 * Run::kResident;
+  static_assert(kBlocks <= kSumBlocks, "workspaces hold kSumBlocks partial sums");
+  const int64_t blocks = std::min((n + kElements - 1) / kElements, kBlocks);
+  const cudaError_t error = device::launch(partial_sums_of_runs_kernel<Sums, Run>, blocks,
+                                           kSumThreads, 0, stream, run, n, aligned, partial);
   if (error != cudaSuccess) return error;
   return device::launch(total_sum_kernel<Sums, Store>, 1, kSumThreads, 0, stream, partial, blocks,
                         store);

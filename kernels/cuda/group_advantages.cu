@@ -1,9 +1,12 @@
 // Advantages against the other samples of a prompt. One thread a group: groups are short (4-64), a
-// batch has thousands. The kinds that whiten over the batch take three launches more: sums in a
-// fixed order, then one pass over the centred scores, which wait in double.
+// batch has thousands. Groups of 4 and 8 at aligned places are vectors in the thread's
+// registers; others are read where they lie. The kinds that whiten over the batch take three
+// launches more: sums in a fixed order, then one pass over the centred scores, which wait in
+// double.
 
 #include <algorithm>
 
+#include "kernels/cuda/element_vectors.cuh"
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/store_sums.cuh"
@@ -42,6 +45,31 @@ group_kernel(GroupAdvantageArgs<T> a, Out* out) {
   }
 }
 
+/// Groups of kSize, each a whole number of vectors.
+template <typename T, typename Out, int kSize>
+HONE_KERNEL(kThreads)
+held_group_kernel(GroupAdvantageArgs<T> a, Out* out) {
+  const int64_t g = device::block_index() * kThreads + device::thread_index();
+  if (g >= a.groups) return;
+  constexpr int N = device::kVectorWidth<T>, M = device::kVectorWidth<Out>;
+  T scores[kSize];
+  HONE_UNROLL
+  for (int v = 0; v < kSize / N; ++v) {
+    const auto run = device::load_vector<N>(a.scores, g * kSize + v * N);
+    HONE_UNROLL
+    for (int k = 0; k < N; ++k) scores[v * N + k] = run[k];
+  }
+  Out advantages[kSize];
+  math::group_advantages(scores, advantages, kSize, a.params);
+  HONE_UNROLL
+  for (int v = 0; v < kSize / M; ++v) {
+    device::Vector<Out, M> run;
+    HONE_UNROLL
+    for (int k = 0; k < M; ++k) run[k] = advantages[v * M + k];
+    device::store_vector(out, g * kSize + v * M, run);
+  }
+}
+
 struct AddSample {
   const double* centred;
   const int64_t* token_counts;
@@ -64,6 +92,22 @@ whiten_batch_kernel(GroupAdvantageArgs<T> a, Workspace w) {
 
 int64_t blocks_for(int64_t n) { return std::min((n + kThreads - 1) / kThreads, kMaxBlocks); }
 
+template <typename T, typename Out>
+cudaError_t launch_groups(const GroupAdvantageArgs<T>& args, Out* out, cudaStream_t stream) {
+  const bool aligned = device::is_aligned<device::kVectorWidth<T>>(args.scores) &&
+                       device::is_aligned<device::kVectorWidth<Out>>(out);
+  const auto launch_held = [&](auto* kernel) {
+    return device::launch(kernel, (args.groups + kThreads - 1) / kThreads, kThreads, 0, stream,
+                          args, out);
+  };
+  if (aligned && args.cu_groups == nullptr) {
+    if (args.group_size == 4) return launch_held(&held_group_kernel<T, Out, 4>);
+    if (args.group_size == 8) return launch_held(&held_group_kernel<T, Out, 8>);
+  }
+  return device::launch(group_kernel<T, Out>, blocks_for(args.groups), kThreads, 0, stream, args,
+                        out);
+}
+
 }  // namespace
 
 size_t group_workspace_bytes(const math::GroupParams& params, int64_t samples) {
@@ -74,13 +118,9 @@ size_t group_workspace_bytes(const math::GroupParams& params, int64_t samples) {
 
 template <typename T>
 cudaError_t launch_group_advantages(const GroupAdvantageArgs<T>& args, cudaStream_t stream) {
-  const int64_t blocks = blocks_for(args.groups);
-  if (!args.params.whitens_batch()) {
-    return device::launch(group_kernel<T, T>, blocks, kThreads, 0, stream, args, args.out);
-  }
+  if (!args.params.whitens_batch()) return launch_groups(args, args.out, stream);
   const Workspace w = layout(args.workspace);
-  cudaError_t error =
-      device::launch(group_kernel<T, double>, blocks, kThreads, 0, stream, args, w.centred);
+  cudaError_t error = launch_groups(args, w.centred, stream);
   if (error != cudaSuccess) return error;
   error = launch_sum(AddSample{w.centred, args.token_counts}, args.samples, w.partial,
                      StoreMoments{w.stats}, stream);

@@ -1,5 +1,7 @@
-// Negative log-likelihood of comparisons: loss and gradient in one pass.
+// Negative log-likelihood of comparisons: loss and gradient in one pass
+// (policy_loss.cu says how; 16 bytes a pair in float32, 20 with margins).
 
+#include "kernels/cuda/element_vectors.cuh"
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/loss_launchers.h"
 #include "kernels/cuda/store_sums.cuh"
@@ -11,19 +13,30 @@ namespace {
 static_assert(sizeof(math::PreferenceSum) <= sizeof(math::PolicySums), "sum_workspace_bytes");
 
 template <typename T>
-struct AddPair {
+struct AddPairs {
+  static constexpr int kRun = device::kVectorWidth<T>;
+  static constexpr int kResident = 4;
   PreferenceLossArgs<T> a;
 
-  HONE_DEVICE void operator()(math::PreferenceSum& sum, int64_t i) const {
-    const T weight = a.weights[i];
-    T derivative = 0;
-    if (weight != T(0)) {
-      const T z = a.margin == nullptr ? a.delta[i] : a.delta[i] - a.margin[i];
-      const auto nll = math::preference_nll(z, a.target[i], a.params);
-      derivative = weight * nll.derivative;
-      sum.loss += static_cast<double>(weight) * nll.value;
+  template <bool kWhole>
+  HONE_DEVICE void operator()(math::PreferenceSum& sum, int64_t i, int count) const {
+    constexpr int N = kRun;
+    const auto weight = load_run<N, kWhole>(a.weights, i, count);
+    const auto delta = load_run<N, kWhole>(a.delta, i, count);
+    const auto target = load_run<N, kWhole>(a.target, i, count);
+    const auto margin = load_run_or<N, kWhole>(a.margin, i, count, T(0));
+    device::Vector<T, N> grad;
+    T of_run = 0;
+    HONE_UNROLL
+    for (int k = 0; k < N; ++k) {
+      grad[k] = 0;
+      if (weight[k] == T(0)) continue;  // and may hold anything
+      const auto nll = math::preference_nll(delta[k] - margin[k], target[k], a.params);
+      grad[k] = weight[k] * nll.derivative;
+      of_run += weight[k] * nll.value;
     }
-    a.grad[i] = derivative;
+    store_run<kWhole>(a.grad, i, count, grad);
+    sum.loss += of_run;
   }
 };
 
@@ -31,8 +44,11 @@ struct AddPair {
 
 template <typename T>
 cudaError_t launch_preference_loss(const PreferenceLossArgs<T>& args, cudaStream_t stream) {
-  return launch_sum(AddPair<T>{args}, args.n, static_cast<math::PreferenceSum*>(args.workspace),
-                    StoreLoss<T>{args.loss}, stream);
+  const bool aligned =
+      all_aligned<AddPairs<T>::kRun>(args.delta, args.target, args.weights, args.margin, args.grad);
+  return launch_sum_of_runs(AddPairs<T>{args}, args.n, aligned,
+                            static_cast<math::PreferenceSum*>(args.workspace),
+                            StoreLoss<T>{args.loss}, stream);
 }
 
 template cudaError_t launch_preference_loss(const PreferenceLossArgs<float>&, cudaStream_t);

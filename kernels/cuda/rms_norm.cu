@@ -1,18 +1,9 @@
-// RMS normalisation of rows and its gradient.
+// RMS normalisation of rows. Traffic: 2 elements a column.
 //
-// Forward: one block a row of any width. The row is read twice; the second read comes from the
-// first cache (a row of 8192 bfloat16 is 16 KB). 256 threads above 1024 elements, one warp below,
-// so that short rows do not wait for idle warps.
-//
-// Backward: kBackwardBlocks blocks take rows in turn; each adds its rows' part of d weight in
-// shared memory, every column by the one thread that owns it, in the order of the rows. A second
-// kernel adds the blocks' parts, in the order of the blocks, in double. The number of blocks is a
-// constant (two for each of the 132 SMs of H100 and H200), so results do not depend on the device;
-// no float atomics. Width is limited by shared memory: about 57,000 columns in float32.
-//
-// Traffic: 2 elements a column forward, 3 backward.
-
-#include <algorithm>
+// Rows of aligned vectors of 16 bytes that fit the registers are read once: by one warp a row up to
+// 16 vectors a lane, all of them in flight before the first is used, and no barrier; above that by
+// 256 threads a row. All other rows are read twice, by as many threads in the same order, so that
+// alignment never shows in a result; the second read comes from the first cache.
 
 #include "kernels/cuda/element_vectors.cuh"
 #include "kernels/cuda/transformer_launchers.h"
@@ -23,15 +14,75 @@ namespace hone::kernels::cuda {
 namespace {
 
 using device::kVectorWidth;
+using device::kWarp;
 using device::Vector;
 using math::Compute;
 
-constexpr int kWide = 256, kNarrow = 32;
-constexpr int64_t kNarrowWidth = 1024;
-constexpr int64_t kBackwardBlocks = 264;
-constexpr int64_t kSharedBytes = 227 * 1024;
-// What block_reduce and the alignment of its storage take of that.
-constexpr int64_t kReduceBytes = 512;
+constexpr int kWide = 256;
+constexpr int kBlock = 128;       // threads of a block of rows of one warp each
+constexpr int kWarpVectors = 16;  // the most that a lane holds
+constexpr int kBlockVectors = 8;  // the most that a thread of a wide row holds
+
+/// Blocks an SM: registers for the vectors as they are stored, four each, and as many again.
+template <int kThreads, int kVectors>
+constexpr int kResident = kVectors < 8 ? 1024 / kThreads : 512 / kThreads;
+
+/// Sum over the threads of a row, in each of them.
+template <int kRowThreads, typename C>
+HONE_DEVICE C row_sum(C mine) {
+  if constexpr (kRowThreads == kWarp) {
+    return device::warp_all_reduce(mine, device::Add{});
+  } else {
+    return device::block_reduce<kRowThreads>(mine, device::Add{});
+  }
+}
+
+/// kRowThreads: a warp, or all kThreads of the block. Whole aligned vectors, at most kVectors a
+/// thread.
+template <typename T, int kRowThreads, int kThreads, int kVectors>
+HONE_KERNEL_RESIDENT(kThreads, (kResident<kThreads, kVectors>))
+rms_norm_held_kernel(RmsNormArgs<T> a) {
+  constexpr int N = kVectorWidth<T>;
+  using C = Compute<T>;
+  const int64_t row =
+      device::block_index() * (kThreads / kRowThreads) + device::thread_index() / kRowThreads;
+  if (row >= a.rows) return;  // whole warps
+  const int first = device::thread_index() % kRowThreads * N;
+  const int width = static_cast<int>(a.width);
+  const T* x = a.x + row * a.width;
+  Vector<T, N> held[kVectors];
+  HONE_UNROLL
+  for (int v = 0; v < kVectors; ++v) {
+    // Beyond the row's end its first vector, then zeros: loads that hang on a condition would wait
+    // for each other.
+    const int j = first + v * kRowThreads * N;
+    held[v] = device::load_vector<N>(x, j < width ? j : 0);
+  }
+  C squares = 0;
+  HONE_UNROLL
+  for (int v = 0; v < kVectors; ++v) {
+    const bool there = first + v * kRowThreads * N < width;
+    HONE_UNROLL
+    for (int k = 0; k < N; ++k) {
+      const C x = there ? math::widen(held[v][k]) : C(0);
+      squares += x * x;
+    }
+    device::forget_values(held[v]);
+  }
+  const C r = math::inverse_rms(row_sum<kRowThreads>(squares), static_cast<C>(a.width),
+                                static_cast<C>(a.eps));
+  T* y = a.y + row * a.width;
+  HONE_UNROLL
+  for (int v = 0; v < kVectors; ++v) {
+    const int j = first + v * kRowThreads * N;
+    if (j >= width) continue;
+    const auto w = device::load_vector<N>(a.weight, j);
+    Vector<C, N> out;
+    HONE_UNROLL
+    for (int k = 0; k < N; ++k) out[k] = math::widen(held[v][k]) * r * math::widen(w[k]);
+    device::store_vector(y, j, narrowed<T>(out));
+  }
+}
 
 template <typename T, int kThreads>
 HONE_KERNEL(kThreads)
@@ -47,8 +98,8 @@ rms_norm_kernel(RmsNormArgs<T> a, bool aligned) {
     HONE_UNROLL
     for (int k = 0; k < N; ++k) squares += v[k] * v[k];
   }
-  const C total = device::block_reduce<kThreads>(squares, device::Add{});
-  const C r = math::inverse_rms(total, static_cast<C>(a.width), static_cast<C>(a.eps));
+  const C r =
+      math::inverse_rms(row_sum<kThreads>(squares), static_cast<C>(a.width), static_cast<C>(a.eps));
   for (int64_t j = first; j < a.width; j += N * kThreads) {
     auto v = load_wide<N>(x, j, a.width, aligned);
     const auto w = load_wide<N>(a.weight, j, a.width, aligned);
@@ -58,148 +109,37 @@ rms_norm_kernel(RmsNormArgs<T> a, bool aligned) {
   }
 }
 
-/// Of one row: sums of x^2 and of weight*grad*x.
-template <typename C>
-struct RowSums {
-  C squares, through;
-};
-
-struct AddRowSums {
-  template <typename C>
-  HONE_DEVICE RowSums<C> operator()(const RowSums<C>& a, const RowSums<C>& b) const {
-    return {a.squares + b.squares, a.through + b.through};
-  }
-};
-
-/// Columns that the backward kernel keeps: whole vectors, so that shared memory needs no tail.
-template <typename T>
-HONE_HD int64_t padded(int64_t width) {
-  return (width + kVectorWidth<T> - 1) / kVectorWidth<T> * kVectorWidth<T>;
+template <typename T, int kVectors>
+cudaError_t launch_warps(const RmsNormArgs<T>& args, cudaStream_t stream) {
+  constexpr int64_t kRows = kBlock / kWarp;
+  return device::launch(rms_norm_held_kernel<T, kWarp, kBlock, kVectors>,
+                        (args.rows + kRows - 1) / kRows, kBlock, 0, stream, args);
 }
-
-/// sums[j ..] += v, 16 bytes at a time (single words would meet in the same banks).
-template <typename C, int N>
-HONE_DEVICE void add_to(const device::SharedView<C>& sums, int64_t j, const Vector<C, N>& v) {
-  constexpr int W = kVectorWidth<C>;
-  HONE_UNROLL
-  for (int begin = 0; begin < N; begin += W) {
-    Vector<C, W> sum = device::load_vector<W>(sums, j + begin);
-    HONE_UNROLL
-    for (int k = 0; k < W; ++k) sum[k] += v[begin + k];
-    device::store_vector(sums, j + begin, sum);
-  }
-}
-
-template <typename T>
-HONE_KERNEL(kWide)
-rms_norm_backward_kernel(RmsNormBackwardArgs<T> a, Compute<T>* parts, bool aligned) {
-  constexpr int N = kVectorWidth<T>;
-  using C = Compute<T>;
-  const int64_t first = int64_t{N} * device::thread_index();
-  const auto d_weight = device::dynamic_shared<C>(0, padded<T>(a.width));
-  for (int64_t j = first; j < a.width; j += N * kWide) {
-    for (int k = 0; k < N; ++k) d_weight[j + k] = C(0);
-  }
-  for (int64_t row = device::block_index(); row < a.rows; row += device::grid_blocks()) {
-    const T* x = a.x + row * a.width;
-    const T* grad = a.grad + row * a.width;
-    RowSums<C> mine{C(0), C(0)};
-    for (int64_t j = first; j < a.width; j += N * kWide) {
-      const auto v = load_wide<N>(x, j, a.width, aligned);
-      const auto g = load_wide<N>(grad, j, a.width, aligned);
-      const auto w = load_wide<N>(a.weight, j, a.width, aligned);
-      HONE_UNROLL
-      for (int k = 0; k < N; ++k) {
-        mine.squares += v[k] * v[k];
-        mine.through += g[k] * w[k] * v[k];
-      }
-    }
-    const RowSums<C> sums = device::block_reduce<kWide>(mine, AddRowSums{});
-    const C width = static_cast<C>(a.width);
-    const C r = math::inverse_rms(sums.squares, width, static_cast<C>(a.eps));
-    const C mean = sums.through / width;
-    for (int64_t j = first; j < a.width; j += N * kWide) {
-      const auto v = load_wide<N>(x, j, a.width, aligned);
-      const auto g = load_wide<N>(grad, j, a.width, aligned);
-      const auto w = load_wide<N>(a.weight, j, a.width, aligned);
-      Vector<C, N> d_x, of_row;
-      HONE_UNROLL
-      for (int k = 0; k < N; ++k) {
-        d_x[k] = math::rms_norm_gradient(v[k], g[k] * w[k], r, mean);
-        of_row[k] = g[k] * v[k] * r;
-      }
-      add_to(d_weight, j, of_row);
-      store_narrow(a.d_x + row * a.width, j, a.width, aligned, d_x);
-    }
-  }
-  C* part = parts + device::block_index() * a.width;
-  for (int64_t j = first; j < a.width; j += N * kWide) {
-    for (int k = 0; k < N && j + k < a.width; ++k) part[j + k] = d_weight[j + k];
-  }
-}
-
-template <typename T>
-HONE_KERNEL(kNarrow)
-weight_gradient_kernel(const Compute<T>* parts, int64_t blocks, int64_t width, T* d_weight) {
-  const int64_t j = device::block_index() * kNarrow + device::thread_index();
-  if (j >= width) return;
-  double sum = 0;
-  for (int64_t b = 0; b < blocks; ++b) sum += parts[b * width + j];
-  math::narrow(static_cast<Compute<T>>(sum), d_weight[j]);
-}
-
-int64_t backward_blocks(int64_t rows) { return std::min(rows, kBackwardBlocks); }
 
 }  // namespace
 
 template <typename T>
 cudaError_t launch_rms_norm(const RmsNormArgs<T>& args, cudaStream_t stream) {
   constexpr int N = kVectorWidth<T>;
-  const bool aligned = args.width % N == 0 && device::is_aligned<N>(args.x) &&
-                       device::is_aligned<N>(args.weight) && device::is_aligned<N>(args.y);
-  if (args.width <= kNarrowWidth) {
-    return device::launch(rms_norm_kernel<T, kNarrow>, args.rows, kNarrow, 0, stream, args,
-                          aligned);
+  const bool aligned = args.width % N == 0 && all_aligned<N>(args.x, args.weight, args.y);
+  const int64_t vectors = (args.width + N - 1) / N;
+  if (vectors <= kWarp * kWarpVectors) {
+    if (!aligned) {
+      return device::launch(rms_norm_kernel<T, kWarp>, args.rows, kWarp, 0, stream, args, aligned);
+    }
+    if (vectors <= kWarp) return launch_warps<T, 1>(args, stream);
+    if (vectors <= kWarp * 4) return launch_warps<T, 4>(args, stream);
+    return launch_warps<T, kWarpVectors>(args, stream);
+  }
+  if (aligned && vectors <= kWide * kBlockVectors) {
+    return device::launch(rms_norm_held_kernel<T, kWide, kWide, kBlockVectors>, args.rows, kWide, 0,
+                          stream, args);
   }
   return device::launch(rms_norm_kernel<T, kWide>, args.rows, kWide, 0, stream, args, aligned);
 }
 
-template <typename T>
-int64_t rms_norm_max_width() {
-  const int64_t most = (kSharedBytes - kReduceBytes) / static_cast<int64_t>(sizeof(Compute<T>));
-  return most / kVectorWidth<T> * kVectorWidth<T>;
-}
-
-template <typename T>
-size_t rms_norm_workspace_bytes(int64_t rows, int64_t width) {
-  return static_cast<size_t>(backward_blocks(rows) * width) * sizeof(Compute<T>);
-}
-
-template <typename T>
-cudaError_t launch_rms_norm_backward(const RmsNormBackwardArgs<T>& args, cudaStream_t stream) {
-  constexpr int N = kVectorWidth<T>;
-  if (args.width > rms_norm_max_width<T>()) return cudaErrorInvalidValue;
-  const bool aligned = args.width % N == 0 && device::is_aligned<N>(args.x) &&
-                       device::is_aligned<N>(args.weight) && device::is_aligned<N>(args.grad) &&
-                       device::is_aligned<N>(args.d_x);
-  const int64_t blocks = backward_blocks(args.rows);
-  auto* parts = static_cast<Compute<T>*>(args.workspace);
-  const cudaError_t error =
-      device::launch(rms_norm_backward_kernel<T>, blocks, kWide,
-                     padded<T>(args.width) * sizeof(Compute<T>), stream, args, parts, aligned);
-  if (error != cudaSuccess) return error;
-  return device::launch(weight_gradient_kernel<T>, (args.width + kNarrow - 1) / kNarrow, kNarrow, 0,
-                        stream, parts, blocks, args.width, args.d_weight);
-}
-
-#define HONE_INSTANTIATE(T)                                                                   \
-  template cudaError_t launch_rms_norm(const RmsNormArgs<T>&, cudaStream_t);                  \
-  template cudaError_t launch_rms_norm_backward(const RmsNormBackwardArgs<T>&, cudaStream_t); \
-  template int64_t rms_norm_max_width<T>();                                                   \
-  template size_t rms_norm_workspace_bytes<T>(int64_t, int64_t);
-HONE_INSTANTIATE(float)
-HONE_INSTANTIATE(double)
-HONE_INSTANTIATE(math::Bfloat16)
-#undef HONE_INSTANTIATE
+template cudaError_t launch_rms_norm(const RmsNormArgs<float>&, cudaStream_t);
+template cudaError_t launch_rms_norm(const RmsNormArgs<double>&, cudaStream_t);
+template cudaError_t launch_rms_norm(const RmsNormArgs<math::Bfloat16>&, cudaStream_t);
 
 }  // namespace hone::kernels::cuda

@@ -1,5 +1,7 @@
-// The clipped value loss over a flat token stream: loss, metrics and gradient in one pass.
+// The clipped value loss over a flat token stream: loss, metrics and gradient in one pass
+// (policy_loss.cu says how; 20 bytes a token in float32).
 
+#include "kernels/cuda/element_vectors.cuh"
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/loss_launchers.h"
 #include "kernels/cuda/store_sums.cuh"
@@ -12,18 +14,31 @@ namespace {
 static_assert(sizeof(math::ValueSums) <= sizeof(math::PolicySums), "sum_workspace_bytes");
 
 template <typename T>
-struct AddToken {
+struct AddTokens {
+  static constexpr int kRun = device::kVectorWidth<T>;
+  static constexpr int kResident = 4;
   ValueLossArgs<T> a;
 
-  HONE_DEVICE void operator()(math::ValueSums& sums, int64_t i) const {
-    const T weight = a.token_weights[i];
-    T derivative = 0;
-    if (weight != T(0)) {
-      const auto token = math::value_token(a.values[i], a.values_old[i], a.returns[i], a.clip);
-      derivative = weight * token.derivative;
-      sums.add(token, weight);
+  template <bool kWhole>
+  HONE_DEVICE void operator()(math::ValueSums& sums, int64_t i, int count) const {
+    constexpr int N = kRun;
+    const auto weight = load_run<N, kWhole>(a.token_weights, i, count);
+    const auto value = load_run<N, kWhole>(a.values, i, count);
+    const auto old = load_run<N, kWhole>(a.values_old, i, count);
+    const auto target = load_run<N, kWhole>(a.returns, i, count);
+    device::Vector<T, N> grad;
+    math::ValueSumsIn<T> of_run;
+    HONE_UNROLL
+    for (int k = 0; k < N; ++k) {
+      // A token without weight may hold anything; it counts as one of zeros.
+      const bool counts = weight[k] != T(0);
+      const auto held = [&](T x) { return counts ? x : T(0); };
+      const auto token = math::value_token(held(value[k]), held(old[k]), held(target[k]), a.clip);
+      grad[k] = weight[k] * token.derivative;
+      of_run.add(token, weight[k]);
     }
-    a.grad[i] = derivative;
+    store_run<kWhole>(a.grad, i, count, grad);
+    sums.merge(of_run);
   }
 };
 
@@ -31,8 +46,11 @@ struct AddToken {
 
 template <typename T>
 cudaError_t launch_value_loss(const ValueLossArgs<T>& args, cudaStream_t stream) {
-  return launch_sum(AddToken<T>{args}, args.n, static_cast<math::ValueSums*>(args.workspace),
-                    StoreLossAndMetrics<T>{args.loss, args.metrics}, stream);
+  const bool aligned = all_aligned<AddTokens<T>::kRun>(args.values, args.values_old, args.returns,
+                                                       args.token_weights, args.grad);
+  return launch_sum_of_runs(AddTokens<T>{args}, args.n, aligned,
+                            static_cast<math::ValueSums*>(args.workspace),
+                            StoreLossAndMetrics<T>{args.loss, args.metrics}, stream);
 }
 
 template cudaError_t launch_value_loss(const ValueLossArgs<float>&, cudaStream_t);

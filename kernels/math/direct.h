@@ -163,25 +163,28 @@ HONE_HD KtoTerm<T> kto_term(T logp, T logp_ref, bool desirable, T kl, const KtoP
 }
 
 /// Sums in double in a fixed order; the fields after `loss` are the metrics, weighted.
-struct DirectSums {
-  double loss = 0;
-  double accuracy = 0;  // share of pairs whose chosen reward is the larger one, ties half
-  double margin = 0;    // reward of the chosen minus that of the rejected
-  double reward_chosen = 0;
-  double reward_rejected = 0;
+/// A: what the sums are held in.
+template <typename A>
+struct DirectSumsIn {
+  A loss = 0;
+  A accuracy = 0;  // share of pairs whose chosen reward is the larger one, ties half
+  A margin = 0;    // reward of the chosen minus that of the rejected
+  A reward_chosen = 0;
+  A reward_rejected = 0;
 
   static constexpr int64_t kMetrics = 4;
 
   template <typename T>
   HONE_HD void add(const DirectTerm<T>& term, T weight) {
-    const double w = weight, difference = term.reward_chosen - term.reward_rejected;
+    const A w = weight, difference = term.reward_chosen - term.reward_rejected;
     loss += w * term.loss;
-    accuracy += difference > 0 ? w : (difference < 0 ? 0.0 : 0.5 * w);
+    accuracy += difference > 0 ? w : (difference < 0 ? A(0) : A(0.5) * w);
     margin += w * difference;
     reward_chosen += w * term.reward_chosen;
     reward_rejected += w * term.reward_rejected;
   }
-  HONE_HD void merge(const DirectSums& later) {
+  template <typename B>
+  HONE_HD void merge(const DirectSumsIn<B>& later) {
     loss += later.loss;
     accuracy += later.accuracy;
     margin += later.margin;
@@ -193,25 +196,28 @@ struct DirectSums {
     for (int i = 0; i < kMetrics; ++i) metrics[i] = all[i];
   }
 };
+using DirectSums = DirectSumsIn<double>;
 
 /// As DirectSums; weighted sums, so that a mean is `reward_desirable / weight_desirable`.
-struct KtoSums {
-  double loss = 0;
-  double reward_desirable = 0;
-  double reward_undesirable = 0;
-  double weight_desirable = 0;
-  double weight_undesirable = 0;
+template <typename A>
+struct KtoSumsIn {
+  A loss = 0;
+  A reward_desirable = 0;
+  A reward_undesirable = 0;
+  A weight_desirable = 0;
+  A weight_undesirable = 0;
 
   static constexpr int64_t kMetrics = 4;
 
   template <typename T>
   HONE_HD void add(const KtoTerm<T>& term, bool desirable, T weight) {
-    const double w = weight;
+    const A w = weight;
     loss += w * term.loss;
     (desirable ? reward_desirable : reward_undesirable) += w * term.reward;
     (desirable ? weight_desirable : weight_undesirable) += w;
   }
-  HONE_HD void merge(const KtoSums& later) {
+  template <typename B>
+  HONE_HD void merge(const KtoSumsIn<B>& later) {
     loss += later.loss;
     reward_desirable += later.reward_desirable;
     reward_undesirable += later.reward_undesirable;
@@ -224,5 +230,6 @@ struct KtoSums {
     for (int i = 0; i < kMetrics; ++i) metrics[i] = all[i];
   }
 };
+using KtoSums = KtoSumsIn<double>;
 
 }  // namespace hone::kernels::math

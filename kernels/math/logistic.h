@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/math/host_device.h"
+#include "kernels/math/quotient.h"
 
 namespace hone::kernels::math {
 
@@ -16,7 +17,7 @@ HONE_HD T softplus(T x) {
 template <typename T>
 HONE_HD T logistic(T x) {
   const T e = std::exp(-std::fabs(x));
-  return (x >= T(0) ? T(1) : e) / (T(1) + e);
+  return quotient(x >= T(0) ? T(1) : e, T(1) + e);
 }
 
 }  // namespace hone::kernels::math

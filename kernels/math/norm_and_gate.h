@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kernels/math/host_device.h"
+#include "kernels/math/quotient.h"
 
 namespace hone::kernels::math {
 
@@ -23,7 +24,7 @@ HONE_HD T rms_norm_gradient(T x, T weighted_grad, T r, T mean) {
 
 template <typename T>
 HONE_HD T sigmoid(T x) {
-  return T(1) / (T(1) + std::exp(-x));
+  return quotient(T(1), T(1) + std::exp(-x));
 }
 
 template <typename T>

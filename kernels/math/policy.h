@@ -186,40 +186,42 @@ HONE_HD PolicyToken<T> policy_token(T logp_new, T logp_old, T advantage, T logp_
 
 /// Running sums in double over tokens in a fixed order. The fields after `loss` are, in this order,
 /// the `metrics` tensor of policy_loss; all but the largest deviation are weighted by the tokens'
-/// weights, so that those of micro-batches add up.
-struct PolicySums {
-  double loss = 0;
-  double clip_fraction = 0;
-  double approx_kl = 0;       // 0.5 * (new - old)^2
-  double mean_log_ratio = 0;  // k1: old - new
-  double mean_ratio = 0;
-  double max_deviation = 0;  // max |ratio - 1|, not weighted
-  double entropy = 0;        // exact where the caller has it, else the sample's -logp_new
-  double reference_kl = 0;   // as kl_estimator gives it; 0 where kl_coef is 0
-  double dual_clip_fraction = 0;
-  double behaviour = 0;      // weights of the behaviour policy
-  double behaviour_cut = 0;  // share of them that was held or masked
+/// weights, so that those of micro-batches add up. A: what the sums are held in.
+template <typename A>
+struct PolicySumsIn {
+  A loss = 0;
+  A clip_fraction = 0;
+  A approx_kl = 0;       // 0.5 * (new - old)^2
+  A mean_log_ratio = 0;  // k1: old - new
+  A mean_ratio = 0;
+  A max_deviation = 0;  // max |ratio - 1|, not weighted
+  A entropy = 0;        // exact where the caller has it, else the sample's -logp_new
+  A reference_kl = 0;   // as kl_estimator gives it; 0 where kl_coef is 0
+  A dual_clip_fraction = 0;
+  A behaviour = 0;      // weights of the behaviour policy
+  A behaviour_cut = 0;  // share of them that was held or masked
 
   static constexpr int64_t kMetrics = 10;
 
   template <typename T>
   HONE_HD void add(const PolicyToken<T>& token, T weight, T token_entropy) {
-    const double w = weight;
-    const double x = token.log_ratio;
+    const A w = weight;
+    const A x = token.log_ratio;
     loss += w * token.loss;
-    clip_fraction += w * static_cast<double>(token.clipped);
-    approx_kl += w * 0.5 * x * x;
+    clip_fraction += w * static_cast<A>(token.clipped);
+    approx_kl += w * A(0.5) * x * x;
     mean_log_ratio -= w * x;
     mean_ratio += w * token.ratio;
-    see_deviation(std::fabs(static_cast<double>(token.ratio) - 1.0));
+    see_deviation(std::fabs(static_cast<A>(token.ratio) - A(1)));
     entropy += w * token_entropy;
     reference_kl += w * token.kl;
-    dual_clip_fraction += w * static_cast<double>(token.dual_clipped);
+    dual_clip_fraction += w * static_cast<A>(token.dual_clipped);
     behaviour += w * token.behaviour;
-    behaviour_cut += w * static_cast<double>(token.behaviour_cut);
+    behaviour_cut += w * static_cast<A>(token.behaviour_cut);
   }
 
-  HONE_HD void merge(const PolicySums& later) {
+  template <typename B>
+  HONE_HD void merge(const PolicySumsIn<B>& later) {
     loss += later.loss;
     clip_fraction += later.clip_fraction;
     approx_kl += later.approx_kl;
@@ -234,7 +236,7 @@ struct PolicySums {
   }
 
   /// The larger one; NaN sticks instead of being compared away.
-  HONE_HD void see_deviation(double deviation) {
+  HONE_HD void see_deviation(A deviation) {
     if (deviation > max_deviation || deviation != deviation) max_deviation = deviation;
   }
 
@@ -246,5 +248,6 @@ struct PolicySums {
     for (int i = 0; i < kMetrics; ++i) metrics[i] = all[i];
   }
 };
+using PolicySums = PolicySumsIn<double>;
 
 }  // namespace hone::kernels::math

@@ -33,22 +33,25 @@ HONE_HD ValueToken<T> value_token(T value, T value_old, T target, T clip) {
 }
 
 /// Sums in double over tokens in a fixed order; the fields after `loss` are the metrics.
-struct ValueSums {
+/// A: what the sums are held in.
+template <typename A>
+struct ValueSumsIn {
   static constexpr int64_t kMetrics = 2;
 
-  double loss = 0;
-  double clip_fraction = 0;
-  double squared_error = 0;
+  A loss = 0;
+  A clip_fraction = 0;
+  A squared_error = 0;
 
   template <typename T>
   HONE_HD void add(const ValueToken<T>& token, T weight) {
-    const double w = weight;
+    const A w = weight;
     loss += w * token.loss;
-    clip_fraction += w * static_cast<double>(token.clipped);
+    clip_fraction += w * static_cast<A>(token.clipped);
     squared_error += w * token.squared_error;
   }
 
-  HONE_HD void merge(const ValueSums& later) {
+  template <typename B>
+  HONE_HD void merge(const ValueSumsIn<B>& later) {
     loss += later.loss;
     clip_fraction += later.clip_fraction;
     squared_error += later.squared_error;
@@ -60,5 +63,6 @@ struct ValueSums {
     metrics[1] = squared_error;
   }
 };
+using ValueSums = ValueSumsIn<double>;
 
 }  // namespace hone::kernels::math
