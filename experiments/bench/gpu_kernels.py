@@ -45,7 +45,7 @@ class Timer:
             return (time.perf_counter() - start) * 1e3
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize()
-        self.flush.zero_()
+        self.flush.sum()  # read: words that were written would be carried off during the next run
         torch.cuda._sleep(300_000)  # the host is through with its part of the work before the GPU begins it
         start.record()
         work()
@@ -75,6 +75,34 @@ def policy_eager(new, old, advantages, weights):
     loss = (torch.max(-advantages * ratio, -advantages * ratio.clamp(0.8, 1.2)) * weights).sum()
     loss.backward()
     return new.grad
+
+
+def value_eager(values, old, returns, weights):
+    """PPO's clipped value loss, forward and backward."""
+    values = values.detach().requires_grad_(True)
+    held = old + (values - old).clamp(-0.2, 0.2)
+    (0.5 * torch.max((values - returns) ** 2, (held - returns) ** 2) * weights).sum().backward()
+    return values.grad
+
+
+def preference_eager(delta, target, weights):
+    """Bradley-Terry with soft labels, forward and backward."""
+    delta = delta.detach().requires_grad_(True)
+    (-(target * F.logsigmoid(delta) + (1 - target) * F.logsigmoid(-delta)) * weights).sum().backward()
+    return delta.grad
+
+
+def dpo_eager(chosen, rejected, ref_chosen, ref_rejected, weights):
+    """DPO, forward and backward."""
+    chosen, rejected = chosen.detach().requires_grad_(True), rejected.detach().requires_grad_(True)
+    (-F.logsigmoid(0.1 * ((chosen - ref_chosen) - (rejected - ref_rejected))) * weights).sum().backward()
+    return chosen.grad, rejected.grad
+
+
+def swiglu_backward_eager(grad, x):
+    gate, up = x.chunk(2, 1)
+    s = torch.sigmoid(gate.float())
+    return torch.cat([(grad * up * (s * (1 + gate * (1 - s)))).to(x.dtype), (grad * (gate * s)).to(x.dtype)], 1)
 
 
 def logprobs_eager(hidden, weight, targets):
@@ -108,8 +136,8 @@ class Rows:
             self.gemm[str(dtype)[6:]] = 2.0 * side**3 / self.timer(lambda: x @ y) / 1e9
 
     def graph_ms(self, make, nbytes):
-        """Milliseconds of a call inside a CUDA graph of calls on different arrays, 256 MiB of them."""
-        calls = [make()[0] for _ in range(max(2, -(-(256 << 20) // nbytes)))]
+        """Milliseconds of a call inside a CUDA graph of calls on different arrays, 256 MiB of them or a thousand calls."""
+        calls = [make()[0] for _ in range(min(1000, max(2, -(-(256 << 20) // nbytes))))]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -176,14 +204,72 @@ class Rows:
 
         self.add(f"whiten {tokens}", whiten, nbytes=8 * tokens)
 
-        def policy():
-            new, old, advantages, weights = (0.1 * self.draw(tokens) for _ in range(4))
-            compiled = self.compiled(policy_eager)
-            return lambda: hone.policy_loss_with_grad(new, old, advantages, None, weights), {
-                "torch": lambda: policy_eager(new, old, advantages, weights),
-                "torch.compile": lambda: compiled(new, old, advantages, weights)}
+        small = self.n(1 << 16, 1 << 8)
+        for tokens in (tokens, small):
 
-        self.add(f"policy_loss {tokens} fwd+bwd", policy, nbytes=20 * tokens)
+            def policy():
+                new, old, advantages, weights = (0.1 * self.draw(tokens) for _ in range(4))
+                compiled = self.compiled(policy_eager)
+                return lambda: hone.policy_loss_with_grad(new, old, advantages, None, weights), {
+                    "torch": lambda: policy_eager(new, old, advantages, weights),
+                    "torch.compile": lambda: compiled(new, old, advantages, weights)}
+
+            self.add(f"policy_loss {tokens} fwd+bwd", policy, nbytes=20 * tokens, graph=tokens == small)
+
+            def value():
+                values, old, returns, weights = (self.draw(tokens) for _ in range(4))
+                compiled = self.compiled(value_eager)
+                return lambda: hone.value_loss_with_grad(values, old, returns, weights, 0.2), {
+                    "torch": lambda: value_eager(values, old, returns, weights),
+                    "torch.compile": lambda: compiled(values, old, returns, weights)}
+
+            self.add(f"value_loss {tokens} fwd+bwd", value, nbytes=20 * tokens, graph=tokens == small)
+
+            def preference():
+                delta, target, weights = self.draw(tokens), torch.rand(tokens, device=self.device), self.draw(tokens)
+                compiled = self.compiled(preference_eager)
+                return lambda: hone.preference_loss_with_grad(delta, target, weights), {
+                    "torch": lambda: preference_eager(delta, target, weights),
+                    "torch.compile": lambda: compiled(delta, target, weights)}
+
+            self.add(f"preference_loss {tokens} fwd+bwd", preference, nbytes=16 * tokens, graph=tokens == small)
+
+        tokens = self.n(1 << 24, 1 << 10)
+
+        def kl():
+            new, old, advantages, ref, weights = (0.1 * self.draw(tokens) for _ in range(5))
+            return lambda: hone.policy_loss_with_grad(new, old, advantages, ref, weights, kl_coef=0.1, kl_estimator="k3"), {}
+
+        self.add(f"policy_loss {tokens} with k3 of a reference fwd+bwd", kl, nbytes=24 * tokens)
+
+        sequences = tokens // 1024
+
+        def gspo():
+            lengths = torch.rand(sequences, device=self.device).add(0.05)
+            cu = F.pad((lengths.cumsum(0) / lengths.sum() * tokens).long(), (1, 0))
+            cu[-1] = tokens
+            new, old, advantages, weights = (0.1 * self.draw(tokens) for _ in range(4))
+            return lambda: hone.policy_loss_with_grad(new, old, advantages, None, weights, cu_seqlens=cu, kind="gspo"), {}
+
+        self.add(f"policy_loss gspo {tokens} in {sequences} ragged sequences fwd+bwd", gspo, nbytes=20 * tokens)
+
+        pairs = tokens // 4
+
+        def dpo():
+            chosen, rejected, ref_chosen, ref_rejected, weights = (self.draw(pairs) for _ in range(5))
+            compiled = self.compiled(dpo_eager)
+            return lambda: hone.direct_loss_with_grad(chosen, rejected, ref_chosen, ref_rejected, weights), {
+                "torch": lambda: dpo_eager(chosen, rejected, ref_chosen, ref_rejected, weights),
+                "torch.compile": lambda: compiled(chosen, rejected, ref_chosen, ref_rejected, weights)}
+
+        self.add(f"direct_loss dpo {pairs} fwd+bwd", dpo, nbytes=28 * pairs)
+
+        def ranking():
+            scores, weights = self.draw(tokens // 4), self.draw(tokens // 32)
+            cu = torch.arange(tokens // 32 + 1, device=self.device) * 8
+            return lambda: hone.ranking_loss_with_grad(scores, cu, None, weights), {}
+
+        self.add(f"ranking_loss {tokens // 32}x8 fwd+bwd", ranking, nbytes=10 * tokens // 4)
 
         def group():
             scores = self.draw(tokens)
@@ -240,13 +326,20 @@ class Rows:
 
         self.add(f"adamw_step {size}", adamw, nbytes=28 * size)
 
-        rows, width = self.n(8192, 8), self.n(4096, 64)
+        def grad_norm():
+            grad = self.draw(size)
+            return lambda: hone.grad_norm(grad), {"torch": lambda: torch.linalg.vector_norm(grad)}
 
-        def norm():
-            x, w = self.draw(rows, width, dtype=BF16), self.draw(width, dtype=BF16)
-            return lambda: hone.rms_norm(x, w, 1e-5), {"torch": lambda: F.rms_norm(x, (width,), w, 1e-5)}
+        self.add(f"grad_norm {size}", grad_norm, nbytes=4 * size)
 
-        self.add(f"rms_norm {rows}x{width} bf16", norm, nbytes=4 * rows * width)
+        few, width = self.n(64, 3), self.n(4096, 64)
+        for rows in (few, self.n(8192, 8)):
+
+            def norm():
+                x, w = self.draw(rows, width, dtype=BF16), self.draw(width, dtype=BF16)
+                return lambda: hone.rms_norm(x, w, 1e-5), {"torch": lambda: F.rms_norm(x, (width,), w, 1e-5)}
+
+            self.add(f"rms_norm {rows}x{width} bf16", norm, nbytes=4 * rows * width, graph=rows == few)
 
         def norm_backward():
             x, w, g = self.draw(rows, width, dtype=BF16), self.draw(width, dtype=BF16), self.draw(rows, width, dtype=BF16)
@@ -258,13 +351,22 @@ class Rows:
         self.add(f"rms_norm {rows}x{width} bf16 bwd", norm_backward, nbytes=6 * rows * width)
 
         width = self.n(14336, 64)
+        for rows in (few, rows):
 
-        def swiglu():
-            x = self.draw(rows, 2 * width, dtype=BF16)
-            compiled = self.compiled(lambda: F.silu(x[:, :width]) * x[:, width:])
-            return lambda: hone.swiglu(x), {"torch": lambda: F.silu(x[:, :width]) * x[:, width:], "torch.compile": compiled}
+            def swiglu():
+                x = self.draw(rows, 2 * width, dtype=BF16)
+                compiled = self.compiled(lambda: F.silu(x[:, :width]) * x[:, width:])
+                return lambda: hone.swiglu(x), {"torch": lambda: F.silu(x[:, :width]) * x[:, width:], "torch.compile": compiled}
 
-        self.add(f"swiglu {rows}x{width} bf16", swiglu, nbytes=6 * rows * width)
+            self.add(f"swiglu {rows}x{width} bf16", swiglu, nbytes=6 * rows * width, graph=rows == few)
+
+        def swiglu_backward():
+            grad, x = self.draw(rows, width, dtype=BF16), self.draw(rows, 2 * width, dtype=BF16)
+            compiled = self.compiled(swiglu_backward_eager)
+            return lambda: hone._swiglu_backward(grad, x), {
+                "torch": lambda: swiglu_backward_eager(grad, x), "torch.compile": lambda: compiled(grad, x)}
+
+        self.add(f"swiglu {rows}x{width} bf16 bwd", swiglu_backward, nbytes=10 * rows * width)
 
         for sequences, length, head_dim in ((8, 2048, 64), (8, 2048, 128)):
             length, heads = self.n(length, 32), self.n(16, 2)
