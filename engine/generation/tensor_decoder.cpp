@@ -1,13 +1,18 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <memory>
 
 #include "engine/generation/decoder.h"
+#include "engine/generation/recorded_work.h"
 #include "kernels/ops.h"
 
 namespace hone::engine {
@@ -37,10 +42,12 @@ class TensorDecoder : public Decoder {
         prefill_tokens_(options.prefill_tokens),
         seed_(options.seed),
         device_(model.parameters().data().device()),
-        cache_(model.make_cache(Scheduler::blocks_needed(limits), limits.block_size)),
+        rows_(device_.is_cpu() ? nullptr : std::make_unique<DeviceRows>(limits, device_)),
+        cache_(model.make_cache(Scheduler::blocks_needed(limits) + (rows_ ? 1 : 0),
+                                limits.block_size)),
         widens_(!device_.is_cpu() && model.lm_head().scalar_type() == at::kBFloat16),
         logits_(at::empty(
-            {limits.rows, model.config().vocab_size},
+            {rows_ ? rows_->size : limits.rows, model.config().vocab_size},
             widens_ ? model.lm_head().options().dtype(at::kFloat) : model.lm_head().options())) {
     how_.temperature = options.temperature;
     how_.top_k = options.top_k;
@@ -73,15 +80,10 @@ class TensorDecoder : public Decoder {
   }
 
   void step(StepBuffers& step) override {
-    const at::Tensor hidden =
-        model_.decode(input(step.tokens, {step.rows}), input(step.positions, {step.rows}), cache_,
-                      input(step.table, {step.rows, step.row_blocks}));
-    at::Tensor logits = logits_.narrow(0, 0, step.rows);
-    if (widens_) {
-      at::mm_out(logits, hidden, model_.lm_head().t(), at::kFloat);
-    } else {
-      at::mm_out(logits, hidden, model_.lm_head().t());
-    }
+    if (rows_ && !step.edited) return step_on_device(step);
+    const at::Tensor logits =
+        logits_of(input(step.tokens, {step.rows}), input(step.positions, {step.rows}),
+                  input(step.table, {step.rows, step.row_blocks}));
     const at::Tensor keys = input(step.keys, {step.rows, 3});
     kernels::Sampled drawn;
     if (step.edited) {
@@ -102,6 +104,103 @@ class TensorDecoder : public Decoder {
   }
 
  private:
+  /// Inputs and outputs of a step where the GPU finds them every time.
+  struct DeviceRows {
+    /// Steps of a number of rows before they are recorded: shorter generations do not earn it back.
+    static constexpr int kStepsBefore = 12;
+
+    DeviceRows(const SchedulerLimits& limits, at::Device device)
+        : scratch_block(static_cast<int32_t>(Scheduler::blocks_needed(limits))),
+          // An eighth more rows than live costs little, and there are eight recordings at most.
+          multiple(std::max<int64_t>(8, (limits.rows + 7) / 8)),
+          size((limits.rows + multiple - 1) / multiple * multiple),
+          numbers(at::zeros({size, 5}, at::TensorOptions().dtype(at::kLong).device(device))),
+          table(at::full({size, limits.row_blocks}, scratch_block,
+                         at::TensorOptions().dtype(at::kInt).device(device))),
+          drawn(at::zeros({3, size}, at::TensorOptions().dtype(at::kDouble).device(device))) {}
+
+    struct Recording {
+      int steps = 0;
+      std::unique_ptr<RecordedWork> work;
+    };
+
+    int32_t scratch_block;   // keys and values of rows that are none
+    int64_t multiple, size;  // rows a step is filled up to
+    at::Tensor numbers;      // [size,5] token, position, key
+    at::Tensor table;        // [size,row_blocks]
+    at::Tensor drawn;        // [3,size] token, log-probability, raw log-probability
+    std::map<int64_t, Recording> recordings;  // by rows
+    bool records = true;
+  };
+
+  at::Tensor logits_of(const at::Tensor& tokens, const at::Tensor& positions,
+                       const at::Tensor& table) {
+    const at::Tensor hidden = model_.decode(tokens, positions, cache_, table);
+    at::Tensor logits = logits_.narrow(0, 0, tokens.size(0));
+    if (widens_) {
+      at::mm_out(logits, hidden, model_.lm_head().t(), at::kFloat);
+    } else {
+      at::mm_out(logits, hidden, model_.lm_head().t());
+    }
+    return logits;
+  }
+
+  /// Two copies in, one recorded launch or those of all layers, one copy out.
+  void step_on_device(StepBuffers& step) {
+    DeviceRows& device = *rows_;
+    const int64_t rows = (step.rows + device.multiple - 1) / device.multiple * device.multiple;
+    std::vector<int64_t> numbers(static_cast<size_t>(5 * rows), 0);
+    std::vector<int32_t> table(static_cast<size_t>(rows * step.row_blocks), device.scratch_block);
+    for (int64_t row = 0; row < step.rows; ++row) {
+      const auto r = static_cast<size_t>(row);
+      int64_t* to = numbers.data() + 5 * r;
+      to[0] = step.tokens[r];
+      to[1] = step.positions[r];
+      std::copy_n(step.keys.data() + 3 * r, 3, to + 2);
+    }
+    std::copy_n(step.table.begin(), step.rows * step.row_blocks, table.begin());
+    device.numbers.narrow(0, 0, rows).copy_(at::from_blob(numbers.data(), {rows, 5}, at::kLong));
+    device.table.narrow(0, 0, rows)
+        .copy_(at::from_blob(table.data(), {rows, step.row_blocks}, at::kInt));
+    run(rows);
+    const at::Tensor drawn = device.drawn.narrow(1, 0, step.rows).to(at::kCPU).contiguous();
+    const double* values = drawn.const_data_ptr<double>();
+    for (int64_t row = 0; row < step.rows; ++row) {
+      const auto r = static_cast<size_t>(row);
+      step.drawn[r] = static_cast<int64_t>(values[row]);
+      step.logprobs[r] = static_cast<float>(values[step.rows + row]);
+      step.raw_logprobs[r] = static_cast<float>(values[2 * step.rows + row]);
+    }
+  }
+
+  void run(int64_t rows) {
+    const auto launch = [&] {
+      const at::Tensor numbers = rows_->numbers.narrow(0, 0, rows);
+      const auto column = [&](int64_t first) { return numbers.select(1, first).contiguous(); };
+      const at::Tensor logits = logits_of(column(0), column(1), rows_->table.narrow(0, 0, rows));
+      const auto drawn = kernels::sample(logits, numbers.narrow(1, 2, 3).contiguous(), seed_, how_);
+      const auto keep = [&](int64_t which, const at::Tensor& values) {
+        rows_->drawn.select(0, which).narrow(0, 0, rows).copy_(values);
+      };
+      keep(0, drawn.tokens);
+      keep(1, drawn.logprobs);
+      keep(2, drawn.raw_logprobs);
+    };
+    // Keys and values of another type, and heads of other widths, take a path that asks the GPU.
+    const bool records = rows_->records && cache_.keys.front().scalar_type() == at::kBFloat16;
+    DeviceRows::Recording& recording = rows_->recordings[rows];
+    if (!records || recording.steps++ < DeviceRows::kStepsBefore) return launch();
+    if (!recording.work) {
+      try {
+        recording.work = record_work(launch);
+      } catch (const c10::Error&) {
+        rows_->records = false;
+        return launch();
+      }
+    }
+    recording.work->replay();
+  }
+
   /// Whole beginnings of prompts that are computed together.
   struct Pack {
     std::vector<int64_t> tokens, slots, bounds = {0};
@@ -195,6 +294,7 @@ class TensorDecoder : public Decoder {
   int64_t prefill_tokens_, seed_;
   kernels::SampleOptions how_;
   at::Device device_;
+  std::unique_ptr<DeviceRows> rows_;  // on a GPU
   KvCache cache_;
   bool widens_;  // bfloat16 products whose logits stay float32
   at::Tensor logits_;
