@@ -29,7 +29,7 @@ imports = [
   {{ format = "preference-jsonl", input = "{folder}/preferences.jsonl" }},
   {{ format = "demonstrations-jsonl", input = "{folder}/demonstrations.jsonl" }},
 ]
-max_tokens = 48
+max_tokens = 80
 [tokenizer]
 vocab_size = 300
 [model]
@@ -38,7 +38,7 @@ layers = 2
 heads = 4
 kv_heads = 2
 intermediate_size = 96
-max_positions = 64
+max_positions = 96
 [pretrain]
 steps = 40
 batch_tokens = 1024
@@ -61,7 +61,7 @@ evaluate_every = 0
 iterations = 4
 prompts_per_iteration = 16
 minibatches = 2
-max_new_tokens = 12
+max_new_tokens = 40  # some of them by recorded steps
 precision = "auto"
 """
 WORDS = "a the film story ending actor scene music is was feels seems warm dull bright slow honest funny long short".split()
@@ -151,3 +151,20 @@ def test_it_computes_what_the_cpu_computes(folder, whole):
     drawn = lambda device: read(run("generate", "--model", whole / "policy", "--prompts", prompts, "--device", device,
                                     "--temperature", "0", "--max-new-tokens", "12"), "tokens")
     assert drawn("cpu") == drawn(DEVICE)
+
+
+def test_drawn_log_probabilities_are_those_of_the_whole_text(folder, whole):
+    prompts, texts = folder / "some.jsonl", folder / "drawn.jsonl"
+    prompts.write_text("".join(json.dumps({"tokens": [1, 40 + i]}) + "\n" for i in range(30)))
+    draw = lambda: run("generate", "--model", whole / "policy", "--prompts", prompts, "--device", DEVICE, "--dtype", "bfloat16",
+                       "--n", "3", "--min-new-tokens", "0", "--max-new-tokens", "60")
+    lines = [json.loads(line) for line in draw().splitlines()]
+    assert len(lines) == 90 and max(len(line["tokens"]) for line in lines) > 30
+    assert draw() == draw()
+    texts.write_text("".join(json.dumps({"tokens": line["prompt_tokens"] + line["tokens"]}) + "\n" for line in lines))
+    scored = run("logprobs", "--model", whole / "policy", "--input", texts, "--device", DEVICE, "--dtype", "bfloat16")
+    for line, whole_text in zip(lines, map(json.loads, scored.splitlines()), strict=True):
+        again = whole_text["logprobs"][-len(line["tokens"]):]
+        # Either way rounds its activations to eight bits, in another order.
+        assert max(abs(a - b) for a, b in zip(again, line["raw_logprobs"], strict=True)) < 0.15
+        assert sum(abs(a - b) for a, b in zip(again, line["raw_logprobs"])) / len(again) < 0.02
