@@ -2,6 +2,7 @@
 #include "engine/report/report.h"
 #include "engine/run/stages.h"
 #include "engine/runtime/build_info.h"
+#include "engine/runtime/device.h"
 #include "engine/runtime/iso_time.h"
 
 namespace hone::engine {
@@ -19,11 +20,17 @@ std::string report_inputs(Workspace& workspace) {
 
 namespace {
 
+/// The processor, and the GPU where that computed.
+std::string where_of(const Workspace& workspace) {
+  if (workspace.device().is_cpu()) return machine();
+  return gpu_name(workspace.device()) + "; " + machine();
+}
+
 void make_report(Workspace& workspace) {
   const auto& recipe = workspace.recipe();
   nlohmann::json provenance = {{"recipe", recipe.name},   {"seed", recipe.seed},
                                {"hone", version()},       {"commit", commit()},
-                               {"build", version_text()}, {"machine", machine()},
+                               {"build", version_text()}, {"machine", where_of(workspace)},
                                {"finished", iso_time()}};
   for (const auto& spec : recipe.data.imports) {
     const std::string line = spec.format + " " + workspace.expand(spec.input);
