@@ -35,6 +35,8 @@ struct GenerationOptions {
   int64_t prefill_tokens = 4096;  // prompt tokens computed together; longer prompts go in pieces
   /// Small float32 models on the CPU run through kernels/cpu/decoder_stack.h, not layer by layer.
   bool use_stack = true;
+  /// On a GPU the operations of a step are recorded and launched as one (recorded_work.h).
+  bool record_steps = true;
 
   /// Called after each step with the tokens generated so far (progress, interruption: return
   /// false).

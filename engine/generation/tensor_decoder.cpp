@@ -53,6 +53,7 @@ class TensorDecoder : public Decoder {
     how_.top_k = options.top_k;
     how_.top_p = options.top_p;
     how_.min_p = options.min_p;
+    if (rows_) rows_->records = options.record_steps && is_recordable();
   }
 
   void prefill(const std::vector<PromptPart>& prompts) override {
@@ -133,6 +134,13 @@ class TensorDecoder : public Decoder {
     bool records = true;
   };
 
+  /// Heads of other widths take a path that asks the GPU for lengths on its way.
+  bool is_recordable() const {
+    const at::Tensor& keys = cache_.keys.front();
+    const int64_t vector = 16 / static_cast<int64_t>(keys.element_size()), width = keys.size(3);
+    return width % (2 * vector) == 0 && width / vector <= 32;
+  }
+
   at::Tensor logits_of(const at::Tensor& tokens, const at::Tensor& positions,
                        const at::Tensor& table) {
     const at::Tensor hidden = model_.decode(tokens, positions, cache_, table);
@@ -186,10 +194,8 @@ class TensorDecoder : public Decoder {
       keep(1, drawn.logprobs);
       keep(2, drawn.raw_logprobs);
     };
-    // Keys and values of another type, and heads of other widths, take a path that asks the GPU.
-    const bool records = rows_->records && cache_.keys.front().scalar_type() == at::kBFloat16;
     DeviceRows::Recording& recording = rows_->recordings[rows];
-    if (!records || recording.steps++ < DeviceRows::kStepsBefore) return launch();
+    if (!rows_->records || recording.steps++ < DeviceRows::kStepsBefore) return launch();
     if (!recording.work) {
       try {
         recording.work = record_work(launch);

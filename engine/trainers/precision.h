@@ -38,8 +38,10 @@ class PrecisionScope {
       : models_(models) {
     for (CausalLM* model : models_) {
       if (!model) continue;
-      const bool has_unit =
-          !model->parameters().data().is_cpu() || (kernels::amx_usable() && dropout == 0.0);
+      // The GPU's kernels for bfloat16 take heads of such widths.
+      const bool has_unit = model->parameters().data().is_cpu()
+                                ? kernels::amx_usable() && dropout == 0.0
+                                : model->config().attention_head_dim() % 16 == 0;
       model->set_bfloat16_products(precision == "bf16" || (precision == "auto" && has_unit));
     }
   }

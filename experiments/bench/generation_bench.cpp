@@ -7,6 +7,8 @@
 // tokens_per_second; gflops of matrix products and attention, and their share of the peak that
 // at::mm reaches here (of_gemm_peak); gigabytes of weights and cache that a step touches per second
 // and their share of the memory bandwidth (of_bandwidth). The larger share is the nearer limit.
+// fast: the stack of kernels/cpu/decoder_stack.h, or, on a GPU (HONE_BENCH_DEVICE=cuda, products in
+// bfloat16, HONE_BENCH_ROWS at once), recorded steps; without it every operation on its own.
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -21,16 +23,13 @@
 #include <vector>
 
 #include "engine/generation/generator.h"
+#include "engine/trainers/precision.h"
+#include "experiments/bench/bench_model.h"
 
 namespace {
 
 using namespace hone::engine;
 using Clock = std::chrono::steady_clock;
-
-int64_t size_of(const char* name, int64_t otherwise) {
-  const char* value = std::getenv((std::string("HONE_BENCH_") + name).c_str());
-  return value ? std::atoll(value) : otherwise;
-}
 
 /// Best rate of ten calls of `work`, which does `amount`.
 template <typename Work>
@@ -44,18 +43,31 @@ double best_rate(double amount, const Work& work) {
   return best;
 }
 
-double gemm_peak() {
-  constexpr int64_t kSize = 1024;
-  const at::Tensor a = at::ones({kSize, kSize}), b = at::ones({kSize, kSize});
-  at::Tensor c = at::empty({kSize, kSize});
-  return best_rate(2.0 * kSize * kSize * kSize, [&] { at::mm_out(c, a, b); });
+/// Reading a number waits for a GPU.
+void wait_for(const at::Tensor& x) {
+  if (!x.is_cpu()) static_cast<void>(x.flatten()[0].item<double>());
+}
+
+double gemm_peak(const at::TensorOptions& options) {
+  const int64_t size = options.device().is_cpu() ? 1024 : 8192;
+  const auto n = static_cast<double>(size);
+  const at::Tensor a = at::ones({size, size}, options), b = at::ones({size, size}, options);
+  at::Tensor c = at::empty({size, size}, options);
+  return best_rate(2.0 * n * n * n, [&] {
+    at::mm_out(c, a, b);
+    wait_for(c);
+  });
 }
 
 /// Bytes read and written by a copy that no cache holds.
-double bandwidth() {
-  const at::Tensor from = at::ones({int64_t{64} << 20});
+double bandwidth(at::Device device) {
+  const int64_t size = int64_t{device.is_cpu() ? 64 : 512} << 20;
+  const at::Tensor from = at::ones({size}, at::TensorOptions().device(device));
   at::Tensor to = at::empty_like(from);
-  return best_rate(2.0 * static_cast<double>(from.nbytes()), [&] { to.copy_(from); });
+  return best_rate(2.0 * static_cast<double>(from.nbytes()), [&] {
+    to.copy_(from);
+    wait_for(to);
+  });
 }
 
 std::vector<std::vector<int32_t>> prompts_of(int64_t vocab_size) {
@@ -80,7 +92,7 @@ Work work_of(const CausalLM& model, int64_t rows, int64_t prompt_tokens, int64_t
   for (const auto& leaf : model.parameters().leaves()) {
     if (leaf.in_block()) matrix += static_cast<double>(leaf.numel);
   }
-  const auto element = static_cast<double>(model.parameters().data().element_size());
+  const auto element = static_cast<double>(c10::elementSize(model.cache_type()));
   Work work;
   for (int64_t t = 0; t < new_tokens; ++t) {
     const auto context = static_cast<double>(prompt_tokens + t);
@@ -100,17 +112,22 @@ void BM_generate(benchmark::State& state) {
     state.SkipWithError("HONE_BENCH_MODEL: expected a Hugging Face directory, got nothing");
     return;
   }
-  const auto model = load_model(path, HeadKind::kLanguageModel);
+  const at::Device device = bench_device();
+  const auto model = bench_model(path, device);
+  const PrecisionScope precision({model.get()}, device.is_cpu() ? "float32" : "auto");
   const auto prompts = prompts_of(model->config().vocab_size);
   GenerationOptions options;
   options.max_new_tokens = size_of("NEW_TOKENS", 128);
   options.temperature = state.range(0) != 0 ? 1.0 : 0.0;
-  options.use_stack = state.range(1) != 0;
+  options.use_stack = options.record_steps = state.range(1) != 0;
+  options.max_rows = std::max<int64_t>(options.max_rows, size_of("ROWS", 0));
   for (auto _ : state) {
     benchmark::DoNotOptimize(generate(*model, prompts, 1, options));
     ++options.seed;
   }
-  static const double peak = gemm_peak(), memory = bandwidth();
+  static const double peak = gemm_peak(
+      at::TensorOptions().dtype(device.is_cpu() ? at::kFloat : model->cache_type()).device(device));
+  static const double memory = bandwidth(device);
   const Work work = work_of(*model, static_cast<int64_t>(prompts.size()),
                             static_cast<int64_t>(prompts[0].size()), options.max_new_tokens);
   const auto rate = [](double amount) {
@@ -124,7 +141,7 @@ void BM_generate(benchmark::State& state) {
   state.counters["bandwidth_gbytes"] = memory / 1e9;
 }
 BENCHMARK(BM_generate)
-    ->ArgNames({"sampled", "stack"})
+    ->ArgNames({"sampled", "fast"})
     ->Args({1, 1})
     ->Args({0, 1})
     ->Args({1, 0})

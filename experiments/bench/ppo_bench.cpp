@@ -6,55 +6,23 @@
 // 64 prompts x (16 + 64) tokens, 4 epochs, one minibatch an epoch
 // (HONE_BENCH_{PROMPTS,PROMPT_TOKENS,NEW_TOKENS,EPOCHS,MINIBATCHES,MICRO_TOKENS} change them).
 // Counters: seconds of rollout, scoring and update. HONE_BENCH_PRECISION=bf16: products in
-// bfloat16. HONE_BENCH_DEVICE=cuda: on a GPU. HONE_BENCH_MODEL=random:H,L,heads,kv_heads,F,V: a
-// Llama of those sizes with random weights.
+// bfloat16. HONE_BENCH_DEVICE=cuda: on a GPU. HONE_BENCH_MODEL=random:H,L,heads,kv_heads,F,V:
+// bench_model.h.
 
 #include <benchmark/benchmark.h>
 
-#include <cstdio>
 #include <cstdlib>
-#include <memory>
 #include <random>
-#include <stdexcept>
 #include <string>
 
-#include "engine/runtime/device.h"
 #include "engine/trainers/ppo_trainer.h"
 #include "engine/trainers/reward_trainer.h"
+#include "experiments/bench/bench_model.h"
 #include "kernels/threads.h"
 
 namespace {
 
 using namespace hone::engine;
-
-int64_t size_of(const char* name, int64_t otherwise) {
-  const char* value = std::getenv((std::string("HONE_BENCH_") + name).c_str());
-  return value ? std::atoll(value) : otherwise;
-}
-
-std::unique_ptr<CausalLM> make_model(const std::string& from, at::Device device) {
-  if (!from.starts_with("random:")) {
-    return load_model(from, HeadKind::kLanguageModel, at::kFloat, device);
-  }
-  ModelConfig config;
-  long long h = 0, layers = 0, heads = 0, kv = 0, f = 0, v = 0;
-  if (std::sscanf(from.c_str(), "random:%lld,%lld,%lld,%lld,%lld,%lld", &h, &layers, &heads, &kv,
-                  &f, &v) != 6) {
-    throw std::runtime_error("HONE_BENCH_MODEL: expected random:H,L,heads,kv_heads,F,V, got " +
-                             from);
-  }
-  config.hidden_size = h;
-  config.layers = layers;
-  config.heads = heads;
-  config.kv_heads = kv;
-  config.head_dim = h / heads;
-  config.intermediate_size = f;
-  config.vocab_size = v;
-  config.max_positions = 8192;
-  auto model = std::make_unique<CausalLM>(config, HeadKind::kLanguageModel, at::kFloat, device);
-  model->initialize(0);
-  return model;
-}
 
 void BM_ppo_iteration(benchmark::State& state) {
   const char* path = std::getenv("HONE_BENCH_MODEL");
@@ -62,9 +30,7 @@ void BM_ppo_iteration(benchmark::State& state) {
     state.SkipWithError("HONE_BENCH_MODEL: expected a Hugging Face directory, got nothing");
     return;
   }
-  const char* place = std::getenv("HONE_BENCH_DEVICE");
-  const at::Device device = find_device("HONE_BENCH_DEVICE", place ? place : "cpu");
-  const auto actor = make_model(path, device);
+  const auto actor = bench_model(path, bench_device());
   const auto reference = actor->copy(HeadKind::kLanguageModel);
   const auto critic = actor->copy(HeadKind::kScalar, 1);
   const auto reward_model = actor->copy(HeadKind::kScalar, 2);

@@ -25,21 +25,9 @@ import sys
 import tempfile
 import time
 
+from random_llama import write_random_llama
+
 SIZES = {"prompts": 64, "prompt_tokens": 16, "new_tokens": 64, "epochs": 4, "minibatches": 1}
-
-
-def write_random_llama(folder, sizes, tokenizer):
-    """A Hugging Face directory; its tokenizer's ids are the first ones of the vocabulary."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    hidden, layers, heads, kv_heads, ffn, vocabulary = (int(x) for x in sizes.split(","))
-    torch.manual_seed(0)
-    config = LlamaConfig(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
-                         intermediate_size=ffn, vocab_size=vocabulary, max_position_embeddings=8192, tie_word_embeddings=False,
-                         bos_token_id=1, eos_token_id=2)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
 
 
 def trl_seconds(model_dir, iterations, arguments):
