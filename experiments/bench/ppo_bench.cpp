@@ -38,6 +38,7 @@ void BM_ppo_iteration(benchmark::State& state) {
   problem.actor = actor.get();
   problem.reference = reference.get();
   problem.critic = critic.get();
+  problem.reward_model = reward_model.get();
   problem.score = [&](const std::vector<TokenIds>& texts) {
     return score_sequences(*reward_model, texts);
   };
