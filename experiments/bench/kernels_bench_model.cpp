@@ -8,6 +8,7 @@
 
 #include "experiments/bench/kernels_bench.h"
 #include "kernels/composite/chunked_head.h"
+#include "kernels/composite/device_head.h"
 #include "kernels/cpu/amx.h"
 #include "kernels/ops.h"
 
@@ -32,8 +33,11 @@ struct Head {
   /// The GEMMs of the op and nothing else, in its chunks.
   std::function<void()> gemms(bool gradients) const {
     const int64_t tokens = hidden.size(0);
+    const int64_t vocabulary = weight.size(0);
     const int64_t rows =
-        std::min(head_chunk_rows(tokens, weight.size(0), device().is_cpu()), tokens);
+        std::min(device().is_cpu() ? head_chunk_rows(tokens, vocabulary)
+                                   : device_head_chunk_rows(tokens, vocabulary, hidden.size(1)),
+                 tokens);
     const Tensor logits = at::empty({rows, weight.size(0)}, floats()),
                  d_hidden = at::empty_like(hidden);
     const Tensor d_weight = at::zeros_like(weight);

@@ -14,6 +14,7 @@
 
 #include "kernels/bfloat16.h"
 #include "kernels/checks.h"
+#include "kernels/composite/device_head.h"
 #include "kernels/gemm.h"
 #include "kernels/recycled.h"
 #include "kernels/threads.h"
@@ -48,10 +49,6 @@ Cut cut_of(int64_t vocabulary) {
   return {1 << 24, 128, 512, kMaxBlockRows, 1024};
 }
 
-// On a GPU 2^27 logits (512 MB in float32, 1046 rows of 128,256): a GEMM of fewer than a thousand
-// rows waits for the weight, which every chunk reads whole. Its blocks are whole chunks.
-constexpr Cut kGpuCut{1 << 27, 128, std::numeric_limits<int64_t>::max(), 128, 1024};
-
 constexpr int64_t kRowMultiple = 16;
 
 /// ceil(size / pieces), rounded up to whole vectors.
@@ -66,11 +63,10 @@ int64_t head_block_rows(int64_t chunk_rows, const Cut& cut) {
   return balanced(chunk_rows, std::clamp(chunk_rows / 4, kMinBlockRows, cut.block_rows));
 }
 
-/// visit(begin, count) over blocks of [0, size). On the CPU the blocks run in parallel with one
-/// thread each, and one for the GEMM library, so that results do not depend on their number.
+/// visit(begin, count) over blocks of [0, size). They run in parallel with one thread each, and one
+/// for the GEMM library, so that results do not depend on their number.
 template <typename Visit>
-void for_blocks(bool parallel, int64_t size, int64_t block, const Visit& visit) {
-  if (!parallel) return visit(int64_t{0}, size);
+void for_blocks(int64_t size, int64_t block, const Visit& visit) {
   const int64_t blocks = (size + block - 1) / block;
   at::parallel_for(0, std::max<int64_t>(blocks, 2), 1, [&](int64_t first, int64_t last) {
     const at::AutoDispatchBelowADInplaceOrView below;  // worker threads do not inherit it
@@ -86,10 +82,7 @@ void for_blocks(bool parallel, int64_t size, int64_t block, const Visit& visit) 
 class ChunkProducts {
  public:
   ChunkProducts(const HeadInputs& in, int64_t rows, bool gradients)
-      : hidden_(in.hidden),
-        weight_(in.weight),
-        mixed_(hidden_.scalar_type() == at::kBFloat16),
-        cpu_(hidden_.is_cpu()) {
+      : hidden_(in.hidden), weight_(in.weight), mixed_(hidden_.scalar_type() == at::kBFloat16) {
     const auto options = hidden_.options().dtype(compute_type(hidden_.scalar_type()));
     // Recycled: a fresh 8 MB costs as much in page faults as a pass over the logits.
     workspace_ = recycled_empty({rows, weight_.size(0)}, options);
@@ -100,9 +93,7 @@ class ChunkProducts {
   at::Tensor logits(int64_t first, int64_t token, int64_t count) const {
     at::Tensor out = workspace_.narrow(0, first, count);
     const at::Tensor h = hidden_.narrow(0, token, count);
-    if (mixed_ && !cpu_) {
-      at::mm_out(out, h, weight_.t(), at::kFloat);
-    } else if (mixed_) {
+    if (mixed_) {
       gemm(Layout::kPlain, Layout::kTransposed, count, weight_.size(0), weight_.size(1),
            h.const_data_ptr<c10::BFloat16>(), weight_.const_data_ptr<c10::BFloat16>(), false,
            out.mutable_data_ptr<float>());
@@ -119,9 +110,7 @@ class ChunkProducts {
   }
 
   void d_hidden(int64_t first, int64_t count, at::Tensor out) const {
-    if (mixed_ && !cpu_) {
-      at::mm_out(out, rounded_.narrow(0, first, count), weight_, at::kFloat);
-    } else if (mixed_) {
+    if (mixed_) {
       gemm(Layout::kPlain, Layout::kPlain, count, weight_.size(1), weight_.size(0),
            rounded_.const_data_ptr<c10::BFloat16>() + first * weight_.size(0),
            weight_.const_data_ptr<c10::BFloat16>(), false, out.mutable_data_ptr<float>());
@@ -133,21 +122,16 @@ class ChunkProducts {
   /// Rows [first, first + count) of d weight, over the n tokens from `token` on.
   void d_weight(int64_t first, int64_t count, int64_t token, int64_t n, at::Tensor out) const {
     const bool accumulate = token > 0;
-    if (mixed_ && cpu_) {
+    if (mixed_) {
       gemm(Layout::kTransposed, Layout::kPlain, count, hidden_.size(1), n,
            rounded_.const_data_ptr<c10::BFloat16>() + first,
            hidden_.const_data_ptr<c10::BFloat16>() + token * hidden_.size(1), accumulate,
            out.mutable_data_ptr<float>(), weight_.size(0));
       return;
     }
-    const at::Tensor d_logits =
-        (mixed_ ? rounded_ : workspace_).narrow(0, 0, n).t().narrow(0, first, count);
+    const at::Tensor d_logits = workspace_.narrow(0, 0, n).t().narrow(0, first, count);
     const at::Tensor h = hidden_.narrow(0, token, n);
-    if (mixed_ && accumulate) {
-      at::addmm_out(out, out, d_logits, h, at::kFloat);
-    } else if (mixed_) {
-      at::mm_out(out, d_logits, h, at::kFloat);
-    } else if (accumulate) {
+    if (accumulate) {
       at::addmm_out(out, out, d_logits, h);
     } else {
       at::mm_out(out, d_logits, h);
@@ -166,14 +150,14 @@ class ChunkProducts {
 
  private:
   const at::Tensor &hidden_, &weight_;
-  bool mixed_, cpu_;
+  bool mixed_;
   at::Tensor workspace_, bias_, rounded_;
 };
 
 }  // namespace
 
-int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary, bool cpu) {
-  const Cut cut = cpu ? cut_of(vocabulary) : kGpuCut;
+int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary) {
+  const Cut cut = cut_of(vocabulary);
   return balanced(tokens, std::clamp(cut.chunk_logits / std::max<int64_t>(vocabulary, 1),
                                      cut.min_chunk_rows, cut.max_chunk_rows));
 }
@@ -193,20 +177,27 @@ HeadGradients for_each_head_chunk(
     const HeadInputs& in, const HeadNeeds& needs,
     c10::function_ref<void(const at::Tensor& logits, int64_t begin)> rows) {
   const auto [need_hidden, need_weight, need_bias] = needs;
+  const bool gradients_needed = any(needs);
+  if (!in.hidden.is_cpu()) {
+    return for_each_device_head_chunk(
+        in, needs, [&](const at::Tensor& logits, int64_t begin, const at::Tensor& d_logits) {
+          rows(logits, begin);
+          if (gradients_needed && !d_logits.is_alias_of(logits)) d_logits.copy_(logits);
+        });
+  }
   const int64_t tokens = in.hidden.size(0), vocabulary = in.weight.size(0);
-  const bool parallel = in.hidden.is_cpu(), gradients_needed = any(needs);
   const HeadGradients gradients = empty_head_gradients(in, needs);
-  const Cut cut = parallel ? cut_of(vocabulary) : kGpuCut;
-  const int64_t chunk = head_chunk_rows(tokens, vocabulary, parallel);
+  const Cut cut = cut_of(vocabulary);
+  const int64_t chunk = head_chunk_rows(tokens, vocabulary);
   const int64_t block = head_block_rows(chunk, cut);
   // Without gradients nobody reads a block's logits again: a thread keeps to one block, in cache.
-  const bool kept = gradients_needed || !parallel;
-  const ChunkProducts products(in, kept ? std::min(chunk, tokens) : at::get_num_threads() * block,
-                               gradients_needed);
+  const ChunkProducts products(
+      in, gradients_needed ? std::min(chunk, tokens) : at::get_num_threads() * block,
+      gradients_needed);
   for (int64_t begin = 0; begin < tokens; begin += chunk) {
     const int64_t n = std::min(chunk, tokens - begin);
-    for_blocks(parallel, n, block, [&](int64_t first, int64_t count) {
-      const int64_t place = kept ? first : at::get_thread_num() * block;
+    for_blocks(n, block, [&](int64_t first, int64_t count) {
+      const int64_t place = gradients_needed ? first : at::get_thread_num() * block;
       rows(products.logits(place, begin + first, count), begin + first);
       if (gradients_needed) products.round(first, count);
       if (need_hidden) {
@@ -214,7 +205,7 @@ HeadGradients for_each_head_chunk(
       }
     });
     if (!need_weight && !need_bias) continue;
-    for_blocks(parallel, vocabulary, cut.weight_rows, [&](int64_t first, int64_t count) {
+    for_blocks(vocabulary, cut.weight_rows, [&](int64_t first, int64_t count) {
       if (need_weight) {
         products.d_weight(first, count, begin, n, gradients.weight.narrow(0, first, count));
       }

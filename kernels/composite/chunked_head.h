@@ -3,8 +3,8 @@
 // The chunk loop of every op that ends in the language-model head. The [N,V] logits never exist
 // whole: rows of logits are computed into one reused workspace, a callback turns them into whatever
 // the op wants (and, when gradients are needed, into d loss / d logits in place), and the gradient
-// GEMMs follow while they are in cache. CPU and CUDA share this loop; a large vocabulary on the CPU
-// goes in tiles instead (cpu/head_tiles.h).
+// GEMMs follow while they are in cache. A large vocabulary goes in tiles instead
+// (cpu/head_tiles.h), other devices in chunks of their own (device_head.h).
 
 #include <ATen/core/Tensor.h>
 #include <c10/util/FunctionRef.h>
@@ -34,10 +34,9 @@ struct HeadInputs {
   at::Tensor targets;  // [N] int64
 };
 
-/// Rows of logits that exist at a time. Depends on the two sizes and the kind of device alone
-/// (never on threads), so that every op that sees the same hidden states runs the same GEMMs and
-/// gets the same bits.
-int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary, bool cpu = true);
+/// Rows of logits that exist at a time. Depends on the two sizes alone (never on threads), so that
+/// every op that sees the same hidden states runs the same GEMMs and gets the same bits.
+int64_t head_chunk_rows(int64_t tokens, int64_t vocabulary);
 
 /// bfloat16 hidden states and weight: logits, sums and gradients are float32.
 /// `rows(logits, begin)`: raw logits [n,V] (bias added, no temperature) of tokens begin ..

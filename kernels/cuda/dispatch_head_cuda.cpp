@@ -18,9 +18,10 @@
 #include <torch/library.h>
 
 #include <optional>
+#include <type_traits>
 
 #include "kernels/bfloat16.h"
-#include "kernels/composite/chunked_head.h"
+#include "kernels/composite/device_head.h"
 #include "kernels/cuda/model_launchers.h"
 #include "kernels/find_op.h"
 #include "kernels/head_policy_inputs.h"
@@ -55,7 +56,8 @@ struct Head {
 
   template <typename T>
   HeadRowArgs<T> rows(const Tensor& logits, int64_t begin) const {
-    return {logits.mutable_data_ptr<T>(),
+    return {logits.const_data_ptr<T>(),
+            logits.stride(0),
             in.targets.const_data_ptr<int64_t>() + begin,
             logprobs.mutable_data_ptr<T>() + begin,
             entropy.mutable_data_ptr<T>() + begin,
@@ -72,15 +74,25 @@ struct Head {
   }
 
   /// `grad`, `grad_entropy`: of all tokens, contiguous; either may be undefined.
-  void backward_rows(const Tensor& logits, int64_t begin, const Tensor& grad,
-                     const Tensor& grad_entropy = {}) const {
+  void backward_rows(const Tensor& logits, int64_t begin, const Tensor& d_logits,
+                     const Tensor& grad, const Tensor& grad_entropy = {}) const {
     AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "head", [&] {
       const auto from = [&](const Tensor& x) -> const scalar_t* {
         return x.defined() ? x.const_data_ptr<scalar_t>() + begin : nullptr;
       };
-      C10_CUDA_CHECK(launch_head_rows_backward(rows<scalar_t>(logits, begin), from(grad),
-                                               from(grad_entropy),
-                                               c10::cuda::getCurrentCUDAStream()));
+      const auto launch = [&](auto* to) {
+        using D = std::remove_pointer_t<decltype(to)>;
+        const HeadRowGradients<scalar_t, D> gradients{to, d_logits.stride(0), from(grad),
+                                                      from(grad_entropy)};
+        C10_CUDA_CHECK(launch_head_rows_backward(rows<scalar_t>(logits, begin), gradients,
+                                                 c10::cuda::getCurrentCUDAStream()));
+      };
+      if constexpr (std::is_same_v<scalar_t, float>) {
+        if (d_logits.scalar_type() == at::kBFloat16) {
+          return launch(static_cast<math::Bfloat16*>(d_logits.mutable_data_ptr()));
+        }
+      }
+      launch(d_logits.mutable_data_ptr<scalar_t>());
     });
   }
 };
@@ -95,9 +107,10 @@ std::tuple<Tensor, Tensor> token_logprobs_cuda(const Tensor& hidden, const Tenso
                                                const OptionalTensor& bias) {
   const Head head("token_logprobs", hidden, weight, targets, bias, temperature);
   const c10::cuda::CUDAGuard guard(hidden.device());
-  for_each_head_chunk(head.in, kForwardOnly, [&](const Tensor& logits, int64_t begin) {
-    head.forward_rows(logits, begin);
-  });
+  for_each_device_head_chunk(head.in, kForwardOnly,
+                             [&](const Tensor& logits, int64_t begin, const Tensor&) {
+                               head.forward_rows(logits, begin);
+                             });
   return {head.logprobs, head.entropy};
 }
 
@@ -114,9 +127,10 @@ std::tuple<Tensor, Tensor, Tensor> token_logprobs_backward_cuda(
     return x.has_value() ? head_token_values(kOp, argument, *x, head.in.hidden) : Tensor();
   };
   const Tensor g = values(grad, "grad"), h = values(grad_entropy, "grad_entropy");
-  const auto gradients = for_each_head_chunk(
-      head.in, needs,
-      [&](const Tensor& logits, int64_t begin) { head.backward_rows(logits, begin, g, h); });
+  const auto gradients = for_each_device_head_chunk(
+      head.in, needs, [&](const Tensor& logits, int64_t begin, const Tensor& d_logits) {
+        head.backward_rows(logits, begin, d_logits, g, h);
+      });
   return {rounded(gradients.hidden, hidden), rounded(gradients.weight, weight),
           rounded(gradients.bias, weight)};
 }
@@ -129,10 +143,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> head_nll_grad_cuda(
   const Tensor weights =
       head_token_values("head_nll", "token_weights", token_weights, head.in.hidden);
   const Tensor grad = at::neg(weights);
-  const auto gradients =
-      for_each_head_chunk(head.in, needs, [&](const Tensor& logits, int64_t begin) {
+  const auto gradients = for_each_device_head_chunk(
+      head.in, needs, [&](const Tensor& logits, int64_t begin, const Tensor& d_logits) {
         head.forward_rows(logits, begin);
-        if (any(needs)) head.backward_rows(logits, begin, grad);
+        if (any(needs)) head.backward_rows(logits, begin, d_logits, grad);
       });
   return {weighted_sum(grad, head.logprobs), head.logprobs, rounded(gradients.hidden, hidden),
           rounded(gradients.weight, weight), rounded(gradients.bias, weight)};
@@ -171,8 +185,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_l
   const Tensor grad = at::empty_like(head.logprobs);
   const Tensor grad_entropy =
       entropy_coef == 0 ? Tensor() : at::mul(values.token_weights, -entropy_coef);
-  const auto gradients =
-      for_each_head_chunk(head.in, needs, [&](const Tensor& logits, int64_t begin) {
+  const auto gradients = for_each_device_head_chunk(
+      head.in, needs, [&](const Tensor& logits, int64_t begin, const Tensor& d_logits) {
         head.forward_rows(logits, begin);
         const auto part = [&](const Tensor& x) { return x.narrow(0, begin, logits.size(0)); };
         const auto optional_part = [&](const Tensor& x) {
@@ -188,7 +202,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> head_policy_l
         metrics.add_(chunk_metrics);
         metrics[4].copy_(largest);
         part(grad).copy_(chunk_grad);
-        if (any(needs)) head.backward_rows(logits, begin, grad, grad_entropy);
+        if (any(needs)) head.backward_rows(logits, begin, d_logits, grad, grad_entropy);
       });
   const Tensor entropy = weighted_sum(values.token_weights, head.entropy);
   metrics[5].copy_(entropy);

@@ -67,29 +67,44 @@ struct LogitRow {
   }
 };
 
-/// visit(vector index, stored vector) for every 32nd vector of a run from the lane's on. Four loads
-/// are on their way at once.
-template <typename T, typename Visit>
-HONE_DEVICE void walk(const LogitRow<T>& row, const Run& run, const Visit& visit) {
-  constexpr int kLoads = 4, kWidth = LogitRow<T>::kWidth;
+/// visit(vector index, stored vector) for every kStep-th vector of a run from `first` of it on.
+/// kLoads loads are on their way at once.
+template <int kStep, int kLoads, typename T, typename Visit>
+HONE_DEVICE void walk(const LogitRow<T>& row, const Run& run, int first, const Visit& visit) {
+  constexpr int kWidth = LogitRow<T>::kWidth;
   const int whole = run.end < row.whole_vectors ? run.end : row.whole_vectors;
-  int v = run.begin + device::lane();
-  for (; v < whole; v += kLoads * device::kWarp) {
+  int v = run.begin + first;
+  for (; v < whole; v += kLoads * kStep) {
     typename LogitRow<T>::Stored stored[kLoads];
     HONE_UNROLL
     for (int load = 0; load < kLoads; ++load) {
-      const int at = v + load * device::kWarp;
+      const int at = v + load * kStep;
       if (at < whole) stored[load] = device::load_vector<kWidth>(row.logits, at * kWidth);
     }
     HONE_UNROLL
     for (int load = 0; load < kLoads; ++load) {
-      const int at = v + load * device::kWarp;
+      const int at = v + load * kStep;
       if (at < whole) visit(at, stored[load]);
     }
   }
   // Unaligned rows, and the last vector of an odd one; the loop may have gone on by a batch.
-  v = whole > run.begin ? whole + (v - whole) % device::kWarp : v;
-  for (; v < run.end; v += device::kWarp) visit(v, row.load(v));
+  v = whole > run.begin ? whole + (v - whole) % kStep : v;
+  for (; v < run.end; v += kStep) visit(v, row.load(v));
+}
+
+/// The same by a warp.
+template <typename T, typename Visit>
+HONE_DEVICE void walk(const LogitRow<T>& row, const Run& run, const Visit& visit) {
+  walk<device::kWarp, 4>(row, run, device::lane(), visit);
+}
+
+/// The logits of a stored vector.
+template <bool kRaw, typename Stored, typename C>
+HONE_DEVICE void add_stored(SoftmaxSums<C>& sums, const Stored& stored, C scale) {
+  C x[sizeof(stored.value) / sizeof(stored.value[0])];
+  HONE_UNROLL
+  for (int k = 0; k < static_cast<int>(sizeof(x) / sizeof(C)); ++k) x[k] = math::widen(stored[k]);
+  add_logits<kRaw>(sums, x, scale);
 }
 
 /// A lane's sums of a run's logits; see(vector index, stored vector) besides.
@@ -98,11 +113,8 @@ HONE_DEVICE SoftmaxSums<C> sums_of_run(const LogitRow<T>& row, const Run& run, C
                                        const See& see) {
   SoftmaxSums<C> sums;
   walk(row, run, [&](int v, const typename LogitRow<T>::Stored& stored) {
-    C x[LogitRow<T>::kWidth];
-    HONE_UNROLL
-    for (int k = 0; k < LogitRow<T>::kWidth; ++k) x[k] = math::widen(stored[k]);
     see(v, stored);
-    add_logits<kRaw>(sums, x, scale);
+    add_stored<kRaw>(sums, stored, scale);
   });
   return sums;
 }

@@ -15,7 +15,8 @@ namespace hone::kernels::cuda {
 /// A chunk of raw logits, one row a token.
 template <typename T>
 struct HeadRowArgs {
-  T* logits;               // [rows,vocabulary]
+  const T* logits;         // [rows,vocabulary]
+  int64_t stride;          // elements from row to row; best a multiple of 16 bytes
   const int64_t* targets;  // [rows], in [0, vocabulary)
   T* logprobs;             // [rows]
   T* entropy;              // [rows] of softmax(logits/temperature), or null
@@ -24,15 +25,23 @@ struct HeadRowArgs {
   double temperature;
 };
 
-/// Writes logprobs and entropy; reads the logits twice.
+/// Writes logprobs and entropy.
 template <typename T>
 cudaError_t launch_head_rows_forward(const HeadRowArgs<T>& args, cudaStream_t stream);
 
-/// Reads logprobs, grad [rows] = d loss / d logprob and grad_entropy [rows] = d loss / d entropy
-/// (either may be null; with grad_entropy also entropy); logits become d loss / d logits.
-template <typename T>
-cudaError_t launch_head_rows_backward(const HeadRowArgs<T>& args, const T* grad,
-                                      const T* grad_entropy, cudaStream_t stream);
+/// D: T, then `logits` may be the logits' own memory; or Bfloat16 beside float.
+template <typename T, typename D>
+struct HeadRowGradients {
+  D* logits;          // [rows,vocabulary] out
+  int64_t stride;     // elements from row to row
+  const T* logprobs;  // [rows] d loss / d logprob, or null
+  const T* entropy;   // [rows] d loss / d entropy, or null
+};
+
+/// Reads logprobs and, with a gradient of the entropy, entropy.
+template <typename T, typename D>
+cudaError_t launch_head_rows_backward(const HeadRowArgs<T>& args,
+                                      const HeadRowGradients<T, D>& gradients, cudaStream_t stream);
 
 /// G: T, or Bfloat16 beside float.
 template <typename T, typename G>

@@ -1,99 +1,77 @@
-// Row passes over a chunk of raw logits: one block a row, so that a row of 150,000 logits keeps 256
-// threads busy. The reduction order depends on the vocabulary only: same input, same bits.
+// Row passes over a chunk of raw logits, one block a row: the forward pass reads a row once, the
+// backward pass reads it and writes its gradient. 256 threads with several loads of 16 bytes each
+// on their way fill the memory's queue from four blocks an SM. The order of the sums depends on the
+// vocabulary only: same input, same bits.
 
 #include <cmath>
 
+#include "kernels/cuda/head_gradient.cuh"
 #include "kernels/cuda/model_launchers.h"
-#include "kernels/device/collectives.h"
 
 namespace hone::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 
-/// Sums over t = (logit - top) / temperature of the logits seen so far; online softmax (Milakov &
-/// Gimelshein 2018) with the entropy's sum carried along.
-template <typename T>
-struct SoftmaxSums {
-  T top;       // largest logit; -inf when empty
-  T sum;       // of e^t
-  T weighted;  // of e^t * t
-};
-
-template <typename T>
-struct MergeSoftmax {
-  T inverse_temperature;
-
-  HONE_DEVICE SoftmaxSums<T> operator()(const SoftmaxSums<T>& a, const SoftmaxSums<T>& b) const {
-    if (b.sum == T(0)) return a;
-    if (a.sum == T(0)) return b;
-    const bool first = a.top >= b.top;
-    const SoftmaxSums<T>& high = first ? a : b;
-    const SoftmaxSums<T>& low = first ? b : a;
-    const T shift = (low.top - high.top) * inverse_temperature;
-    const T shrink = std::exp(shift);
-    return {high.top, high.sum + low.sum * shrink,
-            high.weighted + shrink * (low.weighted + shift * low.sum)};
-  }
-};
-
 template <typename T>
 HONE_KERNEL(kThreads)
-head_rows_forward_kernel(HeadRowArgs<T> a) {
-  const T* row = a.logits + device::block_index() * a.vocabulary;
-  const MergeSoftmax<T> merge{static_cast<T>(1.0 / a.temperature)};
-  SoftmaxSums<T> mine{-INFINITY, T(0), T(0)};
-  for (int64_t j = device::thread_index(); j < a.vocabulary; j += kThreads) {
-    if (row[j] > -INFINITY || row[j] != row[j]) mine = merge(mine, {row[j], T(1), T(0)});
-  }
-  const SoftmaxSums<T> total = device::block_reduce<kThreads>(mine, merge);
+head_rows_forward_kernel(HeadRowArgs<T> a, T scale) {
+  const int64_t i = device::block_index();
+  const LogitRow<T> row(a.logits + i * a.stride, a.vocabulary);
+  SoftmaxSums<T> sums;
+  walk<kThreads, 8>(row, row.whole(), device::thread_index(),
+                    [&](int, const auto& x) { add_stored<false>(sums, x, scale); });
+  sums = device::block_reduce<kThreads>(sums, MergeSoftmax<false, T>{scale});
   if (device::thread_index() != 0) return;
-  const T chosen = (row[a.targets[device::block_index()]] - total.top) * merge.inverse_temperature;
-  const T log_sum = std::log(total.sum);
-  a.logprobs[device::block_index()] = chosen - log_sum;
-  if (a.entropy != nullptr) a.entropy[device::block_index()] = log_sum - total.weighted / total.sum;
+  const RowSoftmax<T> softmax(sums, scale);
+  a.logprobs[i] = softmax.logprob(row.logits[a.targets[i]]);
+  if (a.entropy != nullptr) a.entropy[i] = softmax.entropy;
 }
 
-template <typename T>
+template <typename T, typename D>
 HONE_KERNEL(kThreads)
-head_rows_backward_kernel(HeadRowArgs<T> a, const T* grad, const T* grad_entropy) {
+head_rows_backward_kernel(HeadRowArgs<T> a, HeadRowGradients<T, D> d, T scale, T inverse) {
   const int64_t i = device::block_index();
-  T* row = a.logits + i * a.vocabulary;
+  const LogitRow<T> row(a.logits + i * a.stride, a.vocabulary);
+  const GradientRow<T, D> out(d.logits + i * d.stride, a.vocabulary);
   const int64_t target = a.targets[i];
-  const T inverse = static_cast<T>(1.0 / a.temperature);
-  const T g = grad == nullptr ? T(0) : grad[i] * inverse;
-  const T h = grad_entropy == nullptr ? T(0) : grad_entropy[i] * inverse;
-  const T entropy = h == T(0) ? T(0) : a.entropy[i], logprob = a.logprobs[i], chosen = row[target];
+  const T chosen = row.logits[target], g = d.logprobs == nullptr ? T(0) : d.logprobs[i],
+          h = d.entropy == nullptr ? T(0) : d.entropy[i];
+  const RowGradient<T> gradient(chosen, a.logprobs[i], h == T(0) ? T(0) : a.entropy[i], g, h, scale,
+                                inverse);
   device::barrier();  // every thread has read the target's logit before one overwrites it
-  for (int64_t j = device::thread_index(); j < a.vocabulary; j += kThreads) {
-    const T log_p = (row[j] - chosen) * inverse + logprob;
-    const T p = std::exp(log_p);
-    // A token that is masked out may have p = inf or NaN; 0 times that must stay 0.
-    T d = g == T(0) ? T(0) : g * ((j == target ? T(1) : T(0)) - p);
-    if (h != T(0) && p > T(0)) d -= h * p * (log_p + entropy);  // p log p is 0 at p = 0
-    row[j] = d;
-  }
+  walk<kThreads, 4>(row, row.whole(), device::thread_index(),
+                    [&](int v, const auto& x) { out.store(v, x, gradient); });
+  device::barrier();
+  if (device::thread_index() == 0) math::narrow(gradient.of_target(chosen), out.gradients[target]);
 }
 
 }  // namespace
 
 template <typename T>
 cudaError_t launch_head_rows_forward(const HeadRowArgs<T>& args, cudaStream_t stream) {
-  return device::launch(head_rows_forward_kernel<T>, args.rows, kThreads, 0, stream, args);
+  return device::launch(head_rows_forward_kernel<T>, args.rows, kThreads, 0, stream, args,
+                        sampling_scale<T>(args.temperature));
 }
 
-template <typename T>
-cudaError_t launch_head_rows_backward(const HeadRowArgs<T>& args, const T* grad,
-                                      const T* grad_entropy, cudaStream_t stream) {
-  return device::launch(head_rows_backward_kernel<T>, args.rows, kThreads, 0, stream, args, grad,
-                        grad_entropy);
+template <typename T, typename D>
+cudaError_t launch_head_rows_backward(const HeadRowArgs<T>& args,
+                                      const HeadRowGradients<T, D>& gradients,
+                                      cudaStream_t stream) {
+  return device::launch(head_rows_backward_kernel<T, D>, args.rows, kThreads, 0, stream, args,
+                        gradients, sampling_scale<T>(args.temperature),
+                        static_cast<T>(1.0 / args.temperature));
 }
 
 template cudaError_t launch_head_rows_forward(const HeadRowArgs<float>&, cudaStream_t);
 template cudaError_t launch_head_rows_forward(const HeadRowArgs<double>&, cudaStream_t);
-template cudaError_t launch_head_rows_backward(const HeadRowArgs<float>&, const float*,
-                                               const float*, cudaStream_t);
-template cudaError_t launch_head_rows_backward(const HeadRowArgs<double>&, const double*,
-                                               const double*, cudaStream_t);
+template cudaError_t launch_head_rows_backward(const HeadRowArgs<float>&,
+                                               const HeadRowGradients<float, float>&, cudaStream_t);
+template cudaError_t launch_head_rows_backward(const HeadRowArgs<float>&,
+                                               const HeadRowGradients<float, math::Bfloat16>&,
+                                               cudaStream_t);
+template cudaError_t launch_head_rows_backward(const HeadRowArgs<double>&,
+                                               const HeadRowGradients<double, double>&,
+                                               cudaStream_t);
 
 }  // namespace hone::kernels::cuda

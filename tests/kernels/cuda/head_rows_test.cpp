@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <limits>
+#include <type_traits>
+#include <vector>
 
 #include "kernels/cuda/model_launchers.h"
 #include "tests/kernels/cuda/device_run.h"
@@ -16,6 +19,15 @@ using test::expect_close;
 using test::from_device;
 using test::GlobalBuffer;
 using test::on_device;
+
+/// What was written of rows that are `stride` elements apart.
+Tensor bfloat16_rows(const GlobalBuffer<math::Bfloat16>& x, int64_t stride, int64_t width) {
+  const std::vector<math::Bfloat16> held = x.host();
+  const int64_t rows = static_cast<int64_t>(held.size()) / stride;
+  const Tensor out = at::empty({rows, stride}, at::kBFloat16);
+  std::memcpy(out.mutable_data_ptr(), held.data(), held.size() * sizeof(held[0]));
+  return out.narrow(1, 0, width);
+}
 
 template <typename T>
 class CudaHeadRows : public ::testing::Test {};
@@ -53,20 +65,34 @@ TYPED_TEST(CudaHeadRows, ForwardAndBackwardAreTheFormulas) {
         for (int which = 1; which < 4; ++which) {  // g, h, both
           const auto z = on_device<T>(logits, "logits");
           const GlobalBuffer<T> logprobs(kRows, "logprobs"), got_entropy(kRows, "entropy");
-          const cuda::HeadRowArgs<T> args{z.data(), ids.data(), logprobs.data(), got_entropy.data(),
-                                          kRows,    vocabulary, temperature};
+          const cuda::HeadRowArgs<T> args{z.data(),        vocabulary,         ids.data(),
+                                          logprobs.data(), got_entropy.data(), kRows,
+                                          vocabulary,      temperature};
+          const T* const of_logprobs = which & 1 ? dg.data() : nullptr;
+          const T* const of_entropy_data = which & 2 ? dh.data() : nullptr;
           EXPECT_EQ(cuda::launch_head_rows_forward(args, nullptr), cudaSuccess);
           expect_close(from_device(logprobs), chosen.squeeze(1), tolerance, tolerance, "logprobs");
           expect_close(from_device(got_entropy), entropy.squeeze(1), tolerance, tolerance,
                        "entropy");
-          EXPECT_EQ(cuda::launch_head_rows_backward(args, which & 1 ? dg.data() : nullptr,
-                                                    which & 2 ? dh.data() : nullptr, nullptr),
-                    cudaSuccess);
+          const int64_t stride = (vocabulary + 7) / 8 * 8;
+          const GlobalBuffer<math::Bfloat16> rounded(kRows * stride, "rounded");
+          if constexpr (std::is_same_v<T, float>) {
+            const cuda::HeadRowGradients<T, math::Bfloat16> to{rounded.data(), stride, of_logprobs,
+                                                               of_entropy_data};
+            EXPECT_EQ(cuda::launch_head_rows_backward(args, to, nullptr), cudaSuccess);
+          }
+          const cuda::HeadRowGradients<T, T> in_place{z.data(), vocabulary, of_logprobs,
+                                                      of_entropy_data};
+          EXPECT_EQ(cuda::launch_head_rows_backward(args, in_place, nullptr), cudaSuccess);
           Tensor want = at::zeros_like(p);
           if (which & 1) want = want + of_logprob;
           if (which & 2) want = want + of_entropy;
-          expect_close(from_device(z).view({kRows, vocabulary}), want, tolerance, tolerance,
-                       "d logits");
+          const Tensor got = from_device(z).view({kRows, vocabulary});
+          expect_close(got, want, tolerance, tolerance, "d logits");
+          if constexpr (std::is_same_v<T, float>) {
+            EXPECT_TRUE(
+                at::equal(bfloat16_rows(rounded, stride, vocabulary), got.to(at::kBFloat16)));
+          }
         }
       });
     }
