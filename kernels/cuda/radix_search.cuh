@@ -36,6 +36,34 @@ HONE_DEVICE Bits sort_key(T x) {
   return static_cast<Bits>((bits & kSign) != 0 ? ~bits : bits | kSign);
 }
 
+/// The number with this key; NaN beyond the infinities.
+template <typename T, typename Bits = typename SortKey<T>::Bits>
+HONE_DEVICE T number_of(Bits key) {
+  constexpr Bits kSign = static_cast<Bits>(Bits(1) << (8 * sizeof(Bits) - 1));
+  const Bits bits = static_cast<Bits>((key & kSign) != 0 ? key ^ kSign : ~key);
+  T out;
+  memcpy(&out, &bits, sizeof bits);
+  return out;
+}
+
+/// The smallest key up to `high` from which on `enough(number)` holds, of which it must; by a warp,
+/// 32 probes at a time, in every lane.
+template <typename T, typename Bits, typename Enough>
+HONE_DEVICE Bits smallest_key(Bits high, const Enough& enough) {
+  uint64_t below = 0, from = high;  // not enough; enough
+  while (from - below > 1) {
+    const uint64_t step = (from - below + device::kWarp - 1) / device::kWarp;
+    const uint64_t probe = below + step * static_cast<uint64_t>(device::lane() + 1);
+    const bool holds = probe >= from || enough(number_of<T>(static_cast<Bits>(probe)));
+    const int first =
+        -device::warp_all_reduce(holds ? -device::lane() : -device::kWarp, device::Larger{});
+    const uint64_t reached = below + step * static_cast<uint64_t>(first + 1);
+    below += step * static_cast<uint64_t>(first);
+    from = reached < from ? reached : from;
+  }
+  return static_cast<Bits>(from);
+}
+
 template <typename Bits>
 struct Crossing {
   Bits key;         // the largest whose mass, with all above, reaches the goal

@@ -53,22 +53,26 @@ struct Part {
       ++i;
     });
   }
-  /// visit(x) for each of the lane's logits, and for -inf where the row ends.
+  /// visit(x, stored x) for each of the lane's logits, and for -inf where the row ends.
   template <typename Visit>
   HONE_DEVICE void walk_again(const Visit& visit) const {
-    int v = run.begin + device::lane();
-    const auto each = [&](const auto& stored) {
-      HONE_UNROLL
-      for (int k = 0; k < kWidth; ++k) visit(stored[k]);
+    const int mine = (run.end - run.begin - device::lane() + device::kWarp - 1) / device::kWarp;
+    const auto at = [&](int i) {
+      return i < held_vectors ? device::load_vector<kWidth>(held, place(i))
+                              : row.load(run.begin + device::lane() + i * device::kWarp);
     };
-    for (int i = 0; i < held_vectors && v < run.end; ++i, v += device::kWarp) {
-      each(device::load_vector<kWidth>(held, place(i)));
+    if (mine <= 0) return;
+    auto next = at(0);
+    for (int i = 0; i < mine; ++i) {
+      const auto stored = next;
+      if (i + 1 < mine) next = at(i + 1);  // on its way while this one is looked at
+      HONE_UNROLL
+      for (int k = 0; k < kWidth; ++k) visit(math::widen(stored[k]), stored[k]);
     }
-    walk(row, {v - device::lane(), run.end}, [&](int, const auto& stored) { each(stored); });
   }
 };
 
-/// What the filters leave.
+/// What the filters leave: logits above `low` and, by their ids, the first `ties` that equal it.
 template <typename T>
 struct Kept {
   using C = math::Compute<T>;
@@ -76,43 +80,56 @@ struct Kept {
 
   static constexpr bool kTies = true;
 
-  C base, scale, least;  // a weight from `least` on
-  Key lowest;            // and a key above this, or
-  int64_t ties;          // this key, and so many ids with it below
+  C base, scale;  // of softmax_weight
+  C low;
+  int64_t ties;
 
-  HONE_DEVICE C weight(T x) const { return softmax_weight(math::widen(x), base, scale); }
-  HONE_DEVICE bool above(T x) const { return sort_key(x) > lowest && weight(x) >= least; }
-  HONE_DEVICE bool tie(T x) const { return sort_key(x) == lowest && weight(x) >= least; }
+  HONE_DEVICE C weight(C x) const { return softmax_weight(x, base, scale); }
+  HONE_DEVICE bool tie(T x) const { return math::widen(x) == low; }
   /// Units, with `rank` ties before.
-  HONE_DEVICE uint64_t operator()(T x, int& rank) const {
-    const bool kept = tie(x) ? rank++ < ties : above(x);
+  HONE_DEVICE uint64_t operator()(T stored, int& rank) const {
+    const C x = math::widen(stored);
+    const bool kept = x == low ? rank++ < ties : x > low;
     return kept ? units(weight(x)) : 0;
+  }
+  /// Everything from the number of `key` on, if that is less than what is kept.
+  HONE_DEVICE void from(Key key) {
+    const C x = math::widen(number_of<T>(key));
+    if (x > low) {
+      low = x;
+      ties = kAll;
+    }
+  }
+  /// The smallest key that weighs `least`.
+  HONE_DEVICE Key key_of_weight(C top, C least) const {
+    T stored;
+    math::narrow(top, stored);
+    return smallest_key<T>(sort_key(stored), [&](T x) { return weight(math::widen(x)) >= least; });
   }
 };
 
 /// Of a run of vectors.
+template <typename C>
 struct KeptSums {
   uint64_t above = 0;  // units
-  uint64_t tie = 0;    // units of a single one
   int64_t ties = 0;
-  double weight = 0;  // of what is above
+  C weight = 0;  // of what is above
 
   template <typename T>
-  HONE_DEVICE void add(const Kept<T>& kept, T x) {
-    if (kept.above(x)) {
-      const auto w = kept.weight(x);
+  HONE_DEVICE void add(const Kept<T>& kept, C x) {
+    if (x > kept.low) {
+      const C w = kept.weight(x);
       above += units(w);
       weight += w;
-    } else if (kept.tie(x)) {
-      tie = units(kept.weight(x));
-      ++ties;
     }
+    ties += x == kept.low ? 1 : 0;
   }
 };
 
 struct MergeKept {
-  HONE_DEVICE KeptSums operator()(const KeptSums& a, const KeptSums& b) const {
-    return {a.above + b.above, a.tie > b.tie ? a.tie : b.tie, a.ties + b.ties, a.weight + b.weight};
+  template <typename C>
+  HONE_DEVICE KeptSums<C> operator()(const KeptSums<C>& a, const KeptSums<C>& b) const {
+    return {a.above + b.above, a.ties + b.ties, a.weight + b.weight};
   }
 };
 
@@ -123,68 +140,68 @@ struct Found {
   int64_t ties;     // that are kept there
 };
 
-/// Lane w has run w's sums; of all ties the first `ties` are kept. `draw(total)` gives the target.
-template <typename Draw>
-HONE_DEVICE Found find(const KeptSums& sums, int64_t ties, int64_t& own_ties, const Draw& draw) {
+/// Lane w has run w's sums; of all ties, `tie` units each, the first `ties` are kept, `own_ties` of
+/// them in the lane's run. `draw(total)` gives the target.
+template <typename C, typename Draw>
+HONE_DEVICE Found find(const KeptSums<C>& sums, uint64_t tie, int64_t ties, int64_t& own_ties,
+                       const Draw& draw) {
   const int64_t before = device::warp_inclusive_scan(sums.ties, device::Add{}) - sums.ties;
   const int64_t room = ties > before ? ties - before : 0;
   own_ties = sums.ties < room ? sums.ties : room;
-  const uint64_t weight = sums.above + sums.tie * static_cast<uint64_t>(own_ties);
+  const uint64_t weight = sums.above + tie * static_cast<uint64_t>(own_ties);
   const uint64_t target = draw(device::warp_all_reduce(weight, device::Add{}));
   const Place<uint64_t> place = place_among_lanes(weight, target);
   const int lane = place.lane < 0 ? 0 : place.lane;
   return {place.lane, target - place.below, device::shuffle(own_ties, lane)};
 }
 
-/// Narrows `kept` by top-k, then by top-p; all threads of the block. `own_top`: the thread's
-/// largest logit.
+/// Narrows `kept` by the filters; all threads of the block. `own_top`: the thread's largest logit.
 template <typename T, typename C = math::Compute<T>>
-HONE_DEVICE void filter(const FilteredSampleArgs<T>& a, const Part<T>& part, T own_top,
-                        const SearchSpace& space, Kept<T>& kept) {
+HONE_DEVICE void filter(const FilteredSampleArgs<T>& a, const Part<T>& part, C own_top,
+                        const RowTotals<C>& totals, const SearchSpace& space, Kept<T>& kept) {
   using Key = typename SortKey<T>::Bits;
-  const auto counted = [](T x) { return math::widen(x) > -INFINITY ? uint64_t{1} : uint64_t{0}; };
+  double total = totals.total * kUnits;
   if (a.top_k > 0 && a.top_k < a.vocabulary) {
     const auto k = static_cast<uint64_t>(a.top_k);
     // The k-th largest of the threads' largest is no larger than that of all: few are left to sift.
-    const auto bound = find_crossing<kThreads, Key>(
-        space, k, [&](const auto& add) { add(sort_key(own_top), counted(own_top)); });
-    const Key least = bound.found ? bound.key : Key(0);
+    const auto bound = find_crossing<kThreads, Key>(space, k, [&](const auto& add) {
+      T stored;
+      math::narrow(own_top, stored);
+      add(sort_key(stored), own_top > -INFINITY ? 1 : 0);
+    });
+    if (bound.found) kept.from(bound.key);
     const auto kth = find_crossing<kThreads, Key>(space, k, [&](const auto& add) {
-      part.walk_again([&](T x) {
-        if (sort_key(x) >= least) add(sort_key(x), counted(x));
+      part.walk_again([&](C x, T stored) {
+        if (x >= kept.low) add(sort_key(stored), x > -INFINITY ? 1 : 0);
       });
     });
-    if (kth.found) kept.lowest = kth.key;
+    if (kth.found) kept.from(kth.key);
+    if (a.top_p < 1) {
+      uint64_t own = 0;
+      part.walk_again([&](C x, T) {
+        if (x >= kept.low) own += units(kept.weight(x));
+      });
+      total = static_cast<double>(device::block_reduce<kThreads>(own, device::Add{}));
+    }
   }
+  if (a.min_p > 0) kept.from(kept.key_of_weight(totals.top, static_cast<C>(a.min_p)));
   if (!(a.top_p < 1)) return;
-  uint64_t own = 0;
-  part.walk_again([&](T x) {
-    if (sort_key(x) >= kept.lowest) own += units(kept.weight(x));
-  });
-  const uint64_t total = device::block_reduce<kThreads>(own, device::Add{});
-  const auto goal = static_cast<uint64_t>(std::ceil(a.top_p * static_cast<double>(total)));
+  const auto goal = static_cast<uint64_t>(std::ceil(a.top_p * total));
   // All that weighs less than (1 - p) of the mean is together less than (1 - p) of the total, so
   // that no crossing is among it.
-  const auto least = static_cast<uint64_t>((1 - a.top_p) * static_cast<double>(total) /
-                                           static_cast<double>(a.vocabulary) * 0.999);
+  const C least = static_cast<C>((1 - a.top_p) * (total / kUnits) * 0.999 / a.vocabulary);
+  Kept<T> searched = kept;
+  if (least > C(0)) searched.from(kept.key_of_weight(totals.top, least));
   const auto crossing =
       find_crossing<kThreads, Key>(space, goal > 0 ? goal : 1, [&](const auto& add) {
-        part.walk_again([&](T x) {
-          const C weight = kept.weight(x);
-          const uint64_t mass = units(weight);
-          if (mass >= least && weight >= kept.least && sort_key(x) >= kept.lowest) {
-            add(sort_key(x), mass);
-          }
+        part.walk_again([&](C x, T stored) {
+          if (x >= searched.low) add(sort_key(stored), units(kept.weight(x)));
         });
       });
   if (!crossing.found) return;  // min-p leaves less
-  kept.lowest = crossing.key;
+  kept.from(crossing.key);
   // Ties are kept while what is before them has not reached the goal.
-  uint64_t tie = 0;
-  part.walk_again([&](T x) {
-    if (sort_key(x) == crossing.key) tie = units(kept.weight(x));
-  });
-  tie = device::block_reduce<kThreads>(tie, device::Larger{});
+  const uint64_t tie = units(kept.weight(kept.low));
   kept.ties = static_cast<int64_t>((goal - crossing.before + tie - 1) / (tie > 0 ? tie : 1));
 }
 
@@ -199,7 +216,7 @@ sample_filtered_kernel(FilteredSampleArgs<T> a, math::Compute<T> scale, int held
       device::dynamic_shared<T>(0, int64_t{kThreads} * Part<T>::kWidth * held_vectors),
       held_vectors};
   HONE_SHARED(SoftmaxSums<C>, of_part, kWarps);
-  HONE_SHARED(KeptSums, kept_of_part, kWarps);
+  HONE_SHARED(KeptSums<C>, kept_of_part, kWarps);
   HONE_SHARED(Found, found_by_warp_0, 1);
   HONE_SHARED(RowTotals<C>, totals_by_warp_0, 1);
   HONE_SHARED(unsigned, low, kBins);
@@ -212,8 +229,9 @@ sample_filtered_kernel(FilteredSampleArgs<T> a, math::Compute<T> scale, int held
     uniform[0] = math::sample_uniform(a.seed, key[0], key[1], key[2]);
   }
 
-  const SoftmaxSums<C> own = part.template first_walk<kRaw>(scale);
-  SoftmaxSums<C> sums = device::warp_reduce(own, MergeSoftmax<kRaw, C>{scale});
+  SoftmaxSums<C> sums = part.template first_walk<kRaw>(scale);
+  const C own_top = sums.top;
+  sums = device::warp_reduce(sums, MergeSoftmax<kRaw, C>{scale});
   if (!kRaw) sums.raw = sums.sum;
   if (device::lane() == 0) of_part[device::warp_index()] = sums;
   device::barrier();
@@ -226,13 +244,15 @@ sample_filtered_kernel(FilteredSampleArgs<T> a, math::Compute<T> scale, int held
   }
   device::barrier();
 
-  const C top = RowTotals<C>(totals_by_warp_0[0]).top;
-  Kept<T> kept{softmax_base(top, scale), scale, static_cast<C>(a.min_p), 0, kAll};
-  T own_top;
-  math::narrow(own.top, own_top);
-  filter(a, part, own_top, {low, high, crossing}, kept);
-  KeptSums mine;
-  part.walk_again([&](T x) { mine.add(kept, x); });
+  Kept<T> kept{0, scale, -INFINITY, 0};
+  {
+    const RowTotals<C> totals = totals_by_warp_0[0];
+    kept.base = softmax_base(totals.top, scale);
+    filter(a, part, own_top, totals, {low, high, crossing}, kept);
+  }
+  const uint64_t tie = units(kept.weight(kept.low));
+  KeptSums<C> mine;
+  part.walk_again([&](C x, T) { mine.add(kept, x); });
   mine = device::warp_reduce(mine, MergeKept{});
   if (device::lane() == 0) kept_of_part[device::warp_index()] = mine;
   device::barrier();
@@ -240,13 +260,13 @@ sample_filtered_kernel(FilteredSampleArgs<T> a, math::Compute<T> scale, int held
   if (device::warp_index() == 0) {
     mine = kept_of_part[device::lane()];
     int64_t ties = 0;
-    const Found found = find(mine, kept.ties, ties, [&](uint64_t total) {
+    const Found found = find(mine, tie, kept.ties, ties, [&](uint64_t total) {
       // The product may round up to the total, which no token exceeds.
       const auto target = static_cast<uint64_t>(uniform[0] * static_cast<double>(total));
       return total > 0 && target >= total ? total - 1 : target;
     });
     kept_weight = device::warp_all_reduce(
-        mine.weight + static_cast<double>(mine.tie) / kUnits * static_cast<double>(ties),
+        mine.weight + static_cast<double>(kept.weight(kept.low)) * static_cast<double>(ties),
         device::Add{});
     if (device::lane() == 0) found_by_warp_0[0] = found;
   }
@@ -257,7 +277,7 @@ sample_filtered_kernel(FilteredSampleArgs<T> a, math::Compute<T> scale, int held
   mine = {};
   walk(row, chosen.piece(device::warp_index(), kWarps), [&](int, const auto& stored) {
     HONE_UNROLL
-    for (int k = 0; k < LogitRow<T>::kWidth; ++k) mine.add(kept, stored[k]);
+    for (int k = 0; k < LogitRow<T>::kWidth; ++k) mine.add(kept, math::widen(stored[k]));
   });
   mine = device::warp_reduce(mine, MergeKept{});
   device::barrier();
@@ -265,7 +285,7 @@ sample_filtered_kernel(FilteredSampleArgs<T> a, math::Compute<T> scale, int held
   device::barrier();
   if (device::warp_index() != 0) return;
   int64_t ties = 0;
-  const Found piece = find(KeptSums(kept_of_part[device::lane()]), found.ties, ties,
+  const Found piece = find(KeptSums<C>(kept_of_part[device::lane()]), tie, found.ties, ties,
                            [&](uint64_t) { return found.target; });
   kept.ties = piece.ties;
   const int token =
