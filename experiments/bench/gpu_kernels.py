@@ -13,6 +13,7 @@ TRL run, written down here in torch from their formulas, the same under torch.co
 """
 import argparse
 import json
+import math
 import pathlib
 import re
 import sys
@@ -111,6 +112,14 @@ def logprobs_eager(hidden, weight, targets):
     return chosen
 
 
+def nucleus(logits, p):
+    """Probabilities after top-p, by a sort as transformers does it."""
+    ordered, order = logits.sort(descending=True)
+    probability = ordered.softmax(-1)
+    probability = probability.masked_fill(probability.cumsum(-1) - probability >= p, 0.0)
+    return torch.empty_like(probability).scatter_(1, order, probability)
+
+
 class Rows:
     def __init__(self, arguments):
         self.device = torch.device(arguments.device)
@@ -159,6 +168,7 @@ class Rows:
         try:
             ours, peers = make()
             row["ms"] = self.timer(ours)
+            row["extra_gb"] = self.extra_gigabytes(ours)
             if nbytes:
                 row["gb_per_s"] = nbytes / row["ms"] / 1e6
                 row["percent_of_copy"] = 100 * row["gb_per_s"] / self.copy
@@ -171,12 +181,23 @@ class Rows:
             for peer, call in peers.items():
                 try:
                     ms = self.timer(call)
-                    row["peers"][peer] = {"ms": ms, "times_slower": ms / row["ms"]}
+                    row["peers"][peer] = {"ms": ms, "times_slower": ms / row["ms"], "extra_gb": self.extra_gigabytes(call)}
                 except Exception as error:  # a peer that cannot run here is said so, and is no failure of ours
                     row["peers"][peer] = {"error": str(error).splitlines()[0][:200]}
         except Exception as error:
             row["error"] = "".join(traceback.format_exception_only(error)).strip().splitlines()[0][:300]
         print(line_of(row), flush=True)
+
+    def extra_gigabytes(self, work):
+        """What a call allocates beyond its results, at the most."""
+        if self.device.type != "cuda":
+            return 0.0
+        torch.cuda.reset_peak_memory_stats()
+        results = work()
+        torch.cuda.synchronize()
+        extra = torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
+        del results
+        return extra / 1e9
 
     def compiled(self, function):
         return torch.compile(function, dynamic=False) if self.device.type == "cuda" else function
@@ -279,39 +300,23 @@ class Rows:
 
         self.add(f"group_advantages {tokens // 8}x8", group, nbytes=8 * tokens)
 
-        rows, hidden, vocabulary = self.n(4096, 32), self.n(4096, 16), self.n(128256, 300)
-
-        def head():
-            h, w = self.draw(rows, hidden, dtype=BF16), 0.02 * self.draw(vocabulary, hidden, dtype=BF16)
-            targets = torch.randint(vocabulary, (rows,), device=self.device)
-            return lambda: hone.token_logprobs(h, w, targets, 1.0), {"torch": lambda: logprobs_eager(h, w, targets)}
-
-        self.add(f"token_logprobs {rows}x{hidden}x{vocabulary} bf16 fwd", head, flop=2.0 * rows * hidden * vocabulary, dtype=BF16)
-
-        def head_nll():
-            h, w = (x.requires_grad_(True) for x in (self.draw(rows, hidden, dtype=BF16), self.draw(vocabulary, hidden, dtype=BF16)))
-            targets = torch.randint(vocabulary, (rows,), device=self.device)
-            weights = torch.full((rows,), 1.0 / rows, device=self.device)
-
-            def eager():
-                loss = F.cross_entropy((h @ w.t()).float(), targets)
-                return torch.autograd.grad(loss, (h, w))
-
-            compiled = self.compiled(eager)
-            return lambda: torch.autograd.grad(hone.head_nll(h, w, targets, weights, 1.0)[0], (h, w)), {
-                "torch": eager, "torch.compile": compiled}
-
-        self.add(f"head_nll {rows}x{hidden}x{vocabulary} bf16 fwd+bwd", head_nll, flop=6.0 * rows * hidden * vocabulary, dtype=BF16)
+        for rows, hidden, vocabulary in ((4096, 4096, 128256), (8192, 896, 151936), (4096, 4096, 50257), (4096, 2048, 32000)):
+            self.head_rows(self.n(rows, 32), self.n(hidden, 16), self.n(vocabulary, vocabulary % 300 + 100), compiled=vocabulary == 128256)
 
         batch, vocabulary = self.n(512, 4), self.n(151936, 300)
 
-        def sample():
-            logits = self.draw(batch, vocabulary, dtype=BF16)
-            keys = torch.arange(3 * batch, device=self.device).view(batch, 3)
-            return lambda: hone.sample(logits, keys, 1), {
-                "torch": lambda: torch.multinomial(logits.float().softmax(-1), 1)}
+        def sample(peer, **filters):
+            def make():
+                logits = self.draw(batch, vocabulary, dtype=BF16)
+                keys = torch.arange(3 * batch, device=self.device).view(batch, 3)
+                return lambda: hone.sample(logits, keys, 1, **filters), {"torch": lambda: torch.multinomial(peer(logits.float()), 1)}
+            said = "".join(f" {name} {value}" for name, value in filters.items())
+            self.add(f"sample {batch}x{vocabulary} bf16{said}", make, nbytes=2 * batch * vocabulary)
 
-        self.add(f"sample {batch}x{vocabulary} bf16", sample, nbytes=2 * batch * vocabulary)
+        sample(lambda x: x.softmax(-1))
+        sample(lambda x: x.masked_fill(x < x.topk(min(50, vocabulary)).values[:, -1:], -torch.inf).softmax(-1), top_k=50)
+        sample(lambda x: nucleus(x, 0.9), top_p=0.9)
+        sample(lambda x: x.masked_fill(x < x.amax(-1, True) + math.log(0.05), -torch.inf).softmax(-1), min_p=0.05)
 
         size = self.n(1 << 28, 1 << 12)
 
@@ -402,6 +407,36 @@ class Rows:
         self.add(f"decode_attention {batch} rows, context {context}, {kv_heads} kv heads x {head_dim} bf16", decode,
                  nbytes=4 * batch * context * kv_heads * head_dim)
 
+    def head_rows(self, rows, hidden, vocabulary, compiled):
+        """Weights as small as a model's: with a softmax that is all on one token, most of d logits is zero, and GEMMs of zeros run faster."""
+        hone, shape = torch.ops.hone, f"{rows}x{hidden}x{vocabulary} bf16"
+        if not self.filter.search(f"token_logprobs {shape} fwd head_nll {shape} fwd+bwd head_policy_loss {shape} fwd+bwd"):
+            return
+        h = self.draw(rows, hidden, dtype=BF16).requires_grad_(True)
+        w = (0.02 * self.draw(vocabulary, hidden, dtype=BF16)).requires_grad_(True)
+        targets = torch.randint(vocabulary, (rows,), device=self.device)
+        weights, advantages = torch.full((rows,), 1.0 / rows, device=self.device), self.draw(rows)
+        old = torch.full((rows,), -math.log(vocabulary), device=self.device)
+        with_peers = lambda eager: {"torch": eager, **({"torch.compile": self.compiled(eager)} if compiled else {})}
+        gradients = lambda loss: torch.autograd.grad(loss, (h, w))
+
+        def policy_eager():
+            logp = (h @ w.t()).float().log_softmax(-1)
+            ratio = torch.exp(logp.gather(1, targets[:, None])[:, 0] - old)
+            loss = torch.max(-advantages * ratio, -advantages * ratio.clamp(0.8, 1.2)) + 0.01 * (logp.exp() * logp).sum(-1)
+            return gradients((loss * weights).sum())
+
+        self.add(f"token_logprobs {shape} fwd", lambda: (
+            lambda: hone.token_logprobs(h.detach(), w.detach(), targets, 1.0),
+            {"torch": lambda: logprobs_eager(h.detach(), w.detach(), targets)}), flop=2.0 * rows * hidden * vocabulary, dtype=BF16)
+        self.add(f"head_nll {shape} fwd+bwd", lambda: (
+            lambda: gradients(hone.head_nll(h, w, targets, weights, 1.0)[0]),
+            with_peers(lambda: gradients(F.cross_entropy((h @ w.t()).float(), targets)))), flop=6.0 * rows * hidden * vocabulary, dtype=BF16)
+        self.add(f"head_policy_loss {shape} entropy fwd+bwd", lambda: (
+            lambda: gradients(hone.head_policy_loss(h, w, targets, old, advantages, None, weights, 1.0, 0.2, 0.2, 0.0, 0.0, "k3",
+                                                    entropy_coef=0.01)[0]),
+            with_peers(policy_eager)), flop=6.0 * rows * hidden * vocabulary, dtype=BF16)
+
 
 def line_of(row):
     if "error" in row:
@@ -411,10 +446,12 @@ def line_of(row):
         said += f"  {row['gb_per_s']:8.0f} GB/s {row['percent_of_copy']:5.1f} % of copy"
     if "percent_of_gemm" in row:
         said += f"  {row['tflop_per_s']:8.1f} TF/s {row['percent_of_gemm']:5.1f} % of GEMM"
+    if row.get("extra_gb", 0) >= 0.1:
+        said += f"  {row['extra_gb']:.2f} GB extra"
     if "graph_ms" in row:
         said += f"  in a graph {row['graph_ms']:.4f} ms"
     for peer, got in row["peers"].items():
-        said += f"  | {peer} " + (f"x{got['times_slower']:.1f}" if "ms" in got else "cannot run: " + got["error"][:40])
+        said += f"  | {peer} " + (f"x{got['times_slower']:.2f}" if "ms" in got else "cannot run: " + got["error"][:40])
     return said
 
 
