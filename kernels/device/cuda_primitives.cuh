@@ -133,9 +133,10 @@ HONE_DEVICE void store_vector(T* base, int64_t i, const Vector<T, N>& v) {
     // Elements of 16 bits would be stored in pairs, as they are made.
     const OpaqueWords<V> words(v);
     if constexpr (sizeof(V) == 16) {
-      __uint128_t whole;
-      memcpy(&whole, &words, sizeof whole);
-      *reinterpret_cast<__uint128_t*>(base + i) = whole;
+      const auto pair = [&](int w) {
+        return static_cast<unsigned long long>(words.word[w + 1]) << 32 | words.word[w];
+      };
+      *reinterpret_cast<__uint128_t*>(base + i) = __uint128_t{pair(2)} << 64 | pair(0);
     } else {
       *reinterpret_cast<OpaqueWords<V>*>(base + i) = words;
     }
