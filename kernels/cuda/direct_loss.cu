@@ -13,15 +13,21 @@ namespace {
 static_assert(sizeof(math::DirectSums) <= sizeof(math::PolicySums), "sum_workspace_bytes");
 static_assert(sizeof(math::KtoSums) <= sizeof(math::PolicySums), "sum_workspace_bytes");
 
-template <typename T>
+/// kPlain: DPO of hard labels alone, so that the other kinds are not in the kernel at all.
+template <typename T, bool kPlain>
 struct AddPairs {
   static constexpr int kRun = device::kVectorWidth<T>;
-  static constexpr int kResident = 3;
+  static constexpr int kResident = kPlain ? 4 : 3;
   DirectLossArgs<T> a;
 
   template <bool kWhole>
   HONE_DEVICE void operator()(math::DirectSums& sums, int64_t i, int count) const {
     constexpr int N = kRun;
+    math::DirectParams<T> p = a.params;
+    if constexpr (kPlain) {
+      p.kind = math::DirectKind::kDpo;
+      p.label_smoothing = p.nll_coef = 0;
+    }
     const auto weight = load_run<N, kWhole>(a.weights, i, count);
     const auto chosen = load_run<N, kWhole>(a.logp_chosen, i, count);
     const auto rejected = load_run<N, kWhole>(a.logp_rejected, i, count);
@@ -37,7 +43,7 @@ struct AddPairs {
       if (weight[k] == T(0)) continue;  // and may hold anything
       const math::DirectPair<T> pair{chosen[k],       rejected[k],      ref_chosen[k],
                                      ref_rejected[k], length_chosen[k], length_rejected[k]};
-      const auto term = math::direct_term(pair, a.params);
+      const auto term = math::direct_term(pair, p);
       d_chosen[k] = weight[k] * term.d_chosen;
       d_rejected[k] = weight[k] * term.d_rejected;
       of_run.add(term, weight[k]);
@@ -82,13 +88,18 @@ struct AddResponses {
 
 template <typename T>
 cudaError_t launch_direct_loss(const DirectLossArgs<T>& args, cudaStream_t stream) {
-  constexpr int N = AddPairs<T>::kRun;
+  constexpr int N = device::kVectorWidth<T>;
   const bool aligned = all_aligned<N>(args.logp_chosen, args.logp_rejected, args.ref_chosen,
                                       args.ref_rejected, args.weights, args.length_chosen,
                                       args.length_rejected, args.grad_chosen, args.grad_rejected);
-  return launch_sum_of_runs(AddPairs<T>{args}, args.n, aligned,
-                            static_cast<math::DirectSums*>(args.workspace),
-                            StoreLossAndMetrics<T>{args.loss, args.metrics}, stream);
+  const auto add_pairs = [&](const auto& run) {
+    return launch_sum_of_runs(run, args.n, aligned, static_cast<math::DirectSums*>(args.workspace),
+                              StoreLossAndMetrics<T>{args.loss, args.metrics}, stream);
+  };
+  const auto& p = args.params;
+  const bool plain =
+      p.kind == math::DirectKind::kDpo && p.label_smoothing == T(0) && p.nll_coef == T(0);
+  return plain ? add_pairs(AddPairs<T, true>{args}) : add_pairs(AddPairs<T, false>{args});
 }
 
 template <typename T>

@@ -19,21 +19,12 @@ namespace {
 
 using at::Tensor;
 
-/// Undefined unless `needed`: scratch like x.
-Tensor scratch(bool needed, const Tensor& x) { return needed ? at::empty_like(x) : Tensor(); }
-
-template <typename T>
-T* scratch_or_null(const Tensor& x) {
-  return x.defined() ? x.mutable_data_ptr<T>() : nullptr;
-}
-
 std::tuple<Tensor, Tensor, Tensor> policy_loss_cuda(
     const Tensor& logp_new, const Tensor& logp_old, const Tensor& advantages,
     const OptionalTensor& logp_ref, const Tensor& token_weights, const OptionalTensor& cu_seqlens,
     const OptionalTensor& logp_behaviour, std::string_view kind, double clip_low, double clip_high,
     double dual_clip, double kl_coef, std::string_view kl_estimator, double tau_positive,
     double tau_negative, std::string_view behaviour, double behaviour_low, double behaviour_high) {
-  using math::RatioLevel;
   const auto params =
       policy_params("policy_loss",
                     {kind, clip_low, clip_high, dual_clip, kl_coef, kl_estimator, tau_positive,
@@ -44,11 +35,6 @@ std::tuple<Tensor, Tensor, Tensor> policy_loss_cuda(
   const c10::cuda::CUDAGuard guard(in.logp_new.device());
   const LossOutputs out = loss_outputs(in.logp_new, math::PolicySums::kMetrics);
   const Tensor workspace = workspace_on(in.logp_new, sum_workspace_bytes());
-  const bool spreads =
-      params.level == RatioLevel::kSequenceMean || params.level == RatioLevel::kSequenceSum;
-  const Tensor log_ratio = scratch(params.level != RatioLevel::kToken, in.logp_new);
-  const Tensor log_behaviour = scratch(params.behaviour_of_sequence, in.logp_new);
-  const Tensor surrogate = scratch(spreads, in.logp_new);
   AT_DISPATCH_FLOATING_TYPES(in.logp_new.scalar_type(), "policy_loss", [&] {
     const PolicyLossArgs<scalar_t> args{in.logp_new.const_data_ptr<scalar_t>(),
                                         in.logp_old.const_data_ptr<scalar_t>(),
@@ -61,12 +47,9 @@ std::tuple<Tensor, Tensor, Tensor> policy_loss_cuda(
                                         in.logp_new.numel(),
                                         cast<scalar_t>(params),
                                         workspace.mutable_data_ptr(),
-                                        data_or_null<int64_t>(in.cu_seqlens),
-                                        in.cu_seqlens.defined() ? in.cu_seqlens.numel() - 1 : 0,
                                         data_or_null<scalar_t>(in.logp_behaviour),
-                                        scratch_or_null<scalar_t>(log_ratio),
-                                        scratch_or_null<scalar_t>(log_behaviour),
-                                        scratch_or_null<scalar_t>(surrogate)};
+                                        data_or_null<int64_t>(in.cu_seqlens),
+                                        in.cu_seqlens.defined() ? in.cu_seqlens.numel() - 1 : 0};
     C10_CUDA_CHECK(launch_policy_loss(args, c10::cuda::getCurrentCUDAStream()));
   });
   return {out.loss, out.metrics, out.grad};

@@ -85,6 +85,14 @@ total_sum_kernel(const Sums* partial, int64_t count, Store store) {
   if (device::thread_index() == 0) store(total);
 }
 
+/// The sum of what `blocks` blocks left.
+template <typename Sums, typename Store>
+cudaError_t launch_total(const Sums* partial, int64_t blocks, const Store& store,
+                         cudaStream_t stream) {
+  return device::launch(total_sum_kernel<Sums, Store>, 1, kSumThreads, 0, stream, partial, blocks,
+                        store);
+}
+
 /// `partial` holds min(kSumBlocks, ceil(n / kSumThreads)) values. n = 0 stores a zero sum.
 template <typename Sums, typename Element, typename Store>
 cudaError_t launch_sum(const Element& element, int64_t n, Sums* partial, const Store& store,
@@ -93,8 +101,7 @@ cudaError_t launch_sum(const Element& element, int64_t n, Sums* partial, const S
   const cudaError_t error = device::launch(partial_sums_kernel<Sums, Element>, blocks, kSumThreads,
                                            0, stream, element, n, partial);
   if (error != cudaSuccess) return error;
-  return device::launch(total_sum_kernel<Sums, Store>, 1, kSumThreads, 0, stream, partial, blocks,
-                        store);
+  return launch_total(partial, blocks, store, stream);
 }
 
 /// The same for runs; aligned: vectors of kRun may start at every run.
@@ -108,8 +115,7 @@ cudaError_t launch_sum_of_runs(const Run& run, int64_t n, bool aligned, Sums* pa
   const cudaError_t error = device::launch(partial_sums_of_runs_kernel<Sums, Run>, blocks,
                                            kSumThreads, 0, stream, run, n, aligned, partial);
   if (error != cudaSuccess) return error;
-  return device::launch(total_sum_kernel<Sums, Store>, 1, kSumThreads, 0, stream, partial, blocks,
-                        store);
+  return launch_total(partial, blocks, store, stream);
 }
 
 }  // namespace hone::kernels::cuda

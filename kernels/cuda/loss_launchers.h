@@ -25,13 +25,10 @@ struct PolicyLossArgs {
   int64_t n;
   math::PolicyParams<T> params;
   void* workspace;
+  const T* logp_behaviour;  // [n] or null
   // Where tokens share something of their sequence (else null, 0):
   const int64_t* cu_seqlens;  // [sequences+1]
   int64_t sequences;
-  const T* logp_behaviour;  // [n] or null
-  T* log_ratio;             // [n] scratch for a level other than kToken
-  T* log_behaviour;         // [n] scratch for behaviour_of_sequence
-  T* surrogate;             // [n] scratch for kSequenceMean and kSequenceSum
 };
 
 template <typename T>

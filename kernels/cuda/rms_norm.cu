@@ -1,9 +1,10 @@
 // RMS normalisation of rows. Traffic: 2 elements a column.
 //
-// Rows of aligned vectors of 16 bytes that fit the registers are read once: by one warp a row up to
-// 16 vectors a lane, all of them in flight before the first is used, and no barrier; above that by
-// 256 threads a row. All other rows are read twice, by as many threads in the same order, so that
-// alignment never shows in a result; the second read comes from the first cache.
+// Rows of aligned vectors of 16 bytes that fit the registers are read once, all their vectors in
+// flight before the first is used: by one warp a row up to 4 vectors a lane, so that no row waits
+// at a barrier, above that by 256 threads a row, so that a few rows still keep the SMs busy. All
+// other rows are read twice, by as many threads in the same order, so that alignment never shows in
+// a result; the second read comes from the first cache.
 
 #include "kernels/cuda/element_vectors.cuh"
 #include "kernels/cuda/transformer_launchers.h"
@@ -19,13 +20,7 @@ using device::Vector;
 using math::Compute;
 
 constexpr int kWide = 256;
-constexpr int kBlock = 128;       // threads of a block of rows of one warp each
-constexpr int kWarpVectors = 16;  // the most that a lane holds
-constexpr int kBlockVectors = 8;  // the most that a thread of a wide row holds
-
-/// Blocks an SM: registers for the vectors as they are stored, four each, and as many again.
-template <int kThreads, int kVectors>
-constexpr int kResident = kVectors < 8 ? 1024 / kThreads : 512 / kThreads;
+constexpr int kBlock = 128;  // threads of a block of rows of one warp each
 
 /// Sum over the threads of a row, in each of them.
 template <int kRowThreads, typename C>
@@ -40,7 +35,7 @@ HONE_DEVICE C row_sum(C mine) {
 /// kRowThreads: a warp, or all kThreads of the block. Whole aligned vectors, at most kVectors a
 /// thread.
 template <typename T, int kRowThreads, int kThreads, int kVectors>
-HONE_KERNEL_RESIDENT(kThreads, (kResident<kThreads, kVectors>))
+HONE_KERNEL_RESIDENT(kThreads, 1024 / kThreads)
 rms_norm_held_kernel(RmsNormArgs<T> a) {
   constexpr int N = kVectorWidth<T>;
   using C = Compute<T>;
@@ -58,6 +53,12 @@ rms_norm_held_kernel(RmsNormArgs<T> a) {
     const int j = first + v * kRowThreads * N;
     held[v] = device::load_vector<N>(x, j < width ? j : 0);
   }
+  Vector<T, N> weight[kVectors];
+  HONE_UNROLL
+  for (int v = 0; v < kVectors; ++v) {
+    const int j = first + v * kRowThreads * N;
+    weight[v] = device::load_vector<N>(a.weight, j < width ? j : 0);
+  }
   C squares = 0;
   HONE_UNROLL
   for (int v = 0; v < kVectors; ++v) {
@@ -68,6 +69,7 @@ rms_norm_held_kernel(RmsNormArgs<T> a) {
       squares += x * x;
     }
     device::forget_values(held[v]);
+    device::forget_values(weight[v]);
   }
   const C r = math::inverse_rms(row_sum<kRowThreads>(squares), static_cast<C>(a.width),
                                 static_cast<C>(a.eps));
@@ -76,10 +78,9 @@ rms_norm_held_kernel(RmsNormArgs<T> a) {
   for (int v = 0; v < kVectors; ++v) {
     const int j = first + v * kRowThreads * N;
     if (j >= width) continue;
-    const auto w = device::load_vector<N>(a.weight, j);
     Vector<C, N> out;
     HONE_UNROLL
-    for (int k = 0; k < N; ++k) out[k] = math::widen(held[v][k]) * r * math::widen(w[k]);
+    for (int k = 0; k < N; ++k) out[k] = math::widen(held[v][k]) * r * math::widen(weight[v][k]);
     device::store_vector(y, j, narrowed<T>(out));
   }
 }
@@ -123,18 +124,19 @@ cudaError_t launch_rms_norm(const RmsNormArgs<T>& args, cudaStream_t stream) {
   constexpr int N = kVectorWidth<T>;
   const bool aligned = args.width % N == 0 && all_aligned<N>(args.x, args.weight, args.y);
   const int64_t vectors = (args.width + N - 1) / N;
-  if (vectors <= kWarp * kWarpVectors) {
+  if (vectors <= 4 * kWarp) {
     if (!aligned) {
       return device::launch(rms_norm_kernel<T, kWarp>, args.rows, kWarp, 0, stream, args, aligned);
     }
-    if (vectors <= kWarp) return launch_warps<T, 1>(args, stream);
-    if (vectors <= kWarp * 4) return launch_warps<T, 4>(args, stream);
-    return launch_warps<T, kWarpVectors>(args, stream);
+    return vectors <= kWarp ? launch_warps<T, 1>(args, stream) : launch_warps<T, 4>(args, stream);
   }
-  if (aligned && vectors <= kWide * kBlockVectors) {
-    return device::launch(rms_norm_held_kernel<T, kWide, kWide, kBlockVectors>, args.rows, kWide, 0,
-                          stream, args);
-  }
+  const auto launch_held = [&](auto* kernel) {
+    return device::launch(kernel, args.rows, kWide, 0, stream, args);
+  };
+  if (aligned && vectors <= 2 * kWide)
+    return launch_held(&rms_norm_held_kernel<T, kWide, kWide, 2>);
+  if (aligned && vectors <= 4 * kWide)
+    return launch_held(&rms_norm_held_kernel<T, kWide, kWide, 4>);
   return device::launch(rms_norm_kernel<T, kWide>, args.rows, kWide, 0, stream, args, aligned);
 }
 

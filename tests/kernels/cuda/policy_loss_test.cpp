@@ -65,35 +65,28 @@ TYPED_TEST(CudaPolicyLoss, IsTheCpuOpForEveryKind) {
       const auto [loss, metrics] = policy_loss(now, old, advantages, ref, weights, o, cu, given);
       loss.backward();
       const auto params = cast<T>(params_of(o, given.has_value()));
-      const bool shares = params.level != math::RatioLevel::kToken;
-      const bool spreads = shares && params.level != math::RatioLevel::kSequenceToken;
       test::on_every_layout([&] {
         const auto x = on_device<T>(now.detach(), "logp_new"), y = on_device<T>(old, "logp_old"),
                    a = on_device<T>(advantages, "advantages"), r = on_device<T>(ref, "logp_ref"),
                    w = on_device<T>(weights, "token_weights"), s = on_device<T>(sampled, "sampled");
         const auto cu_seqlens = on_device<int64_t>(cu, "cu_seqlens");
-        const GlobalBuffer<T> got_loss(1, "loss"), grad(n, "grad"), log_ratio(n, "log_ratio"),
-            log_behaviour(n, "log_behaviour"), surrogate(n, "surrogate");
+        const GlobalBuffer<T> got_loss(1, "loss"), grad(n, "grad");
         const GlobalBuffer<double> got_metrics(math::PolicySums::kMetrics, "metrics"),
             workspace(cuda::sum_workspace_bytes() / sizeof(double), "workspace");
-        const cuda::PolicyLossArgs<T> args{
-            x.data(),
-            y.data(),
-            a.data(),
-            r.data(),
-            w.data(),
-            got_loss.data(),
-            got_metrics.data(),
-            grad.data(),
-            n,
-            params,
-            workspace.data(),
-            cu_seqlens.data(),
-            cu.numel() - 1,
-            given ? s.data() : nullptr,
-            shares ? log_ratio.data() : nullptr,
-            params.behaviour_of_sequence ? log_behaviour.data() : nullptr,
-            spreads ? surrogate.data() : nullptr};
+        const cuda::PolicyLossArgs<T> args{x.data(),
+                                           y.data(),
+                                           a.data(),
+                                           r.data(),
+                                           w.data(),
+                                           got_loss.data(),
+                                           got_metrics.data(),
+                                           grad.data(),
+                                           n,
+                                           params,
+                                           workspace.data(),
+                                           given ? s.data() : nullptr,
+                                           cu_seqlens.data(),
+                                           cu.numel() - 1};
         EXPECT_EQ(cuda::launch_policy_loss(args, nullptr), cudaSuccess);
         expect_close(from_device(got_loss)[0], loss.detach(), this->kTolerance, this->kTolerance,
                      "loss");
