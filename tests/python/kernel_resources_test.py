@@ -10,12 +10,13 @@ SOURCE = pathlib.Path(os.environ["HONE_SOURCE_DIR"])
 REPORTS = pathlib.Path(os.environ["HONE_BINARY_DIR"]) / "ptxas"
 
 # The kernels that steps of training and decoding wait for, and the registers that a thread of them may use: 65536 registers an SM
-# hold 2048 threads at 32, 1024 at 64, 512 at 128. None may spill.
+# hold 2048 threads at 32, 1024 at 64, 512 at 128. None may spill on sm_90, which they are tuned on; elsewhere a register or two may.
 HOT = {
     "adamw_kernel": 48,
     "advantages_kernelI": 128,
     "sample_kernelI": 64,
     r"partial_sums_of_runs_kernel\w*policy_loss_cu": 80,
+    "policy_sequences_kernel": 128,
     r"partial_sums_of_runs_kernel\w*value_loss_cu": 64,
     r"partial_sums_of_runs_kernel\w*preference_loss_cu": 64,
     r"partial_sums_of_runs_kernel\w*direct_loss_cu": 80,
@@ -25,7 +26,7 @@ HOT = {
     "whiten_kernel": 32,
     "dropout_kernel": 40,
     "rms_norm_kernel": 64,
-    "rms_norm_held_kernel": 128,
+    "rms_norm_held_kernel": 64,
     "rms_norm_backward_kernel": 64,
     r"rms_norm_backward_held_kernel\w*Lb1E": 128,  # aligned rows
     r"swiglu_kernelILb1E": 64,  # aligned rows
@@ -55,7 +56,7 @@ def breaches(kernels):
         if re.search("(?<!SumsIn)Id[dEL]", kernel):
             continue  # the double form is an oracle; sums are in double everywhere
         limit = next((most for name, most in HOT.items() if re.search(name, kernel)), None)
-        spills = 0 if limit else SPILLS_OF_OTHERS
+        spills = SPILLS_OF_OTHERS if not limit else 0 if architecture == "sm_90" else 16
         if used["spills"] > spills:
             yield f"{kernel} for {architecture}: expected at most {spills} bytes of spills, got {used['spills']}"
         if limit and used["registers"] > limit:
