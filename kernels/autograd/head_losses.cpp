@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/mul.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/graph_task.h>
 #include <torch/library.h>
 
 #include <array>
@@ -39,16 +40,24 @@ void save_gradients(AutogradContext* ctx, const std::tuple<Results...>& all, con
 
 /// The three gradients times the upstream scalar, then `rest` undefined ones.
 variable_list scaled_gradients(AutogradContext* ctx, const char* op, In upstream, size_t rest) {
+  static const auto scale_op = find_op<void(In, In)>("hone::scale");
   refuse_second_derivative(op);
   variable_list out(3 + rest);
   if (!upstream.defined()) return out;
   const auto saved = ctx->get_saved_variables();
-  // Reading the scalar would stop a CUDA stream, and a traced one has no value; on the CPU it saves
-  // a pass over [V,H].
+  // A pass over [V,H] is saved where the scalar is 1, as it mostly is. On the CPU it can be read; a
+  // traced one has no value. Reading it would stop a CUDA stream, but the kernel of `scale` looks
+  // at it; in place, so only when nobody comes back for the gradients.
   const bool traced = upstream.key_set().has(c10::DispatchKey::Python);
   const bool is_one = upstream.is_cpu() && !traced && upstream.item<double>() == 1.0;
+  const bool in_place =
+      upstream.is_cuda() && !traced && !torch::autograd::get_current_graph_task_keep_graph();
+  at::AutoDispatchBelowADInplaceOrView below;
+  const Tensor factor = in_place ? upstream.to(at::kDouble) : Tensor();
   for (size_t i = 0; i < 3; ++i) {
-    if (saved[i].defined()) out[i] = is_one ? saved[i] : at::mul(saved[i], upstream);
+    if (!saved[i].defined()) continue;
+    out[i] = is_one || in_place ? saved[i] : at::mul(saved[i], upstream);
+    if (in_place) scale_op.call(out[i], factor);
   }
   return out;
 }

@@ -1,6 +1,6 @@
 // Sampling with top-k, top-p and min-p, in this order and with the CPU's ties: top-k keeps all that
 // tie with the k-th, top-p the lowest ids. One block a row: the row is read from memory once and
-// what fits stays in shared memory (192 KB of it); the searches (radix_search.cuh) and the draw
+// what fits stays in shared memory (128 KB of it); the searches (radix_search.cuh) and the draw
 // walk that copy and, behind it, the second-level cache. Weights are integers in units of 2^-40 of
 // the largest, so that every sum is exact: which tokens are kept does not depend on an order of
 // adding.
@@ -21,9 +21,9 @@ namespace {
 
 constexpr int kThreads = 512;
 constexpr int kWarps = kThreads / device::kWarp;
-static_assert(kWarps <= device::kWarp);  // a lane a part below
-constexpr int64_t kHeldBytes = 192 * 1024;
-constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
+static_assert(kWarps <= device::kWarp);     // a lane a part below
+constexpr int64_t kHeldBytes = 128 * 1024;  // with what a search needs no more than sm_80 has
+constexpr int kAll = std::numeric_limits<int>::max();
 
 /// Of a sum over 2^22 tokens: below 2^63.
 constexpr double kUnits = 0x1p40;
@@ -61,9 +61,9 @@ struct Part {
       ++i;
     });
   }
-  /// visit(x, stored x) for each of the lane's logits, and for -inf where the row ends.
-  template <typename Visit>
-  HONE_DEVICE void walk_again(const Visit& visit) const {
+  /// visit(x, stored x) for each of the lane's logits that is not below `from`.
+  template <typename Visit, typename C = math::Compute<T>>
+  HONE_DEVICE void walk_again(C from, const Visit& visit) const {
     const int mine = (run.end - run.begin - device::lane() + device::kWarp - 1) / device::kWarp;
     const auto at = [&](int i) {
       return i < held_vectors ? device::load_vector<kWidth>(held, place(i))
@@ -74,8 +74,14 @@ struct Part {
     for (int i = 0; i < mine; ++i) {
       const auto stored = next;
       if (i + 1 < mine) next = at(i + 1);  // on its way while this one is looked at
+      C top = math::widen(stored[0]);
       HONE_UNROLL
-      for (int k = 0; k < kWidth; ++k) visit(math::widen(stored[k]), stored[k]);
+      for (int k = 1; k < kWidth; ++k) top = std::fmax(top, math::widen(stored[k]));
+      if (!(top >= from)) continue;  // most vectors of most rows
+      HONE_UNROLL
+      for (int k = 0; k < kWidth; ++k) {
+        if (math::widen(stored[k]) >= from) visit(math::widen(stored[k]), stored[k]);
+      }
     }
   }
 };
@@ -90,7 +96,7 @@ struct Kept {
 
   C base, scale;  // of softmax_weight
   C low;
-  int64_t ties;
+  int ties;
 
   HONE_DEVICE C weight(C x) const { return softmax_weight(x, base, scale); }
   HONE_DEVICE bool tie(T x) const { return math::widen(x) == low; }
@@ -120,7 +126,7 @@ struct Kept {
 template <typename C>
 struct KeptSums {
   uint64_t above = 0;  // units
-  int64_t ties = 0;
+  int ties = 0;
   C weight = 0;  // of what is above
 
   template <typename T>
@@ -145,16 +151,16 @@ struct MergeKept {
 struct Found {
   int lane;         // -1: nothing is kept
   uint64_t target;  // inside its run
-  int64_t ties;     // that are kept there
+  int ties;         // that are kept there
 };
 
 /// Lane w has run w's sums; of all ties, `tie` units each, the first `ties` are kept, `own_ties` of
 /// them in the lane's run. `draw(total)` gives the target.
 template <typename C, typename Draw>
-HONE_DEVICE Found find(const KeptSums<C>& sums, uint64_t tie, int64_t ties, int64_t& own_ties,
+HONE_DEVICE Found find(const KeptSums<C>& sums, uint64_t tie, int ties, int& own_ties,
                        const Draw& draw) {
-  const int64_t before = device::warp_inclusive_scan(sums.ties, device::Add{}) - sums.ties;
-  const int64_t room = ties > before ? ties - before : 0;
+  const int before = device::warp_inclusive_scan(sums.ties, device::Add{}) - sums.ties;
+  const int room = ties > before ? ties - before : 0;
   own_ties = sums.ties < room ? sums.ties : room;
   const uint64_t weight = sums.above + tie * static_cast<uint64_t>(own_ties);
   const uint64_t target = draw(device::warp_all_reduce(weight, device::Add{}));
@@ -179,16 +185,13 @@ HONE_DEVICE void filter(const FilteredSampleArgs<T>& a, const Part<T>& part, C o
     });
     if (bound.found) kept.from(bound.key);
     const auto kth = find_crossing<kThreads, Key>(space, k, [&](const auto& add) {
-      part.walk_again([&](C x, T stored) {
-        if (x >= kept.low) add(sort_key(stored), x > -INFINITY ? 1 : 0);
-      });
+      part.walk_again(kept.low,
+                      [&](C x, T stored) { add(sort_key(stored), x > -INFINITY ? 1 : 0); });
     });
     if (kth.found) kept.from(kth.key);
     if (a.top_p < 1) {
       uint64_t own = 0;
-      part.walk_again([&](C x, T) {
-        if (x >= kept.low) own += units(kept.weight(x));
-      });
+      part.walk_again(kept.low, [&](C x, T) { own += units(kept.weight(x)); });
       total = static_cast<double>(device::block_reduce<kThreads>(own, device::Add{}));
     }
   }
@@ -202,15 +205,15 @@ HONE_DEVICE void filter(const FilteredSampleArgs<T>& a, const Part<T>& part, C o
   if (least > C(0)) searched.from(kept.key_of_weight(totals.top, least));
   const auto crossing =
       find_crossing<kThreads, Key>(space, goal > 0 ? goal : 1, [&](const auto& add) {
-        part.walk_again([&](C x, T stored) {
-          if (x >= searched.low) add(sort_key(stored), units(kept.weight(x)));
-        });
+        part.walk_again(searched.low,
+                        [&](C x, T stored) { add(sort_key(stored), units(kept.weight(x))); });
       });
   if (!crossing.found) return;  // min-p leaves less
   kept.from(crossing.key);
   // Ties are kept while what is before them has not reached the goal.
   const uint64_t tie = units(kept.weight(kept.low));
-  kept.ties = static_cast<int64_t>((goal - crossing.before + tie - 1) / (tie > 0 ? tie : 1));
+  const uint64_t ties = (goal - crossing.before + tie - 1) / (tie > 0 ? tie : 1);
+  kept.ties = static_cast<int>(std::min(ties, static_cast<uint64_t>(kAll)));
 }
 
 template <typename T, bool kRaw>
@@ -260,14 +263,14 @@ sample_filtered_kernel(FilteredSampleArgs<T> a, math::Compute<T> scale, int held
   }
   const uint64_t tie = units(kept.weight(kept.low));
   KeptSums<C> mine;
-  part.walk_again([&](C x, T) { mine.add(kept, x); });
+  part.walk_again(kept.low, [&](C x, T) { mine.add(kept, x); });
   mine = device::warp_reduce(mine, MergeKept{});
   if (device::lane() == 0) kept_of_part[device::warp_index()] = mine;
   device::barrier();
   double kept_weight = 0;
   if (device::warp_index() == 0) {
     mine = of_lane<KeptSums<C>>(kept_of_part);
-    int64_t ties = 0;
+    int ties = 0;
     const Found found = find(mine, tie, kept.ties, ties, [&](uint64_t total) {
       // The product may round up to the total, which no token exceeds.
       const auto target = static_cast<uint64_t>(uniform[0] * static_cast<double>(total));
@@ -292,7 +295,7 @@ sample_filtered_kernel(FilteredSampleArgs<T> a, math::Compute<T> scale, int held
   if (device::lane() == 0) kept_of_part[device::warp_index()] = mine;
   device::barrier();
   if (device::warp_index() != 0) return;
-  int64_t ties = 0;
+  int ties = 0;
   const Found piece = find(of_lane<KeptSums<C>>(kept_of_part), tie, found.ties, ties,
                            [&](uint64_t) { return found.target; });
   kept.ties = piece.ties;

@@ -149,3 +149,19 @@ def test_a_cuda_graph_replays_on_new_input(hone, gpu, case, dtype):
     graph.replay()
     torch.cuda.synchronize()
     assert_near(out, run(hone, case, arguments, dtype, gpu), dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [F32, BF16])
+def test_a_graph_that_is_kept_gives_its_gradients_again(hone, gpu, dtype):
+    """The head's gradients are scaled in place when nobody comes back for them, and only then."""
+    torch.manual_seed(3)
+    hidden, weight = (torch.randn(n, 24, device=gpu).to(dtype).requires_grad_(True) for n in (37, 1003))
+    targets, weights = torch.arange(37, device=gpu), torch.rand(37, device=gpu).to(dtype)
+    loss = hone.head_nll(hidden, weight, targets, weights, 1.0)[0]
+    first = torch.autograd.grad(3 * loss, (hidden, weight), retain_graph=True)
+    ones = torch.autograd.grad(loss, (hidden, weight), retain_graph=True)
+    last = torch.autograd.grad(3 * loss, (hidden, weight))
+    for a, b, c in zip(first, ones, last, strict=True):
+        assert torch.equal(a, c)
+        torch.testing.assert_close(a, 3 * b, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])

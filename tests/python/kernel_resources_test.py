@@ -15,6 +15,7 @@ HOT = {
     "adamw_kernel": 48,
     "advantages_kernelI": 128,
     "sample_kernelI": 64,
+    r"sample_filtered_kernelI\w*Bfloat16": 128,
     r"partial_sums_of_runs_kernel\w*policy_loss_cu": 80,
     "policy_sequences_kernel": 128,
     r"partial_sums_of_runs_kernel\w*value_loss_cu": 64,
