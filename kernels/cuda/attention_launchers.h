@@ -39,7 +39,8 @@ struct AttentionArgs {
   AttentionSizes sizes;
 };
 
-/// Whether the kernel takes this call: head_dim 16, 32, 64 or 128, qkv aligned.
+/// Whether the kernel takes this call: head_dim 16, 32, 64 or 128; qkv, cos, sin and out aligned to
+/// 16 bytes.
 bool attention_takes(const AttentionArgs& args);
 
 size_t attention_workspace_bytes(const AttentionArgs& args);
@@ -47,6 +48,23 @@ size_t attention_workspace_bytes(const AttentionArgs& args);
 /// Queries, keys, values and probabilities are rounded to bfloat16 for the products; sums, softmax
 /// and lse are float32. cudaErrorInvalidValue where attention_takes is false.
 cudaError_t launch_attention(const AttentionArgs& args, cudaStream_t stream);
+
+struct AttentionBackwardArgs {
+  AttentionArgs forward;       // with out and lse as the forward left them; `workspace` of
+                               // attention_backward_workspace_bytes, aligned to 16 bytes
+  const math::Bfloat16* grad;  // [tokens, heads*head_dim] of out
+  math::Bfloat16* d_qkv;       // [tokens, width]
+};
+
+/// Whether the kernels take this call: attention_takes, and grad and d_qkv aligned to 16 bytes.
+bool attention_backward_takes(const AttentionBackwardArgs& args);
+
+size_t attention_backward_workspace_bytes(const AttentionBackwardArgs& args);
+
+/// The gradient of qkv: rounded once at the end; probabilities and gradients of scores are rounded
+/// to bfloat16 for the products. The same bits every time, and for a sequence wherever it is
+/// packed.
+cudaError_t launch_attention_backward(const AttentionBackwardArgs& args, cudaStream_t stream);
 
 template <typename T>
 struct DecodeArgs {

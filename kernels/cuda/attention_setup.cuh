@@ -1,45 +1,49 @@
 #pragma once
 
-// What attention needs before its tiles: queries and keys rotated once, and which tile of 64
-// queries belongs to which sequence.
-//
-//   rotate_kernel       a block a token: 4 bytes of traffic an element, once for all tiles that
-//   read it tile_prefix_kernel  one block: tiles before each sequence
+// What attention needs before its tiles (attention_prepare.cu): rotated heads where many tiles read
+// them, and which tile of queries belongs to which sequence.
 
 #include <algorithm>
 #include <cstdint>
 
 #include "kernels/cuda/attention_launchers.h"
-#include "kernels/device/collectives.h"
+#include "kernels/device/primitives.h"
 #include "kernels/math/rope.h"
 
 namespace hone::kernels::cuda {
 
-constexpr int kTile = 64;  // queries a block
-constexpr int kSetupThreads = 256;
-
 struct Prepared {
   int64_t* prefix;          // [sequences+1] tiles before each sequence
-  math::Bfloat16* rotated;  // [tokens, width]: queries, then keys
-  int64_t width;            // (heads + kv_heads) * head_dim
+  math::Bfloat16* rotated;  // [tokens, width]: `heads` heads from `first` on (queries, then keys)
+  int64_t width;            // heads * head_dim
+  int first, heads;
+  int tile;  // queries a tile
 };
 
-inline Prepared prepared(const AttentionArgs& a) {
+/// What `workspace` holds for a tile of `tile` queries and the given heads.
+inline Prepared prepared(const AttentionArgs& a, void* workspace, int64_t first, int64_t heads,
+                         int tile) {
   Prepared p;
-  p.width = (a.sizes.heads + a.sizes.kv_heads) * a.sizes.head_dim;
-  p.rotated = static_cast<math::Bfloat16*>(a.workspace);
-  // head_dim is a multiple of 16: the end of `rotated` is aligned to 8 bytes.
+  p.width = heads * a.sizes.head_dim;
+  p.rotated = static_cast<math::Bfloat16*>(workspace);
+  // head_dim is a multiple of 16: the end of `rotated` is aligned to 16 bytes.
   p.prefix = reinterpret_cast<int64_t*>(p.rotated + a.tokens * p.width);
+  p.first = static_cast<int>(first);
+  p.heads = static_cast<int>(heads);
+  p.tile = tile;
   return p;
 }
 
-inline size_t prepared_bytes(const AttentionArgs& a) {
-  return a.tokens * (a.sizes.heads + a.sizes.kv_heads) * a.sizes.head_dim * sizeof(math::Bfloat16) +
-         (a.sequences + 1) * sizeof(int64_t);
+/// A multiple of 16.
+inline size_t prepared_bytes(const AttentionArgs& a, int64_t heads) {
+  const size_t prefix = (a.sequences + 1) * sizeof(int64_t);
+  return a.tokens * heads * a.sizes.head_dim * sizeof(math::Bfloat16) + (prefix + 15) / 16 * 16;
 }
 
 /// No less than the tiles of all sequences, from what the host knows.
-inline int64_t tile_bound(const AttentionArgs& a) { return a.tokens / kTile + a.sequences; }
+inline int64_t tile_bound(const AttentionArgs& a, int tile) {
+  return a.tokens / tile + a.sequences;
+}
 
 /// The last index whose entry is at most x; entries never fall and the first is at most x.
 HONE_DEVICE int64_t last_at_most(const int64_t* entries, int64_t count, int64_t x) {
@@ -55,56 +59,53 @@ HONE_DEVICE int64_t last_at_most(const int64_t* entries, int64_t count, int64_t 
   return low;
 }
 
-inline HONE_KERNEL(kSetupThreads) rotate_kernel(AttentionArgs a, Prepared p) {
-  const int64_t token = device::block_index();
-  const int64_t sequence = last_at_most(a.cu_seqlens, a.sequences, token);
-  const int half = static_cast<int>(a.sizes.head_dim / 2);
-  const int64_t angle = (token - a.cu_seqlens[sequence]) * half;
-  const int pairs = static_cast<int>(a.sizes.heads + a.sizes.kv_heads) * half;
-  for (int i = device::thread_index(); i < pairs; i += kSetupThreads) {
-    const int column = i % half;
-    const int64_t at = int64_t{i / half} * a.sizes.head_dim + column;
-    const math::Bfloat16* from = a.qkv + token * a.sizes.width() + at;
-    float first = math::widen(from[0]), second = math::widen(from[half]);
-    math::rope_rotate(first, second, a.cos[angle + column], a.sin[angle + column]);
-    math::Bfloat16* to = p.rotated + token * p.width + at;
-    math::narrow(first, to[0]);
-    math::narrow(second, to[half]);
+/// cos and sin of eight neighbouring columns of one position.
+struct Angles {
+  float cosine[8], sine[8];
+};
+HONE_DEVICE Angles angles_at(const AttentionArgs& a, int64_t at) {
+  Angles out;
+  HONE_UNROLL
+  for (int i = 0; i < 8; i += 4) {
+    const auto c = device::load_vector<4>(a.cos, at + i), s = device::load_vector<4>(a.sin, at + i);
+    HONE_UNROLL
+    for (int e = 0; e < 4; ++e) {
+      out.cosine[i + e] = c[e];
+      out.sine[i + e] = s[e];
+    }
   }
+  return out;
 }
 
-inline HONE_KERNEL(kSetupThreads) tile_prefix_kernel(AttentionArgs a, Prepared p) {
-  int64_t before = 0;
-  for (int64_t base = 0; base < a.sequences; base += kSetupThreads) {
-    const int64_t s = base + device::thread_index();
-    const int64_t tiles =
-        s < a.sequences ? (a.cu_seqlens[s + 1] - a.cu_seqlens[s] + kTile - 1) / kTile : 0;
-    const auto scan = device::block_scan<kSetupThreads>(tiles, int64_t{0}, device::Add{});
-    if (s < a.sequences) p.prefix[s] = before + scan.before;
-    before += scan.total;
+using EightElements = device::Vector<math::Bfloat16, 8>;
+
+/// Turns eight columns of the first half of a head with those of the second; rounds once.
+HONE_DEVICE void rotate_eight(EightElements& first, EightElements& second, const Angles& angles) {
+  HONE_UNROLL
+  for (int e = 0; e < 8; ++e) {
+    float x = math::widen(first[e]), y = math::widen(second[e]);
+    math::rope_rotate(x, y, angles.cosine[e], angles.sine[e]);
+    math::narrow(x, first[e]);
+    math::narrow(y, second[e]);
   }
-  if (device::thread_index() == 0) p.prefix[a.sequences] = before;
 }
 
 struct Tile {
   int64_t begin;  // first token of the sequence
-  int64_t first;  // position in the sequence of the first query
-  int queries;    // 1 to kTile; 0: there is no such tile
+  int first;      // position in the sequence of the first row
+  int rows;       // 1 to Prepared::tile; 0: there is no such tile
+  int length;     // of the sequence
 };
 
 HONE_DEVICE Tile tile_at(const AttentionArgs& a, const Prepared& p, int64_t index) {
-  if (index >= p.prefix[a.sequences]) return {0, 0, 0};
+  if (index >= p.prefix[a.sequences]) return {0, 0, 0, 0};
   const int64_t sequence = last_at_most(p.prefix, a.sequences, index);
-  const int64_t begin = a.cu_seqlens[sequence], first = (index - p.prefix[sequence]) * kTile;
-  const int64_t left = a.cu_seqlens[sequence + 1] - begin - first;
-  return {begin, first, static_cast<int>(std::min<int64_t>(left, kTile))};
+  const int64_t begin = a.cu_seqlens[sequence];
+  const int length = static_cast<int>(a.cu_seqlens[sequence + 1] - begin);
+  const int first = static_cast<int>(index - p.prefix[sequence]) * p.tile;
+  return {begin, first, std::min(length - first, p.tile), length};
 }
 
-inline cudaError_t launch_preparation(const AttentionArgs& a, const Prepared& p,
-                                      cudaStream_t stream) {
-  const cudaError_t error = device::launch(rotate_kernel, a.tokens, kSetupThreads, 0, stream, a, p);
-  if (error != cudaSuccess) return error;
-  return device::launch(tile_prefix_kernel, 1, kSetupThreads, 0, stream, a, p);
-}
+cudaError_t launch_preparation(const AttentionArgs& a, const Prepared& p, cudaStream_t stream);
 
 }  // namespace hone::kernels::cuda

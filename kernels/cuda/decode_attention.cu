@@ -16,8 +16,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/cuda/decode_parts.cuh"
+#include "kernels/cuda/decode_tiles.h"
 
 namespace hone::kernels::cuda {
 namespace {
@@ -194,6 +196,18 @@ cudaError_t launch_attend(const DecodeArgs<T>& a, const Parts<Compute<T>>& parts
                         kThreads, shared, stream, a, parts, pieces, lanes);
 }
 
+template <typename T>
+cudaError_t launch_attend_best(const DecodeArgs<T>& a, const Parts<Compute<T>>& parts,
+                               cudaStream_t stream) {
+  if constexpr (std::is_same_v<T, math::Bfloat16>) {
+    if (decode_tiles_take(a)) return launch_decode_tiles(a, parts, stream);
+  }
+  const int64_t group = a.sizes.group();
+  return group == 1  ? launch_attend<T, 1>(a, parts, stream)
+         : group < 5 ? launch_attend<T, 4>(a, parts, stream)
+                     : launch_attend<T, 8>(a, parts, stream);
+}
+
 }  // namespace
 
 template <typename T>
@@ -214,10 +228,7 @@ cudaError_t launch_decode_attention(const DecodeArgs<T>& a, cudaStream_t stream)
   cudaError_t error = device::launch(enter_cache_kernel<T>, a.rows, kThreads, 0, stream, a);
   if (error != cudaSuccess) return error;
   const Parts<Compute<T>> parts = parts_of(a);
-  const int64_t group = a.sizes.group();
-  error = group == 1  ? launch_attend<T, 1>(a, parts, stream)
-          : group < 5 ? launch_attend<T, 4>(a, parts, stream)
-                      : launch_attend<T, 8>(a, parts, stream);
+  error = launch_attend_best(a, parts, stream);
   if (error != cudaSuccess || parts.chunks <= 1) return error;
   return device::launch(combine_kernel<T>, a.rows * a.sizes.heads, kThreads, 0, stream, a, parts);
 }

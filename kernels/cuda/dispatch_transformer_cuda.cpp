@@ -1,5 +1,6 @@
 // The CUDA halves of the transformer pieces: checks, outputs, device guard, current stream,
-// launcher. attention and decode_attention run in plain ATen operations (kernels/composite).
+// launcher. What the attention kernels do not take (float32, float64, other heads) runs in plain
+// ATen operations (kernels/composite).
 
 #include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
@@ -39,6 +40,13 @@ const T* input(const Tensor& x) {
 template <typename T>
 T* output(const Tensor& x) {
   return static_cast<T*>(x.mutable_data_ptr());
+}
+
+/// Contiguous, and starting at a multiple of the 16 bytes that a vector load takes; a copy if not.
+Tensor aligned(const Tensor& x) {
+  const Tensor held = x.contiguous();
+  const bool there = reinterpret_cast<uintptr_t>(held.const_data_ptr()) % 16 == 0;
+  return there ? held : held.clone();
 }
 
 /// body(T()) with the element type of x, its device current.
@@ -113,9 +121,9 @@ std::tuple<Tensor, Tensor> attention_forward_cuda(const Tensor& qkv, const Tenso
   const AttentionShape shape =
       check_attention(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
   if (qkv.scalar_type() == at::kBFloat16) {
-    const Tensor in = qkv.contiguous(), cu = cu_seqlens.contiguous();
-    const Tensor c = computed(cos), s = computed(sin);
-    const c10::cuda::CUDAGuard guard(in.device());
+    const c10::cuda::CUDAGuard guard(qkv.device());
+    const Tensor in = aligned(qkv), cu = cu_seqlens.contiguous();
+    const Tensor c = aligned(computed(cos)), s = aligned(computed(sin));
     const Tensor out = at::empty({in.size(0), heads * head_dim}, in.options());
     const Tensor lse = at::empty({heads, in.size(0)}, c.options());
     AttentionArgs args{input<math::Bfloat16>(in),
@@ -153,6 +161,30 @@ Tensor attention_backward_cuda(const Tensor& grad, const Tensor& qkv, const Tens
                                double scale, int64_t window) {
   const AttentionShape shape =
       check_attention(qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
+  if (qkv.scalar_type() == at::kBFloat16) {
+    const c10::cuda::CUDAGuard guard(qkv.device());
+    const Tensor in = aligned(qkv), cu = cu_seqlens.contiguous(), o = aligned(out);
+    const Tensor c = aligned(computed(cos)), s = aligned(computed(sin)), g = aligned(grad);
+    const Tensor sums = lse.contiguous(), d_qkv = at::empty_like(in);
+    AttentionBackwardArgs args{{input<math::Bfloat16>(in),
+                                cu.const_data_ptr<int64_t>(),
+                                c.const_data_ptr<float>(),
+                                s.const_data_ptr<float>(),
+                                const_cast<math::Bfloat16*>(input<math::Bfloat16>(o)),
+                                const_cast<float*>(sums.const_data_ptr<float>()),
+                                nullptr,
+                                in.size(0),
+                                cu.size(0) - 1,
+                                {heads, kv_heads, head_dim, window, shape.scale}},
+                               input<math::Bfloat16>(g),
+                               output<math::Bfloat16>(d_qkv)};
+    if (attention_backward_takes(args)) {
+      const Tensor workspace = workspace_on(in, attention_backward_workspace_bytes(args));
+      args.forward.workspace = workspace.mutable_data_ptr();
+      C10_CUDA_CHECK(launch_attention_backward(args, c10::cuda::getCurrentCUDAStream()));
+      return d_qkv;
+    }
+  }
   return rounded(composite::attention_backward(shape, computed(grad), computed(qkv), cu_seqlens,
                                                computed(cos), computed(sin), computed(out), lse),
                  qkv);
@@ -165,7 +197,8 @@ Tensor decode_attention_cuda(const Tensor& qkv, const Tensor& k_cache, const Ten
   const AttentionShape shape =
       check_decode_attention(qkv, k_cache, v_cache, block_table, positions, cos, sin, heads,
                              kv_heads, head_dim, scale, window);
-  const Tensor in = qkv.contiguous(), table = block_table.contiguous();
+  const c10::cuda::CUDAGuard guard(qkv.device());
+  const Tensor in = aligned(qkv), table = block_table.contiguous();
   const Tensor at_position = positions.contiguous(), c = computed(cos), s = computed(sin);
   const Tensor out = at::empty({in.size(0), heads * head_dim}, in.options());
   bool done = false;

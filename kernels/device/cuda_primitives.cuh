@@ -94,6 +94,41 @@ HONE_DEVICE void multiply_add(MatrixD& d, const MatrixA& a, const MatrixB& b) {
         "r"(b.word[1]));
 }
 
+HONE_DEVICE uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+template <typename T>
+HONE_DEVICE void copy_async(T* to, int64_t i, const T* from, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to + i)),
+               "l"(from), "r"(there ? 16 : 0)
+               : "memory");
+}
+HONE_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N>
+HONE_DEVICE void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+template <typename T>
+HONE_DEVICE MatrixA load_matrices(const T* base, int64_t i) {
+  static_assert(sizeof(T) == 2);
+  MatrixA out;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out.word[0]), "=r"(out.word[1]), "=r"(out.word[2]), "=r"(out.word[3])
+               : "r"(shared_address(base + i)));
+  return out;
+}
+template <typename T>
+HONE_DEVICE MatrixA load_matrices_transposed(const T* base, int64_t i) {
+  static_assert(sizeof(T) == 2);
+  MatrixA out;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out.word[0]), "=r"(out.word[1]), "=r"(out.word[2]), "=r"(out.word[3])
+               : "r"(shared_address(base + i)));
+  return out;
+}
+
 HONE_DEVICE float exp2_approximate(float x) {
   float out;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));

@@ -26,6 +26,17 @@
 //                                             aligned to N*sizeof(T) <= 16; global or shared
 //   forget_values(v)                          a vector in registers stays as it is stored: what is
 //                                             made of its elements after is made again, not kept
+//   copy_async(to, i, from, there)            16 bytes, global to shared, without registers; zeros
+//                                             where not `there`, and nothing is read. Both aligned
+//   copy_async_commit(), copy_async_wait<N>() the thread's copies since its last commit are a
+//                                             group; waits until at most its N newest are under
+//                                             way. Until then nobody touches their bytes; a barrier
+//                                             after it shows them to the other threads
+//   load_matrices(view, i)                    four 8x8 matrices of 16-bit elements: lane l names
+//                                             the first element (aligned to 16 bytes) of row l%8 of
+//                                             matrix l/8; its word m is of matrix m, row l/4,
+//                                             columns 2(l%4) and the next
+//   load_matrices_transposed(view, i)         likewise; rows 2(l%4) and the next, column l/4
 //   is_aligned<N>(pointer)                    may load_vector<N> start there?
 //   exp2_approximate(x)                       2^x to 2 units in the last place, 0 where subnormal
 //   load_acquire(p), store_release(p, v)      words that blocks talk through

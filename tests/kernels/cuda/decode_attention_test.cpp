@@ -166,6 +166,15 @@ TYPED_TEST(CudaDecodeAttention, ContextsOfSeveralChunks) {
   this->check({{8, 1, 16, 2, 0.25}, 32, 17, {512, 511, 513}, 9});
 }
 
+/// What bfloat16 computes on tensor cores: groups in pieces of 8, windows, chunks that are not
+/// full.
+TYPED_TEST(CudaDecodeAttention, HeadsOfModels) {
+  this->check({{4, 1, 64, 0, 0.125}, 16, 6, {0, 95, 17}, 12});
+  this->check({{9, 1, 64, 100, 0.125}, 16, 20, {318, 99}, 13});
+  const int64_t wide = std::is_same_v<TypeParam, double> ? 64 : 128;
+  this->check({{2, 2, wide, 0, 0.09}, 7, 40, {270, 3}, 14});
+}
+
 TYPED_TEST(CudaDecodeAttention, TheWidestHeads) {
   const int64_t widest = 512 / sizeof(TypeParam);
   this->check({{2, 1, widest, 0, 0.1}, 16, 2, {30, 7}, 10});

@@ -228,6 +228,59 @@ TEST_F(Detectors, WarpBarrierIsEnoughInAWarp) {
   for (int i = 0; i < 32; ++i) EXPECT_EQ(y.host()[i], 31 - i);
 }
 
+/// Copies 8 elements, and does what `wrong` names too early or not at all.
+HONE_KERNEL(64) copy_async_kernel(const math::Bfloat16* x, math::Bfloat16* y, int wrong) {
+  HONE_SHARED(math::Bfloat16, tile, 72);
+  if (thread_index() == 0) copy_async(tile, wrong == 1 ? 4 : wrong == 2 ? 72 : 8, x, true);
+  if (wrong == 3 && thread_index() == 0) tile[15] = math::Bfloat16{0};
+  copy_async_commit();
+  if (wrong == 4) {
+    copy_async_wait<1>();
+  } else if (wrong != 5) {
+    copy_async_wait<0>();
+  }
+  if (wrong != 6) barrier();
+  if (thread_index() == 40) y[0] = tile[wrong == 7 ? 16 : 15];
+}
+
+TEST_F(Detectors, AsynchronousCopies) {
+  fiber::placement() = Placement::kStart;
+  GlobalBuffer<math::Bfloat16> x(16, "x"), y(1, "y");
+  const auto run = [&](int wrong, int shift = 0) {
+    return [&, wrong, shift] {
+      launch(copy_async_kernel, 1, 64, 0, nullptr, x.data() + shift, y.data(), wrong);
+    };
+  };
+  EXPECT_EQ(fault_of(run(0)), "no fault");
+  expect_fault(run(0, 1), {"thread 0", "copy_async from global memory", "remainder 2"});
+  expect_fault(run(0, -8), {"thread 0", "buffer x", "access at byte -16"});
+  expect_fault(run(1), {"copy_async to shared memory", "remainder 8"});
+  expect_fault(run(2), {"shared tile of 72", "access at 72"});
+  expect_fault(run(3), {"written while a copy that thread 0 started is under way"});
+  for (const int wrong : {4, 5}) {
+    expect_fault(run(wrong), {"thread 40", "read while a copy that thread 0 started is under way"});
+  }
+  expect_fault(run(6), {"thread 40", "race: thread 0 wrote it"});
+  expect_fault(run(7), {"never written"});
+}
+
+HONE_KERNEL(32) matrices_kernel(int shift, int rows, bool ordered) {
+  HONE_SHARED(math::Bfloat16, tile, 32 * 8);
+  for (int i = 0; i < 8; ++i) tile[lane() * 8 + i] = math::Bfloat16{0};
+  if (ordered) warp_barrier();
+  load_matrices(tile, lane() % rows * 8 + shift);
+}
+
+TEST_F(Detectors, MatrixLoads) {
+  const auto run = [](int shift, int rows, bool ordered) {
+    return [=] { launch(matrices_kernel, 1, 32, 0, nullptr, shift, rows, ordered); };
+  };
+  EXPECT_EQ(fault_of(run(0, 32, true)), "no fault");
+  expect_fault(run(4, 31, true), {"load_matrices", "aligned to 16", "remainder 8"});
+  expect_fault(run(8, 32, true), {"thread 31", "shared tile of 256", "access at 256"});
+  expect_fault(run(0, 32, false), {"shared tile: race"});
+}
+
 HONE_KERNEL(96) barrier_kernel(int missing, bool elsewhere) {
   if (thread_index() != missing) {
     barrier();

@@ -10,6 +10,7 @@
 
 #include "kernels/device/collectives.h"
 #include "tests/kernels/cuda/device_run.h"
+#include "tests/kernels/cuda/elements.h"
 
 namespace hone::kernels {
 namespace {
@@ -131,6 +132,57 @@ TEST(Primitives, MultiplyAddIsTheMatrixProduct) {
       for (int k = 0; k < 16; ++k) want += a[i * 16 + k] * b[k * 8 + j];
       EXPECT_EQ(out.host()[i * 8 + j], want) << i << "," << j;
     }
+  }
+}
+
+HONE_KERNEL(32) matrices_kernel(const uint16_t* x, uint32_t* plain, uint32_t* transposed) {
+  HONE_SHARED(uint16_t, tile, 32 * 8);
+  for (int i = 0; i < 8; ++i) tile[lane() * 8 + i] = x[lane() * 8 + i];
+  warp_barrier();
+  const MatrixA p = load_matrices(tile, lane() * 8), q = load_matrices_transposed(tile, lane() * 8);
+  for (int m = 0; m < 4; ++m) {
+    plain[m * 32 + lane()] = p.word[m];
+    transposed[m * 32 + lane()] = q.word[m];
+  }
+}
+
+TEST(Primitives, LoadMatricesGivesEachLaneItsTwoNeighbours) {
+  std::vector<uint16_t> x(32 * 8);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<uint16_t>(i);
+  const GlobalBuffer<uint16_t> in(x, "x");
+  const GlobalBuffer<uint32_t> plain(128, "plain"), transposed(128, "transposed");
+  launch(matrices_kernel, 1, 32, 0, nullptr, in.data(), plain.data(), transposed.data());
+  for (uint32_t m = 0; m < 4; ++m) {
+    for (uint32_t lane = 0; lane < 32; ++lane) {
+      const uint32_t g = lane / 4, t = lane % 4, matrix = 64 * m;
+      const uint32_t along = matrix + 8 * g + 2 * t, down = matrix + 8 * (2 * t) + g;
+      EXPECT_EQ(plain.host()[m * 32 + lane], along | (along + 1) << 16);
+      EXPECT_EQ(transposed.host()[m * 32 + lane], down | (down + 8) << 16);
+    }
+  }
+}
+
+HONE_KERNEL(32) copy_groups_kernel(const float* x, float* y) {
+  HONE_SHARED(float, tile, 2 * 32 * 4);
+  const int mine = 4 * lane();
+  copy_async(tile, mine, x + mine, true);
+  copy_async_commit();
+  copy_async(tile, 128 + mine, x + 128 + mine, lane() % 2 == 0);
+  copy_async_commit();
+  copy_async_wait<1>();
+  for (int i = 0; i < 4; ++i) y[mine + i] = tile[mine + i];
+  copy_async_wait<0>();
+  for (int i = 0; i < 4; ++i) y[128 + mine + i] = tile[128 + mine + i];
+}
+
+TEST(Primitives, CopiesArriveByGroupsAndAreZeroWhereThereIsNothing) {
+  std::vector<float> x(256);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i + 1);
+  const test::Aligned<float> in(x, "x");
+  const GlobalBuffer<float> y(256, "y");
+  launch(copy_groups_kernel, 1, 32, 0, nullptr, in.data(), y.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    EXPECT_EQ(y.host()[i], i >= 128 && i / 4 % 2 == 1 ? 0.0f : x[i]) << i;
   }
 }
 

@@ -17,6 +17,13 @@ constexpr int kWarp = 32;
 
 enum class State { kNew, kReady, kBarrier, kExchange, kPaused, kEnded };
 
+struct Copy {
+  size_t offset;
+  const char* name;
+  int group;
+  unsigned char bytes[kCopyBytes];
+};
+
 struct Thread {
   ThreadId id;
   State state = State::kNew;
@@ -25,6 +32,8 @@ struct Thread {
   const char* primitive = "";  // where it waits or last waited
   Place place;
   unsigned exchanges = 0;
+  std::vector<Copy> copies;  // under way
+  int groups = 0;            // of copies, committed
 };
 
 struct Warp {
@@ -335,6 +344,28 @@ void* access_shared(size_t offset, size_t bytes, Access access, const char* name
   const auto wrong = b.shared.note(offset, bytes, access, {t, b.epoch, b.warps[t / kWarp].epoch});
   if (wrong) fail("shared " + std::string(name) + ": " + *wrong);
   return b.shared.data() + offset;
+}
+
+void start_copy(size_t offset, const void* from, const char* name) {
+  access_shared(offset, kCopyBytes, Access::kWrite, name);
+  grid().block->shared.set_awaited(offset, kCopyBytes, true);
+  Thread& t = *grid().thread;
+  Copy& copy = t.copies.emplace_back(Copy{offset, name, t.groups, {}});
+  if (from != nullptr) std::memcpy(copy.bytes, from, kCopyBytes);
+}
+
+void commit_copies() { ++grid().thread->groups; }
+
+void wait_for_copies(int newest) {
+  Thread& t = *grid().thread;
+  const auto under_way = [&](const Copy& copy) { return copy.group + newest >= t.groups; };
+  const auto arrived = std::stable_partition(t.copies.begin(), t.copies.end(), under_way);
+  for (auto copy = arrived; copy != t.copies.end(); ++copy) {
+    grid().block->shared.set_awaited(copy->offset, kCopyBytes, false);
+    std::memcpy(access_shared(copy->offset, kCopyBytes, Access::kWrite, copy->name), copy->bytes,
+                kCopyBytes);
+  }
+  t.copies.erase(arrived, t.copies.end());
 }
 
 }  // namespace hone::fiber

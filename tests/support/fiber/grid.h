@@ -69,4 +69,12 @@ size_t dynamic_shared_offset(size_t byte_offset, size_t bytes);
 /// One access of a thread: checks for races and for reads of what was never written.
 void* access_shared(size_t offset, size_t bytes, Access access, const char* name);
 
+/// 16 bytes that arrive in shared memory when the thread waits for their group: from `from`, which
+/// is read now, or zeros where that is null. Any access before is a fault.
+constexpr size_t kCopyBytes = 16;
+void start_copy(size_t offset, const void* from, const char* name);
+void commit_copies();
+/// Until at most `newest` groups of the thread are under way.
+void wait_for_copies(int newest);
+
 }  // namespace hone::fiber

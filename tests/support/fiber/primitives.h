@@ -83,6 +83,7 @@ class SharedView {
     *at = before + n;
     return before;
   }
+  const char* name() const { return name_; }
 
  private:
   size_t offset_;
@@ -174,6 +175,57 @@ inline void check_aligned(uintptr_t address, size_t bytes, const char* what) {
   fiber::fail(std::string(what) + ": expected an address aligned to " + std::to_string(bytes) +
               ", got remainder " + std::to_string(address % bytes));
 }
+
+template <typename T>
+void copy_async(const SharedView<T>& to, int64_t i, const T* from, bool there) {
+  constexpr int kElements = 16 / sizeof(T);
+  (void)to[i], (void)to[i + kElements - 1];  // within bounds
+  check_aligned(to.offset() + i * sizeof(T), 16, "copy_async to shared memory");
+  if (there) check_aligned(reinterpret_cast<uintptr_t>(from), 16, "copy_async from global memory");
+  fiber::start_copy(to.offset() + i * sizeof(T), there ? from : nullptr, to.name());
+}
+inline void copy_async_commit() { fiber::commit_copies(); }
+template <int N>
+void copy_async_wait() {
+  fiber::wait_for_copies(N);
+}
+
+/// Each lane shows where its row starts and reads its two elements of the four matrices.
+template <typename T>
+MatrixA load_matrices_of(const SharedView<T>& base, int64_t i, bool transposed,
+                         const char* primitive, const Place& place) {
+  static_assert(sizeof(T) == 2);
+  (void)base[i], (void)base[i + 7];
+  const size_t mine = base.offset() + i * sizeof(T);
+  check_aligned(mine, 16, primitive);
+  const fiber::Shown* shown = fiber::exchange(primitive, &mine, sizeof mine, place);
+  const int g = lane() / 4, t = lane() % 4;
+  MatrixA out;
+  for (int m = 0; m < 4; ++m) {
+    uint16_t half[2];
+    for (int e = 0; e < 2; ++e) {
+      const int row = transposed ? 2 * t + e : g, column = transposed ? g : 2 * t + e;
+      size_t start;
+      std::memcpy(&start, shown[8 * m + row].bytes, sizeof start);
+      std::memcpy(&half[e],
+                  fiber::access_shared(start + 2 * column, 2, fiber::Access::kRead, base.name()),
+                  2);
+    }
+    out.word[m] = half[0] | static_cast<uint32_t>(half[1]) << 16;
+  }
+  return out;
+}
+template <typename T>
+MatrixA load_matrices(const SharedView<T>& base, int64_t i, const Place& place = Place::current()) {
+  return load_matrices_of(base, i, false, "load_matrices", place);
+}
+template <typename T>
+MatrixA load_matrices_transposed(const SharedView<T>& base, int64_t i,
+                                 const Place& place = Place::current()) {
+  return load_matrices_of(base, i, true, "load_matrices_transposed", place);
+}
+
+inline float exp2_approximate(float x) { return std::exp2(x); }
 
 template <int N, typename T>
 Vector<T, N> load_vector(const T* base, int64_t i) {

@@ -59,6 +59,11 @@ std::optional<std::string> SharedMemory::note(size_t offset, size_t bytes, Acces
       return "race: thread " + std::to_string(other.thread) + " " + did + " it and thread " +
              std::to_string(now.thread) + does + " it with no barrier between";
     };
+    if (cell.awaited_since == start_epoch_) {
+      return std::string(access == Access::kRead ? "read" : "written") +
+             " while a copy that thread " + std::to_string(cell.writer.thread) +
+             " started is under way";
+    }
     if (conflicts(cell.writer, now)) return race(cell.writer, "wrote");
     if (access != Access::kRead) {
       for (const Touch& reader : {cell.reader, cell.reader_in_warp, cell.reader_elsewhere}) {
@@ -83,6 +88,12 @@ std::optional<std::string> SharedMemory::note(size_t offset, size_t bytes, Acces
     }
   }
   return std::nullopt;
+}
+
+void SharedMemory::set_awaited(size_t offset, size_t bytes, bool awaited) {
+  for (size_t i = offset / kCell; i < (offset + bytes) / kCell; ++i) {
+    cells_[i].awaited_since = awaited ? start_epoch_ : 0;
+  }
 }
 
 }  // namespace hone::fiber

@@ -35,6 +35,8 @@ class SharedMemory {
 
   /// Null, or what is wrong with the access ("race", "never written").
   std::optional<std::string> note(size_t offset, size_t bytes, Access access, const Moment& now);
+  /// From here to the call with false, whatever touches the bytes is wrong.
+  void set_awaited(size_t offset, size_t bytes, bool awaited);
   unsigned char* data() { return bytes_.data(); }
 
  private:
@@ -46,6 +48,7 @@ class SharedMemory {
   // conflict: the last, another lane of its warp, and one of another warp.
   struct Cell {
     uint32_t written_since = 0;  // the epoch that the block started at, when written in this block
+    uint32_t awaited_since = 0;  // likewise, when an asynchronous copy is under way
     Touch writer, reader, reader_in_warp, reader_elsewhere;
     Touch adder, adder_in_warp, adder_elsewhere;  // the same of atomic additions
   };
