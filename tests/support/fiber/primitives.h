@@ -225,8 +225,6 @@ MatrixA load_matrices_transposed(const SharedView<T>& base, int64_t i,
   return load_matrices_of(base, i, true, "load_matrices_transposed", place);
 }
 
-inline float exp2_approximate(float x) { return std::exp2(x); }
-
 template <int N, typename T>
 Vector<T, N> load_vector(const T* base, int64_t i) {
   check_aligned(reinterpret_cast<uintptr_t>(base + i), sizeof(T) * N, "load_vector");
