@@ -38,27 +38,34 @@ HONE_DEVICE int64_t slot_of(const DecodeArgs<T>& a, int64_t row, int64_t key) {
   return int64_t{a.block_table[row * a.max_blocks + at / size]} * size + at % size;
 }
 
+/// Writes a row's new keys (rotated) and values of `heads` kv heads from `first` on into its
+/// caches, by all threads of a block.
 template <typename T>
-HONE_KERNEL(kDecodeThreads)
-enter_cache_kernel(DecodeArgs<T> a) {
+HONE_DEVICE void enter_cache(const DecodeArgs<T>& a, int64_t row, int64_t position, int first,
+                             int heads) {
   using C = Compute<T>;
-  const int64_t row = device::block_index(), position = a.positions[row];
   const int half = static_cast<int>(a.sizes.head_dim / 2);
   const int64_t size = a.sizes.kv_heads * a.sizes.head_dim;
   const T* k = a.qkv + row * a.sizes.width() + a.sizes.heads * a.sizes.head_dim;
   const T* v = k + size;
   const int64_t slot = slot_of(a, row, position) * size;
-  for (int i = device::thread_index(); i < a.sizes.kv_heads * half; i += kDecodeThreads) {
+  for (int i = device::thread_index(); i < heads * half; i += kDecodeThreads) {
     const int column = i % half;
-    const int64_t at = i / half * a.sizes.head_dim + column;
-    C first = math::widen(k[at]), second = math::widen(k[at + half]);
-    math::rope_rotate(first, second, a.cos[position * half + column],
-                      a.sin[position * half + column]);
-    math::narrow(first, a.k_cache[slot + at]);
-    math::narrow(second, a.k_cache[slot + at + half]);
+    const int64_t at = (first + i / half) * a.sizes.head_dim + column;
+    C low = math::widen(k[at]), high = math::widen(k[at + half]);
+    math::rope_rotate(low, high, a.cos[position * half + column], a.sin[position * half + column]);
+    math::narrow(low, a.k_cache[slot + at]);
+    math::narrow(high, a.k_cache[slot + at + half]);
     a.v_cache[slot + at] = v[at];
     a.v_cache[slot + at + half] = v[at + half];
   }
+}
+
+template <typename T>
+HONE_KERNEL(kDecodeThreads)
+enter_cache_kernel(DecodeArgs<T> a) {
+  const int64_t row = device::block_index();
+  enter_cache(a, row, a.positions[row], 0, static_cast<int>(a.sizes.kv_heads));
 }
 
 template <typename T>

@@ -1,9 +1,11 @@
 // decode_attention of bfloat16 on tensor cores, head_dim 64, 128 or 256: one token a row against
 // its block cache, bound by reading keys and values once.
 //
-//   attend_rows_kernel  a block a (row, chunk of context, 8 query heads of one kv head)
+//   attend_rows_kernel  a block a (row, chunk of context, 8 query heads of one kv head); the block
+//   of
+//                       the row's own token writes its key and value first
 //
-// between the two kernels of decode_parts.cuh. A chunk is 256 tokens whatever the batch: a row has
+// before combine_kernel of decode_parts.cuh. A chunk is 256 tokens whatever the batch: a row has
 // the same bits in any batch. 4 warps take 64 tokens each and meet once, at the end. Keys and
 // values go from memory to registers, 16 bytes a lane, and are operands there as they come:
 //
@@ -13,7 +15,7 @@
 //            one permutation a word makes operands A; what a lane has of P is its operand B
 //
 // so there is no shared memory and no exchange between lanes on the way: 2 batches of 16 tokens
-// are in flight a warp (4 KB each at head_dim 128), and 2 blocks an SM make 64 KB of them.
+// are in flight a warp (4 KB each at head_dim 128), and 3 blocks an SM make 96 KB of them.
 
 #include <algorithm>
 #include <cmath>
@@ -59,7 +61,7 @@ HONE_DEVICE Eight rotated_query(const DecodeArgs<Bfloat16>& a, const Bfloat16* q
 }
 
 template <int D>
-HONE_KERNEL_RESIDENT(kThreads, D == 64 ? 3 : 2)
+HONE_KERNEL_RESIDENT(kThreads, D < 256 ? 3 : 2)
 attend_rows_kernel(DecodeArgs<Bfloat16> a, Parts<float> parts, int pieces) {
   constexpr int kVectors = D / 16;  // of 16 bytes that a lane holds of a batch
   constexpr int kDepth = D == 64 ? 4 : D == 128 ? 2 : 1;
@@ -78,6 +80,10 @@ attend_rows_kernel(DecodeArgs<Bfloat16> a, Parts<float> parts, int pieces) {
   const int position = static_cast<int>(a.positions[row]);
   const int low = static_cast<int>(a.sizes.first_key(position));
   if (chunk * kChunk > position || (chunk + 1) * kChunk <= low) return;  // the whole block
+  if (chunk == position / kChunk) {  // the row's own token: each piece writes what it reads
+    enter_cache(a, row, position, kv_head, 1);
+    device::barrier();
+  }
 
   const int lane = device::lane(), warp = device::warp_index(), g = lane / 4, t = lane % 4;
   const int first = chunk * kChunk + warp * kOfWarp;  // token of this warp
