@@ -373,39 +373,111 @@ class Rows:
 
         self.add(f"swiglu {rows}x{width} bf16 bwd", swiglu_backward, nbytes=10 * rows * width)
 
-        for sequences, length, head_dim in ((8, 2048, 64), (8, 2048, 128)):
-            length, heads = self.n(length, 32), self.n(16, 2)
+        even, ragged = [self.n(2048, 32)] * 8, [1 + 1237 * i % self.n(2048, 40) for i in range(16)]
+        self.attention_rows(even, f"8x{even[0]}", 16, 16, 64)
+        self.attention_rows(even, f"8x{even[0]}", 16, 16, 128)
+        self.attention_rows(even, f"8x{even[0]}", 32, 8, 128)
+        self.attention_rows(ragged, f"16 of 1 to {max(ragged)}", 16, 16, 128)
+        self.attention_rows(even, f"8x{even[0]}", 16, 16, 64, window=self.n(256, 8))
+        self.decode_rows(f"context {self.n(1024, 40)}", [self.n(1024, 40)] * self.n(256, 3))
+        contexts = [1 + 1237 * i % self.n(2048, 40) for i in range(self.n(256, 3))]
+        self.decode_rows(f"contexts 1 to {max(contexts)}", contexts)
 
-            def attention():
-                tokens = sequences * length
-                qkv = self.draw(tokens, 3 * heads * head_dim, dtype=BF16)
-                cu = torch.arange(sequences + 1, device=self.device) * length
-                cos = torch.ones(length, head_dim // 2, device=self.device)
-                sin = torch.zeros_like(cos)
-                q, k, v = qkv.view(sequences, length, 3, heads, head_dim).permute(2, 0, 3, 1, 4)
-                return lambda: hone.attention(qkv, cu, cos, sin, heads, heads, head_dim, head_dim**-0.5, 0), {
-                    "torch sdpa without rope": lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True)}
+    def attention_rows(self, lengths, shape, heads, kv_heads, head_dim, window=0):
+        """Forward and backward of packed sequences. Peers have queries and keys rotated already: scaled_dot_product_attention where all
+        lengths are equal and there is no window, with and without deterministic algorithms; otherwise the packed flash attention below it."""
+        hone, scale, tokens = torch.ops.hone, head_dim**-0.5, sum(lengths)
+        shared_heads, seen = f"/{kv_heads}" if kv_heads < heads else "", f" window {window}" if window else ""
+        name = f"attention {shape} heads {heads}{shared_heads}x{head_dim}{seen} bf16"
+        if not self.filter.search(f"{name} fwd {name} bwd"):
+            return
+        ends = [0]
+        for length in lengths:
+            ends.append(ends[-1] + length)
+        pairs = sum(n * n / 2 if not window or n <= window else window * (n - window / 2) for n in lengths)
+        flop = 4.0 * pairs * heads * head_dim
+        qkv = self.draw(tokens, (heads + 2 * kv_heads) * head_dim, dtype=BF16)
+        cu, cos = torch.tensor(ends, device=self.device), torch.ones(max(lengths), head_dim // 2, device=self.device)
+        shared = (cu, cos, torch.zeros_like(cos))
+        sizes, grad = (heads, kv_heads, head_dim, scale, window), self.draw(tokens, heads * head_dim, dtype=BF16)
+        q, k, v = qkv.view(tokens, -1, head_dim).split((heads, kv_heads, kv_heads), 1)
+        dense = len(set(lengths)) == 1 and not window
 
-            self.add(f"attention {sequences}x{length} heads {heads}x{head_dim} bf16 fwd", attention,
-                     flop=2.0 * sequences * length**2 * heads * head_dim, dtype=BF16)
+        def deterministically(call):
+            def run():
+                torch.use_deterministic_algorithms(True)
+                torch.utils.deterministic.fill_uninitialized_memory = False  # not part of the result
+                try:
+                    return call()
+                finally:
+                    torch.use_deterministic_algorithms(False)
+            return run
 
-        batch, context, kv_heads, head_dim = self.n(256, 3), self.n(1024, 40), self.n(8, 2), self.n(128, 16)
+        def sdpa():
+            rows = [x.unflatten(0, (len(lengths), -1)).transpose(1, 2).detach().requires_grad_() for x in (q, k, v)]
+            call = lambda: F.scaled_dot_product_attention(*rows, is_causal=True, enable_gqa=heads != kv_heads)
+            rows_grad = grad.view(len(lengths), -1, heads, head_dim).transpose(1, 2)
+
+            def backward():
+                out = call()
+                return lambda: torch.autograd.grad(out, rows, rows_grad, retain_graph=True)
+
+            return call, backward
+
+        packed, options = (cu.int(), cu.int(), max(lengths), max(lengths), 0.0, True), {"scale": scale}
+        if window:
+            options |= {"window_size_left": window - 1, "window_size_right": 0}
+        flash = lambda: torch.ops.aten._flash_attention_forward(q, k, v, *packed, False, **options)
+
+        def flash_backward():
+            out, lse, state, unused, _ = flash()
+            given = (grad.view(tokens, heads, head_dim), q, k, v, out, lse)
+            return lambda: torch.ops.aten._flash_attention_backward(*given, *packed, state, unused, **options)
+
+        def forward():
+            ours = lambda: hone._attention_forward(qkv, *shared, *sizes)
+            if dense:
+                call = torch.no_grad()(sdpa()[0])
+                return ours, {"torch sdpa without rope": call, "deterministic": deterministically(call)}
+            return ours, {"torch flash without rope": flash}
+
+        def backward():
+            out, lse = hone._attention_forward(qkv, *shared, *sizes)
+            make = sdpa()[1] if dense else flash_backward
+            peer = "torch sdpa without rope" if dense else "torch flash without rope"
+            peers = {}
+            for kind, wrap in ((peer, lambda call: call), ("deterministic", deterministically)):
+                try:
+                    peers[kind] = wrap(wrap(make)())
+                except (RuntimeError, NotImplementedError) as error:  # a CPU has no such kernel: said in the row
+                    def refuse(said=str(error)):
+                        raise RuntimeError(said)
+                    peers[kind] = refuse
+            return lambda: hone._attention_backward(grad, qkv, *shared, out, lse, *sizes), peers
+
+        self.add(f"{name} fwd", forward, flop=flop, dtype=BF16)
+        self.add(f"{name} bwd", backward, flop=2.5 * flop, dtype=BF16)
+
+    def decode_rows(self, shape, contexts):
+        """One token a row against its block cache; peer: torch's attention over caches without blocks, all as long as the longest."""
+        hone, rows, kv_heads, head_dim = torch.ops.hone, len(contexts), self.n(8, 2), self.n(128, 16)
+        longest = max(contexts)
 
         def decode():
-            blocks = (context + 15) // 16
-            k, v = (self.draw(batch * blocks, 16, kv_heads, head_dim, dtype=BF16) for _ in range(2))
-            table = torch.arange(batch * blocks, dtype=torch.int32, device=self.device).view(batch, blocks)
-            qkv = self.draw(batch, 6 * kv_heads * head_dim, dtype=BF16)
-            positions = torch.full((batch,), context - 1, device=self.device)
-            cos = torch.ones(context, head_dim // 2, device=self.device)
-            q = self.draw(batch, 4 * kv_heads, 1, head_dim, dtype=BF16)
-            dense = [x.view(batch, blocks * 16, kv_heads, head_dim).transpose(1, 2) for x in (k, v)]
-            return lambda: hone.decode_attention(qkv, k, v, table, positions, cos, torch.zeros_like(cos), 4 * kv_heads, kv_heads,
-                                                 head_dim, head_dim**-0.5, 0), {
-                "torch sdpa, contiguous cache": lambda: F.scaled_dot_product_attention(q, *dense, enable_gqa=True)}
+            blocks = (longest + 15) // 16
+            k, v = (self.draw(rows * blocks, 16, kv_heads, head_dim, dtype=BF16) for _ in range(2))
+            table = torch.randperm(rows * blocks, device=self.device).to(torch.int32).view(rows, blocks)
+            qkv = self.draw(rows, 6 * kv_heads * head_dim, dtype=BF16)
+            positions = torch.tensor(contexts, device=self.device) - 1
+            cos = torch.ones(longest, head_dim // 2, device=self.device)
+            q = self.draw(rows, 4 * kv_heads, 1, head_dim, dtype=BF16)
+            dense = [x.view(rows, blocks * 16, kv_heads, head_dim).transpose(1, 2) for x in (k, v)]
+            sin, sizes = torch.zeros_like(cos), (4 * kv_heads, kv_heads, head_dim, head_dim**-0.5, 0)
+            return lambda: hone.decode_attention(qkv, k, v, table, positions, cos, sin, *sizes), {
+                "torch sdpa, contiguous caches of the longest": lambda: F.scaled_dot_product_attention(q, *dense, enable_gqa=True)}
 
-        self.add(f"decode_attention {batch} rows, context {context}, {kv_heads} kv heads x {head_dim} bf16", decode,
-                 nbytes=4 * batch * context * kv_heads * head_dim)
+        self.add(f"decode_attention {rows} rows, {shape}, {kv_heads} kv heads x {head_dim} bf16", decode,
+                 nbytes=4 * sum(contexts) * kv_heads * head_dim)
 
     def head_rows(self, rows, hidden, vocabulary, compiled):
         """Weights as small as a model's: with a softmax that is all on one token, most of d logits is zero, and GEMMs of zeros run faster."""
