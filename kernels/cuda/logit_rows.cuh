@@ -68,23 +68,38 @@ struct LogitRow {
 };
 
 /// visit(vector index, stored vector) for every kStep-th vector of a run from `first` of it on.
-/// kLoads loads are on their way at once.
-template <int kStep, int kLoads, typename T, typename Visit>
+/// kLoads loads are on their way at once; with kAhead also while the ones before are looked at, for
+/// kernels with more to do than to wait.
+template <int kStep, int kLoads, bool kAhead, typename T, typename Visit>
 HONE_DEVICE void walk(const LogitRow<T>& row, const Run& run, int first, const Visit& visit) {
   constexpr int kWidth = LogitRow<T>::kWidth;
   const int whole = run.end < row.whole_vectors ? run.end : row.whole_vectors;
-  int v = run.begin + first;
-  for (; v < whole; v += kLoads * kStep) {
-    typename LogitRow<T>::Stored stored[kLoads];
+  typename LogitRow<T>::Stored stored[kLoads], next[kLoads];
+  // Past the end the last vector once more: a load that may not be would be waited for at once.
+  const auto load = [&](typename LogitRow<T>::Stored(&to)[kLoads], int from) {
     HONE_UNROLL
-    for (int load = 0; load < kLoads; ++load) {
-      const int at = v + load * kStep;
-      if (at < whole) stored[load] = device::load_vector<kWidth>(row.logits, at * kWidth);
+    for (int i = 0; i < kLoads; ++i) {
+      const int at = from + i * kStep < whole ? from + i * kStep : whole - 1;
+      to[i] = device::load_vector<kWidth>(row.logits, at * kWidth);
+    }
+  };
+  int v = run.begin + first;
+  if (kAhead && v < whole) load(next, v);
+  for (; v < whole; v += kLoads * kStep) {
+    if (kAhead) {
+      HONE_UNROLL
+      for (int i = 0; i < kLoads; ++i) {
+        stored[i] = next[i];
+        device::forget_values(stored[i]);
+      }
+      load(next, v + kLoads * kStep);
+    } else {
+      load(stored, v);
     }
     HONE_UNROLL
-    for (int load = 0; load < kLoads; ++load) {
-      const int at = v + load * kStep;
-      if (at < whole) visit(at, stored[load]);
+    for (int i = 0; i < kLoads; ++i) {
+      const int at = v + i * kStep;
+      if (at < whole) visit(at, stored[i]);
     }
   }
   // Unaligned rows, and the last vector of an odd one; the loop may have gone on by a batch.
@@ -95,7 +110,7 @@ HONE_DEVICE void walk(const LogitRow<T>& row, const Run& run, int first, const V
 /// The same by a warp.
 template <typename T, typename Visit>
 HONE_DEVICE void walk(const LogitRow<T>& row, const Run& run, const Visit& visit) {
-  walk<device::kWarp, 4>(row, run, device::lane(), visit);
+  walk<device::kWarp, 4, true>(row, run, device::lane(), visit);
 }
 
 /// The logits of a stored vector.

@@ -19,8 +19,8 @@ head_rows_forward_kernel(HeadRowArgs<T> a, T scale) {
   const int64_t i = device::block_index();
   const LogitRow<T> row(a.logits + i * a.stride, a.vocabulary);
   SoftmaxSums<T> sums;
-  walk<kThreads, 8>(row, row.whole(), device::thread_index(),
-                    [&](int, const auto& x) { add_stored<false>(sums, x, scale); });
+  walk<kThreads, 8, false>(row, row.whole(), device::thread_index(),
+                           [&](int, const auto& x) { add_stored<false>(sums, x, scale); });
   sums = device::block_reduce<kThreads>(sums, MergeSoftmax<false, T>{scale});
   if (device::thread_index() != 0) return;
   const RowSoftmax<T> softmax(sums, scale);
@@ -40,8 +40,8 @@ head_rows_backward_kernel(HeadRowArgs<T> a, HeadRowGradients<T, D> d, T scale, T
   const RowGradient<T> gradient(chosen, a.logprobs[i], h == T(0) ? T(0) : a.entropy[i], g, h, scale,
                                 inverse);
   device::barrier();  // every thread has read the target's logit before one overwrites it
-  walk<kThreads, 4>(row, row.whole(), device::thread_index(),
-                    [&](int v, const auto& x) { out.store(v, x, gradient); });
+  walk<kThreads, 4, false>(row, row.whole(), device::thread_index(),
+                           [&](int v, const auto& x) { out.store(v, x, gradient); });
   device::barrier();
   if (device::thread_index() == 0) math::narrow(gradient.of_target(chosen), out.gradients[target]);
 }
