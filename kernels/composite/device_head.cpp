@@ -100,9 +100,13 @@ HeadGradients for_each_device_head_chunk(
   const auto [need_hidden, need_weight, need_bias] = needs;
   const Columns columns(vocabulary);
 
+  // All at once where that takes no more memory than a float32 sum of d weight beside a group.
+  const int64_t at_once = kGroupLogits + (need_weight ? 2 * in.weight.numel() : 0);
   const int64_t chunks = (tokens + chunk - 1) / chunk;
-  const int64_t chunks_of_group =
-      mixed ? std::clamp<int64_t>(kGroupLogits / (chunk * stride), 1, chunks) : 1;
+  const int64_t chunks_of_group = !mixed ? 1
+                                  : tokens * stride <= at_once
+                                      ? chunks
+                                      : std::max<int64_t>(kGroupLogits / (chunk * stride), 1);
   const int64_t group = std::min(chunks_of_group * chunk, tokens);
   const bool once = group == tokens;
   const auto room = [&](bool needed, bool summed, at::IntArrayRef sizes, int64_t elements) {

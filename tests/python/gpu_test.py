@@ -165,3 +165,22 @@ def test_a_graph_that_is_kept_gives_its_gradients_again(hone, gpu, dtype):
     for a, b, c in zip(first, ones, last, strict=True):
         assert torch.equal(a, c)
         torch.testing.assert_close(a, 3 * b, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rows, width, vocabulary", [(4500, 16, 128256), (700, 512, 50257)])
+def test_the_head_in_chunks_and_groups(hone, gpu, rows, width, vocabulary):
+    """More logits than exist at a time, and more d logits; a vocabulary of no multiple of 8; gradients that a GEMM rounds itself."""
+    torch.manual_seed(3)
+    hidden, weight = (torch.randn(n, width, device=gpu).mul(0.3).to(BF16).requires_grad_(True) for n in (rows, vocabulary))
+    targets, weights = torch.arange(rows, device=gpu) * 7 % vocabulary, torch.rand(rows, device=gpu) / rows
+    loss, logprobs = hone.head_nll(hidden, weight, targets, weights, 1.0)
+    got = torch.autograd.grad(loss, (hidden, weight))
+    wide = [x.detach().float().requires_grad_(True) for x in (hidden, weight)]
+    with torch.no_grad():
+        assert torch.equal(logprobs, hone.token_logprobs(hidden, weight, targets, 1.0)[0])
+    want_logprobs = torch.log_softmax(wide[0] @ wide[1].t(), -1).gather(1, targets[:, None])[:, 0]
+    torch.testing.assert_close(logprobs, want_logprobs.detach(), rtol=1e-4, atol=1e-4)
+    want = torch.autograd.grad(-(weights * want_logprobs).sum(), wide)
+    for g, w in zip(got, want, strict=True):
+        assert (g.float() - w).norm() < 5e-3 * w.norm()
