@@ -5,10 +5,10 @@
 //
 //   logits       [chunk,V] float32, at most 1.1 GB. Where d weight has room for them, which nobody
 //                needs before the last chunk's logits are gone, they live there
-//   d logits     [group,V] bfloat16: all rows, so that d weight, gigabytes at a large vocabulary, is
-//                written once and not added to, unless whole chunks of 1.1 GB and a float32 sum of
-//                d weight are less; in float32 and float64 they take the logits' place, chunk by
-//                chunk
+//   d logits     [group,V] bfloat16: all rows, so that d weight, gigabytes at a large vocabulary,
+//                is written once and not added to, unless whole chunks of 1.1 GB and a float32 sum
+//                of d weight are less; in float32 and float64 they take the logits' place, chunk
+//                by chunk
 //
 // Rows are padded to 16 bytes: a vocabulary of 50257 would make every GEMM that reads them slow.
 
