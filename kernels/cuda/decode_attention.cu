@@ -1,6 +1,6 @@
 // One token a row against its block cache, bound by reading keys and values once.
 //
-//   enter_cache_kernel  a block a row: rotates the new key, writes key and value
+//   enter_cache_kernel  rotates the new keys, writes keys and values of all rows
 //   attend_kernel       a block a (row, kv head, kGroup of its query heads, chunk of context)
 //   combine_kernel      a block a (row, head): the parts of the chunks, in their order
 //
@@ -196,15 +196,12 @@ cudaError_t launch_attend(const DecodeArgs<T>& a, const Parts<Compute<T>>& parts
                         kThreads, shared, stream, a, parts, pieces, lanes);
 }
 
-/// Both steps before the parts are combined.
 template <typename T>
-cudaError_t launch_enter_and_attend(const DecodeArgs<T>& a, const Parts<Compute<T>>& parts,
-                                    cudaStream_t stream) {
+cudaError_t launch_attend_best(const DecodeArgs<T>& a, const Parts<Compute<T>>& parts,
+                               cudaStream_t stream) {
   if constexpr (std::is_same_v<T, math::Bfloat16>) {
     if (decode_tiles_take(a)) return launch_decode_tiles(a, parts, stream);
   }
-  const cudaError_t error = device::launch(enter_cache_kernel<T>, a.rows, kThreads, 0, stream, a);
-  if (error != cudaSuccess) return error;
   const int64_t group = a.sizes.group();
   return group == 1  ? launch_attend<T, 1>(a, parts, stream)
          : group < 5 ? launch_attend<T, 4>(a, parts, stream)
@@ -228,8 +225,10 @@ size_t decode_workspace_bytes(const DecodeArgs<T>& a) {
 template <typename T>
 cudaError_t launch_decode_attention(const DecodeArgs<T>& a, cudaStream_t stream) {
   if (!decode_takes(a)) return cudaErrorInvalidValue;
+  cudaError_t error = launch_enter_cache(a, stream);
+  if (error != cudaSuccess) return error;
   const Parts<Compute<T>> parts = parts_of(a);
-  const cudaError_t error = launch_enter_and_attend(a, parts, stream);
+  error = launch_attend_best(a, parts, stream);
   if (error != cudaSuccess || parts.chunks <= 1) return error;
   return device::launch(combine_kernel<T>, a.rows * a.sizes.heads, kThreads, 0, stream, a, parts);
 }

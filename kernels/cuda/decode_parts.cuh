@@ -38,34 +38,37 @@ HONE_DEVICE int64_t slot_of(const DecodeArgs<T>& a, int64_t row, int64_t key) {
   return int64_t{a.block_table[row * a.max_blocks + at / size]} * size + at % size;
 }
 
-/// Writes a row's new keys (rotated) and values of `heads` kv heads from `first` on into its
-/// caches, by all threads of a block.
+/// A thread a pair of elements of a row's new keys and values.
 template <typename T>
-HONE_DEVICE void enter_cache(const DecodeArgs<T>& a, int64_t row, int64_t position, int first,
-                             int heads) {
+HONE_KERNEL(kDecodeThreads)
+enter_cache_kernel(DecodeArgs<T> a, int blocks_of_row) {
   using C = Compute<T>;
+  const int64_t row = device::block_index() / blocks_of_row, position = a.positions[row];
   const int half = static_cast<int>(a.sizes.head_dim / 2);
   const int64_t size = a.sizes.kv_heads * a.sizes.head_dim;
+  const int i = static_cast<int>(device::block_index() % blocks_of_row) * kDecodeThreads +
+                device::thread_index();
+  if (i >= a.sizes.kv_heads * half) return;
   const T* k = a.qkv + row * a.sizes.width() + a.sizes.heads * a.sizes.head_dim;
   const T* v = k + size;
   const int64_t slot = slot_of(a, row, position) * size;
-  for (int i = device::thread_index(); i < heads * half; i += kDecodeThreads) {
-    const int column = i % half;
-    const int64_t at = (first + i / half) * a.sizes.head_dim + column;
-    C low = math::widen(k[at]), high = math::widen(k[at + half]);
-    math::rope_rotate(low, high, a.cos[position * half + column], a.sin[position * half + column]);
-    math::narrow(low, a.k_cache[slot + at]);
-    math::narrow(high, a.k_cache[slot + at + half]);
-    a.v_cache[slot + at] = v[at];
-    a.v_cache[slot + at + half] = v[at + half];
-  }
+  const int column = i % half;
+  const int64_t at = i / half * a.sizes.head_dim + column;
+  C first = math::widen(k[at]), second = math::widen(k[at + half]);
+  math::rope_rotate(first, second, a.cos[position * half + column],
+                    a.sin[position * half + column]);
+  math::narrow(first, a.k_cache[slot + at]);
+  math::narrow(second, a.k_cache[slot + at + half]);
+  a.v_cache[slot + at] = v[at];
+  a.v_cache[slot + at + half] = v[at + half];
 }
 
 template <typename T>
-HONE_KERNEL(kDecodeThreads)
-enter_cache_kernel(DecodeArgs<T> a) {
-  const int64_t row = device::block_index();
-  enter_cache(a, row, a.positions[row], 0, static_cast<int>(a.sizes.kv_heads));
+cudaError_t launch_enter_cache(const DecodeArgs<T>& a, cudaStream_t stream) {
+  const int64_t pairs = a.sizes.kv_heads * a.sizes.head_dim / 2;
+  const int blocks = static_cast<int>((pairs + kDecodeThreads - 1) / kDecodeThreads);
+  return device::launch(enter_cache_kernel<T>, a.rows * blocks, kDecodeThreads, 0, stream, a,
+                        blocks);
 }
 
 template <typename T>

@@ -1,13 +1,12 @@
 // decode_attention of bfloat16 on tensor cores, head_dim 64, 128 or 256: one token a row against
 // its block cache, bound by reading keys and values once.
 //
-//   attend_rows_kernel  a block a (row, chunk of context, 8 query heads of one kv head); the block
-//   of
-//                       the row's own token writes its key and value first
+//   attend_rows_kernel  a block a (row, chunk of context, 8 query heads of one kv head)
 //
-// before combine_kernel of decode_parts.cuh. A chunk is 256 tokens whatever the batch: a row has
-// the same bits in any batch. 4 warps take 64 tokens each and meet once, at the end. Keys and
-// values go from memory to registers, 16 bytes a lane, and are operands there as they come:
+// between the two kernels of decode_parts.cuh: all rows' keys are written first, because rows may
+// be tokens of one sequence. A chunk is 256 tokens whatever the batch: a row has the same bits in
+// any batch. 4 warps take 64 tokens each and meet once, at the end. Keys and values go from memory
+// to registers, 16 bytes a lane, and are operands there as they come:
 //
 //   scores   Q [heads, columns] K^T: lane (g, t) holds key g, columns 8t.. of 32: two operands B of
 //            a product that sums over the columns in another order, with Q alike
@@ -80,10 +79,6 @@ attend_rows_kernel(DecodeArgs<Bfloat16> a, Parts<float> parts, int pieces) {
   const int position = static_cast<int>(a.positions[row]);
   const int low = static_cast<int>(a.sizes.first_key(position));
   if (chunk * kChunk > position || (chunk + 1) * kChunk <= low) return;  // the whole block
-  if (chunk == position / kChunk) {  // the row's own token: each piece writes what it reads
-    enter_cache(a, row, position, kv_head, 1);
-    device::barrier();
-  }
 
   const int lane = device::lane(), warp = device::warp_index(), g = lane / 4, t = lane % 4;
   const int first = chunk * kChunk + warp * kOfWarp;  // token of this warp

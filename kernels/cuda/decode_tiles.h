@@ -10,8 +10,8 @@ namespace hone::kernels::cuda {
 /// Whether launch_decode_tiles takes this call, beyond what decode_takes asks for.
 bool decode_tiles_take(const DecodeArgs<math::Bfloat16>& args);
 
-/// Writes the rows' own keys and values into the caches and attends: `parts`, or `out` where there
-/// is one chunk.
+/// Every row against its cache, which holds the row's own token: `parts`, or `out` where there is
+/// one chunk.
 cudaError_t launch_decode_tiles(const DecodeArgs<math::Bfloat16>& args, const Parts<float>& parts,
                                 cudaStream_t stream);
 

@@ -175,6 +175,17 @@ TYPED_TEST(CudaDecodeAttention, HeadsOfModels) {
   this->check({{2, 2, wide, 0, 0.09}, 7, 40, {270, 3}, 14});
 }
 
+/// Rows that are tokens of one sequence see each other's keys.
+TYPED_TEST(CudaDecodeAttention, APieceOfAPrompt) {
+  for (const int64_t head_dim : {16, 64}) {
+    Problem p({4, 2, head_dim, 0, 0.125}, 16, 4, {40, 41, 42, 43}, 15);
+    for (int64_t row = 1; row < p.rows(); ++row) {
+      std::copy_n(p.table.begin(), p.max_blocks, p.table.begin() + row * p.max_blocks);
+    }
+    this->check(p);
+  }
+}
+
 TYPED_TEST(CudaDecodeAttention, TheWidestHeads) {
   const int64_t widest = 512 / sizeof(TypeParam);
   this->check({{2, 1, widest, 0, 0.1}, 16, 2, {30, 7}, 10});
