@@ -53,11 +53,12 @@ struct DirectTerm {
 /// (1-e) softplus(-z) + e softplus(z), or with -e (robust), and its derivative.
 template <typename T>
 HONE_HD void smoothed_logistic(T z, T keep, T flip, T& value, T& derivative) {
-  value = keep * softplus(-z);
-  derivative = -keep * logistic(-z);
+  const LogisticTail<T> tail = logistic_tail(z);
+  value = keep * softplus(-z, tail);
+  derivative = -keep * logistic(-z, tail);
   if (flip != T(0)) {  // 0 * infinity would be NaN
-    value += flip * softplus(z);
-    derivative += flip * logistic(z);
+    value += flip * softplus(z, tail);
+    derivative += flip * logistic(z, tail);
   }
 }
 

@@ -5,8 +5,8 @@
 
 #include <cmath>
 
+#include "kernels/math/approximate.h"
 #include "kernels/math/host_device.h"
-#include "kernels/math/quotient.h"
 
 namespace hone::kernels::math {
 
@@ -24,7 +24,7 @@ HONE_HD T rms_norm_gradient(T x, T weighted_grad, T r, T mean) {
 
 template <typename T>
 HONE_HD T sigmoid(T x) {
-  return quotient(T(1), T(1) + std::exp(-x));
+  return approximate_quotient(T(1), T(1) + approximate_exp(-x));
 }
 
 template <typename T>

@@ -54,6 +54,18 @@ HONE_HD LogTerm<T> log_win(T z, const PreferenceParams<T>& p) {
   return log_logistic(z, T(0));
 }
 
+/// log_win of z and of -z.
+template <typename T>
+struct Outcomes {
+  LogTerm<T> first, second;
+};
+template <typename T>
+HONE_HD Outcomes<T> log_outcomes(T z, const PreferenceParams<T>& p) {
+  if (p.model != PreferenceModel::kBradleyTerry) return {log_win(z, p), log_win(-z, p)};
+  const LogisticTail<T> tail = logistic_tail(z);
+  return {{-softplus(-z, tail), logistic(-z, tail)}, {-softplus(z, tail), logistic(z, tail)}};
+}
+
 /// log P(tie) of Davidson or Rao-Kupper without lapses; -infinity where ties are impossible.
 template <typename T>
 HONE_HD LogTerm<T> log_tie(T z, const PreferenceParams<T>& p) {
@@ -91,15 +103,16 @@ HONE_HD LogTerm<T> preference_nll(T z, T target, const PreferenceParams<T>& p) {
   if (p.model != PreferenceModel::kBradleyTerry && target == T(0.5)) {
     return lapsed_nll(log_tie(z, p), p.lapse, T(0));
   }
+  const Outcomes<T> outcomes = log_outcomes(z, p);
   // A share of 0 is left out, not multiplied: 0 * infinity would be NaN.
   LogTerm<T> out{T(0), T(0)};
   if (target != T(0)) {
-    const LogTerm<T> first = lapsed_nll(log_win(z, p), p.lapse, p.lapse);
+    const LogTerm<T> first = lapsed_nll(outcomes.first, p.lapse, p.lapse);
     out.value += target * first.value;
     out.derivative += target * first.derivative;
   }
   if (target != T(1)) {
-    const LogTerm<T> second = lapsed_nll(log_win(-z, p), p.lapse, p.lapse);
+    const LogTerm<T> second = lapsed_nll(outcomes.second, p.lapse, p.lapse);
     out.value += (T(1) - target) * second.value;
     out.derivative -= (T(1) - target) * second.derivative;
   }

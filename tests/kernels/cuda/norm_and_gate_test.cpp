@@ -80,8 +80,9 @@ TYPED_TEST(CudaNormAndGate, RmsNorm) {
   using T = TypeParam;
   at::manual_seed(1);
   for (const int64_t rows : {0, 1, 3}) {
-    for (const int64_t width : {1, 7, 31, 32, 33, 64, 1023, 1024, 1025, 4104}) {
+    for (const int64_t width : {1, 7, 31, 32, 33, 64, 1023, 1024, 1025, 4096, 4104, 8200}) {
       SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(width));
+      if (rows > 1 && width > 4104) continue;
       const Tensor x = this->draw({rows, width}), weight = this->draw({width});
       const Tensor v = x.to(at::kDouble);
       const Tensor want = v * (v.square().mean(1, true) + kEps).rsqrt() * weight.to(at::kDouble);
@@ -101,7 +102,19 @@ TYPED_TEST(CudaNormAndGate, RmsNormBackward) {
   at::manual_seed(2);
   // 300 rows: more than there are blocks.
   for (const auto& [rows, width] : std::vector<std::pair<int64_t, int64_t>>{
-           {0, 5}, {1, 1}, {3, 33}, {2, 1023}, {2, 2056}, {300, 24}, {265, 7}}) {
+           {0, 5},
+           {1, 1},
+           {3, 33},
+           {2, 1023},
+           {2, 2056},
+           {300, 24},
+           {265, 7},
+           // A row of one warp, of blocks of every size, and in shared memory.
+           {9, 512},
+           {3, 1000},
+           {3, 4096},
+           {3, 8192},
+           {2, 8200}}) {
     SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(width));
     const Tensor x = this->draw({rows, width}), weight = this->draw({width}),
                  grad = this->draw({rows, width});
