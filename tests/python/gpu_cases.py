@@ -101,6 +101,7 @@ def with_behaviour(option):
     return lambda dtype: dict(option, logp_behaviour=BEHAVIOUR.to(dtype))
 
 
+LONG = 1_100_003
 PAIRS = 517
 LENGTH = 1.0 + torch.arange(PAIRS, dtype=F64) % 9
 GROUPS = torch.tensor([0, 4, 4, 5, 20, 29])
@@ -120,6 +121,11 @@ LOSSES = [
     Case(op, call(draw(TOKENS), draw(TOKENS), draw(TOKENS), weights(TOKENS)), option, gradients=gradients)
     for op, gradients in (("value_loss_with_grad", ()), ("value_loss", (0,)))
     for option in (dict(clip=0.0), dict(clip=0.2))
+] + [
+    # More runs of tokens than the grid has threads, and a last one that is not whole.
+    Case("value_loss_with_grad", call(draw(LONG), draw(LONG), draw(LONG), weights(LONG)), dict(clip=0.2)),
+    Case("policy_loss_with_grad", call(near(zeros(LONG)), zeros(LONG), draw(LONG), None, weights(LONG)),
+         dict(kind="gspo", cu_seqlens=torch.tensor([0, 5, 700_001, 700_001, LONG]))),
 ] + [
     Case(op, call(draw(PAIRS), lambda dtype: (torch.arange(PAIRS) % 3 / 2).to(dtype), weights(PAIRS), margin), option, gradients=gradients)
     for op, gradients in (("preference_loss_with_grad", ()), ("preference_loss", (0,)))

@@ -103,7 +103,7 @@ ptxas info    : Used {registers} registers, used 1 barriers
 
 @pytest.mark.parametrize(
     "stores, loads, registers, said",
-    [(0, 0, 40, None), (8, 0, 40, "0 bytes of spills, got 8"), (0, 12, 40, "0 bytes of spills, got 12"), (0, 0, 41, "at most 40 registers, got 41")],
+    [(0, 0, 48, None), (8, 0, 48, "0 bytes of spills, got 8"), (0, 12, 48, "0 bytes of spills, got 12"), (0, 0, 49, "at most 48 registers, got 49")],
 )
 def test_a_report_with_a_spill_is_a_breach(stores, loads, registers, said):
     found = list(breaches(kernels_of(REPORT.format(frame=stores, stores=stores, loads=loads, registers=registers))))

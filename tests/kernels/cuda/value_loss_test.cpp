@@ -25,11 +25,8 @@ TYPED_TEST(CudaValueLoss, IsTheCpuOp) {
   constexpr auto kType = c10::CppTypeToScalarType<T>::value;
   at::manual_seed(1);
   const double tolerance = kType == at::kFloat ? 1e-6 : 1e-14;
-  // The last: more runs than the grid has threads.
-  for (const int64_t n : {0, 1, 31, 32, 33, 255, 257, 1023, 5000, 541003}) {
-    if (n > 5000 && kType == at::kFloat) continue;
+  for (const int64_t n : {0, 1, 31, 32, 33, 255, 257, 1023, 5000}) {
     for (const double clip : {0.0, 0.2}) {
-      if (n > 5000 && clip == 0) continue;
       SCOPED_TRACE("n " + std::to_string(n) + ", clip " + std::to_string(clip));
       const auto options = at::TensorOptions().dtype(kType);
       const Tensor values = at::randn({n}, options).requires_grad_(true);
