@@ -301,7 +301,7 @@ def test_plan_is_the_arithmetic_of_its_page(hone):
                     "--json")
         return json.loads(done.stdout)
 
-    hidden, inner, vocabulary, layers = 128, 344, 2048, 2
+    hidden, inner, vocabulary, layers = 128, 344, 4096, 2
     parameters = vocabulary * hidden + layers * (4 * hidden * hidden + 3 * hidden * inner + 2 * hidden) + hidden
     lone = plan(1, 0)
     assert lone["parameters"] == parameters
