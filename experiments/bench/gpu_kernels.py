@@ -230,28 +230,31 @@ class Rows:
 
             def policy():
                 new, old, advantages, weights = (0.1 * self.draw(tokens) for _ in range(4))
-                compiled = self.compiled(policy_eager)
-                return lambda: hone.policy_loss_with_grad(new, old, advantages, None, weights), {
-                    "torch": lambda: policy_eager(new, old, advantages, weights),
-                    "torch.compile": lambda: compiled(new, old, advantages, weights)}
+                peers = {"torch": lambda: policy_eager(new, old, advantages, weights)}
+                if tokens != small:  # a compilation takes seconds
+                    compiled = self.compiled(policy_eager)
+                    peers["torch.compile"] = lambda: compiled(new, old, advantages, weights)
+                return lambda: hone.policy_loss_with_grad(new, old, advantages, None, weights), peers
 
             self.add(f"policy_loss {tokens} fwd+bwd", policy, nbytes=20 * tokens, graph=tokens == small)
 
             def value():
                 values, old, returns, weights = (self.draw(tokens) for _ in range(4))
-                compiled = self.compiled(value_eager)
-                return lambda: hone.value_loss_with_grad(values, old, returns, weights, 0.2), {
-                    "torch": lambda: value_eager(values, old, returns, weights),
-                    "torch.compile": lambda: compiled(values, old, returns, weights)}
+                peers = {"torch": lambda: value_eager(values, old, returns, weights)}
+                if tokens != small:  # a compilation takes seconds
+                    compiled = self.compiled(value_eager)
+                    peers["torch.compile"] = lambda: compiled(values, old, returns, weights)
+                return lambda: hone.value_loss_with_grad(values, old, returns, weights, 0.2), peers
 
             self.add(f"value_loss {tokens} fwd+bwd", value, nbytes=20 * tokens, graph=tokens == small)
 
             def preference():
                 delta, target, weights = self.draw(tokens), torch.rand(tokens, device=self.device), self.draw(tokens)
-                compiled = self.compiled(preference_eager)
-                return lambda: hone.preference_loss_with_grad(delta, target, weights), {
-                    "torch": lambda: preference_eager(delta, target, weights),
-                    "torch.compile": lambda: compiled(delta, target, weights)}
+                peers = {"torch": lambda: preference_eager(delta, target, weights)}
+                if tokens != small:  # a compilation takes seconds
+                    compiled = self.compiled(preference_eager)
+                    peers["torch.compile"] = lambda: compiled(delta, target, weights)
+                return lambda: hone.preference_loss_with_grad(delta, target, weights), peers
 
             self.add(f"preference_loss {tokens} fwd+bwd", preference, nbytes=16 * tokens, graph=tokens == small)
 
@@ -360,8 +363,8 @@ class Rows:
 
             def swiglu():
                 x = self.draw(rows, 2 * width, dtype=BF16)
-                compiled = self.compiled(lambda: F.silu(x[:, :width]) * x[:, width:])
-                return lambda: hone.swiglu(x), {"torch": lambda: F.silu(x[:, :width]) * x[:, width:], "torch.compile": compiled}
+                eager = lambda: F.silu(x[:, :width]) * x[:, width:]
+                return lambda: hone.swiglu(x), {"torch": eager, **({} if rows == few else {"torch.compile": self.compiled(eager)})}
 
             self.add(f"swiglu {rows}x{width} bf16", swiglu, nbytes=6 * rows * width, graph=rows == few)
 
