@@ -67,8 +67,9 @@ class StagedStore {
 std::string import_inputs(Workspace& workspace) {
   const auto& options = workspace.recipe().data;
   std::string text;
-  for (const auto& argument : workspace.expand(options.prepare)) {
-    text += "prepare " + argument + content_of(argument) + "\n";
+  // As the recipe spells them: a copy of a run, or a cache elsewhere, is the same input.
+  for (const auto& argument : options.prepare) {
+    text += "prepare " + argument + content_of(workspace.expand(argument)) + "\n";
   }
   for (const auto& spec : options.imports) {
     text += "import " + spec.format + " " + spec.input + " " + spec.split;

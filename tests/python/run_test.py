@@ -156,6 +156,25 @@ def test_a_changed_option_reruns_its_stage_and_what_follows(finished, folder, ho
     assert "[reward] already done" in text and "[train] done" in text and "[evaluate] done" in text
 
 
+def test_a_copied_run_keeps_what_its_command_prepared(folder, hone, tmp_path):
+    prepare = tmp_path / "prepare.sh"
+    prepare.write_text(f'cp {folder}/*.jsonl {folder}/*.tsv "$1"\n')
+    recipe = tmp_path / "recipe.toml"
+    command = f'[data]\nprepare = ["sh", "{prepare}", "{{out}}/import"]'
+    recipe.write_text('stages = ["import"]\n' + write_recipe(folder).read_text()
+                      .replace("[data]", command).replace(f'input = "{folder}/', 'input = "{out}/import/'))
+
+    def import_stage(out):
+        done = hone("run", recipe, "--out", out)
+        return done.stdout + done.stderr
+
+    assert "[import] done" in import_stage(tmp_path / "first")
+    subprocess.run(["cp", "-r", tmp_path / "first", tmp_path / "copy"], check=True)
+    assert "[import] already done" in import_stage(tmp_path / "copy")
+    prepare.write_text(prepare.read_text() + "# changed\n")
+    assert "[import] done" in import_stage(tmp_path / "copy")
+
+
 def test_same_seed_same_bytes_and_another_seed_not(finished, folder, hone, tmp_path):
     hone("run", folder / "recipe.toml", "--out", tmp_path / "again")
     hone("run", folder / "recipe.toml", "--out", tmp_path / "other", "--set", "seed=4")
