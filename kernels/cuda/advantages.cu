@@ -3,9 +3,9 @@
 // numbers, every input read once: the bound is 20 bytes a token.
 //
 //   a block takes a tile of kTile tokens, by ticket, the last tile first
-//   1. each thread loads kItems consecutive tokens and composes their maps    registers
-//   2. scan over the block                                                    shared memory
-//   3. the tile's map is published; the state that enters is looked up        tile_chain.cuh
+//   1. its inputs are asked for, 16 bytes a load; the ends of rows are marked  row_marks.cuh
+//   2. each thread composes the maps of its runs; scan over the block          tile_runs.cuh
+//   3. the tile's map is published; the state that enters is looked up         tile_chain.cuh
 //   4. each thread applies its maps again and stores; the block sums its statistics
 //   5. the block that is done last adds the tiles' statistics in their order
 //
@@ -17,8 +17,9 @@
 
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/launchers.h"
-#include "kernels/cuda/row_search.cuh"
+#include "kernels/cuda/row_marks.cuh"
 #include "kernels/cuda/tile_chain.cuh"
+#include "kernels/cuda/tile_entries.cuh"
 #include "kernels/math/gae.h"
 #include "kernels/math/vtrace.h"
 
@@ -29,147 +30,125 @@ using math::AdvantageParams;
 using math::AdvantageRows;
 using math::AdvantageStats;
 
-constexpr int kThreads = kSumThreads;
-constexpr int kItems = 8;  // consecutive tokens a thread: one 32-byte sector of float
-constexpr int64_t kTile = kThreads * kItems;
+static_assert(kTileThreads == kSumThreads);
 
 /// At least one, whose block stores the statistics of an empty batch.
 int64_t tile_count(int64_t tokens) { return std::max<int64_t>(1, (tokens + kTile - 1) / kTile); }
 
-/// Which entries of a stretch of time are trained, as far as the row that reaches out of it at its
-/// earlier end is concerned.
-struct Trained {
-  int any;   // of that row
-  int ends;  // that row ends inside the stretch
-};
+template <class Rule>
+struct Compose {
+  using Map = typename Rule::Map;
 
-struct JoinTrained {
-  HONE_DEVICE Trained operator()(const Trained& later, const Trained& earlier) const {
-    return {earlier.ends != 0 ? earlier.any : (earlier.any | later.any), earlier.ends | later.ends};
+  HONE_DEVICE Map operator()(const Map& later, const Map& earlier) const {
+    return math::compose(later, earlier);
   }
 };
 
-/// Is an entry of `row` trained from `t` on? The whole block asks, 4096 entries at a time.
-template <typename T>
-HONE_DEVICE bool trained_from(const AdvantageRows<T>& rows, int64_t row, int64_t t) {
-  constexpr int kLooks = 16;
-  for (const int64_t end = rows.trained_end(row); t < end; t += kThreads * kLooks) {
-    int any = 0;
-    HONE_UNROLL
-    for (int i = 0; i < kLooks; ++i) {
-      const int64_t at = t + i * kThreads + device::thread_index();
-      if (at < end && rows.mask.at(row, at) != 0) any = 1;
-    }
-    if (device::block_reduce<kThreads>(any, device::Larger{}) != 0) return true;
-  }
-  return false;
-}
+/// Steps 1 to 4 for one tile.
+template <class Rule, typename T, Layout kLayout>
+HONE_DEVICE void run_tile(const AdvantageRows<T>& rows, const AdvantageParams<T>& p, bool aligned,
+                          const TileChain<Rule>& chain, int64_t ticket,
+                          const device::SharedView<uint32_t>& mark,
+                          const device::SharedView<int64_t>& last_row, AdvantageStats& stats) {
+  HONE_SHARED(typename Rule::State, entering, 1);
+  const int64_t begin = (chain.tiles - 1 - ticket) * kTile;
+  const int64_t end = std::min(begin + kTile, rows.tokens);
+  const bool wide = aligned && end - begin == kTile;
+  TileEntries<T, kLayout> entries{rows, p, begin, wide};
+  if constexpr (kLayout != Layout::kByRow) entries.load(stats);
+  const RowMarks marks{mark, last_row, row_near(rows, begin)};
+  mark_rows(rows, marks, begin, end);
+  device::barrier();
+  entries.place(marks, end, stats);
 
-/// The tokens of a thread, [begin, end) of the batch, from the latest to the earliest.
-template <typename T>
-struct Span {
-  const AdvantageRows<T>& rows;
-  int64_t begin, end;
-  int64_t last_row;  // of token end - 1
-
-  /// visit(k, t, row, ends_row) with k the token's number from the end of a full span.
-  template <typename Visit>
-  HONE_DEVICE void each(Visit visit) const {
-    int64_t row = last_row;
+  typename Rule::Map maps[kRuns];
+  HONE_UNROLL
+  for (int s = 0; s < kRuns; ++s) {
+    maps[s] = Rule::identity();
+    const auto ends = marks.of_run(s);
     HONE_UNROLL
-    for (int k = 0; k < kItems; ++k) {
-      const int64_t t = begin + kItems - 1 - k;
-      if (t >= end) continue;
-      while (row > 0 && t < rows.begin(row)) --row;
-      visit(k, t, row, t + 1 == rows.end(row));
+    for (int k = kRun - 1; k >= 0; --k) {
+      const int64_t row = ends[k] != 0 ? marks.row(ends[k]) : -1;
+      maps[s] = math::compose(
+          maps[s], math::entry_map<Rule>(rows, row, entries.step(s, k), ends[k] != 0, p));
     }
   }
-};
+  const auto scan = run_scan(maps, Rule::identity(), Compose<Rule>{});
+  if (device::thread_index() == 0) chain.tile_maps().post(ticket, scan.total);
+  if (device::warp_index() == 0) {
+    // Where a row ends with the tile, nothing enters it.
+    const bool closed = mark[end - 1 - begin] != 0;
+    const auto state = closed ? Rule::start(0) : state_entering(chain, ticket);
+    if (device::lane() == 0) {
+      publish_state(chain, ticket, scan.total(state));
+      entering[0] = state;
+    }
+  }
+  device::barrier();
 
-/// Is an entry after this span's last one trained in the same row? All threads.
-template <typename T>
-HONE_DEVICE bool trained_later(const Span<T>& span, int64_t tile_end, int64_t tile_row) {
-  Trained mine{0, 0};
-  span.each([&](int, int64_t t, int64_t row, bool ends_row) {
-    if (ends_row) mine = {0, 1};
-    if (span.rows.trained(row, t)) mine.any = 1;
-  });
-  const bool beyond =
-      tile_end < span.rows.end(tile_row) && trained_from(span.rows, tile_row, tile_end);
-  const auto scan = device::block_scan<kThreads>(mine, Trained{0, 0}, JoinTrained{});
-  return scan.before.any != 0 || (scan.before.ends == 0 && beyond);
+  using State = typename Rule::State;
+  const State into_tile = entering[0];
+  scan.each(
+      into_tile, [](const auto& map, const State& state) { return map(state); },
+      [&](int s, State next) {
+        const auto ends = marks.of_run(s);
+        Run<T> advantages, returns, rewards;
+        HONE_UNROLL
+        for (int k = kRun - 1; k >= 0; --k) {
+          if (ends[k] != 0) next = Rule::start(rows.value_after(marks.row(ends[k])));
+          const auto step = entries.step(s, k);
+          const auto out = math::settle(step, Rule::result(step, next, p), stats);
+          advantages[k] = out.advantage;
+          returns[k] = out.target;
+          rewards[k] = step.reward;
+          if (step.takes_part) next = Rule::map(step, p)(next);
+        }
+        const int64_t first = begin + run_begin(s);
+        store_run(rows.advantages, first, end, wide, advantages);
+        store_run(rows.returns, first, end, wide, returns);
+        if (rows.rewards != nullptr) store_run(rows.rewards, first, end, wide, rewards);
+      });
 }
 
-// Two blocks an SM leave a thread the registers that its eight steps take.
-template <class Rule, typename T>
-HONE_KERNEL_RESIDENT(kThreads, 2)
-advantages_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, TileChain<Rule> chain,
+// Three blocks an SM leave a thread the registers that its sixteen steps take.
+template <class Rule, typename T, Layout kLayout>
+HONE_KERNEL_RESIDENT(kTileThreads, sizeof(T) == 4 ? 3 : 2)
+advantages_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, bool aligned, TileChain<Rule> chain,
                   AdvantageStats* tile_stats, double* stats) {
   HONE_SHARED(int64_t, taken, 1);
-  HONE_SHARED(typename Rule::State, entering, 1);
-  if (device::thread_index() == 0) taken[0] = device::atomic_add(chain.ticket(), 1);
+  HONE_SHARED(uint32_t, mark, kTile);
+  HONE_SHARED(int64_t, last_row, 1);
+  if (device::thread_index() == 0) {
+    taken[0] = static_cast<int64_t>(device::atomic_add_relaxed(chain.ticket(), 1));
+    last_row[0] = rows.sequences - 1;
+  }
+  clear_marks(mark);
   device::barrier();
-  const int64_t ticket = taken[0], tile = chain.tiles - 1 - ticket;
-  const int64_t tile_begin = tile * kTile, tile_end = std::min(tile_begin + kTile, rows.tokens);
+  const int64_t ticket = taken[0];
   AdvantageStats mine;
-  if (tile_begin < tile_end) {  // all but an empty batch
-    const RowRange range{row_of_by_warp(rows, tile_begin), row_of_by_warp(rows, tile_end - 1)};
-    const int64_t begin = tile_begin + kTile - (device::thread_index() + 1) * kItems;
-    const int64_t end = std::min(begin + kItems, rows.tokens);
-    const Span<T> span{rows, begin, end, begin < end ? row_of(rows, end - 1, range) : range.last};
-
-    bool later = rows.mask ? trained_later(span, tile_end, range.last) : false;
-    math::AdvantageStep<T> steps[kItems];
-    auto map = Rule::identity();
-    span.each([&](int k, int64_t t, int64_t row, bool ends_row) {
-      if (!rows.mask) later = t + 1 < rows.trained_end(row);
-      if (ends_row) later = false;
-      const bool scored = math::is_scored(rows, row, t, later, p.after_last);
-      steps[k] = math::load_step(rows, row, t, scored ? t : -1, p);
-      if (steps[k].trained) later = true;
-      mine.kl += steps[k].kl;
-      steps[k].kl = 0;  // summed: eight registers less to the second walk
-      map = math::compose(map, math::entry_map<Rule>(rows, row, steps[k], ends_row, p));
-    });
-
-    const auto scan = device::block_scan<kThreads>(map, Rule::identity(), Compose<Rule>{});
-    if (device::thread_index() == 0) {
-      publish_map(chain, ticket, scan.total, rows.end(range.first) <= tile_end);
-    }
-    if (device::warp_index() == 0) {
-      // Where a row ends with the tile, nothing enters it.
-      const auto state =
-          tile_end == rows.end(range.last) ? Rule::start(0) : state_entering(chain, ticket);
-      if (device::lane() == 0) {
-        publish_state(chain, ticket, scan.total(state));
-        entering[0] = state;
-      }
-    }
-    device::barrier();
-    auto next = scan.before(entering[0]);
-    span.each([&](int k, int64_t t, int64_t row, bool ends_row) {
-      if (ends_row) next = Rule::start(rows.value_after(row));
-      math::store_step(rows, t, steps[k], Rule::result(steps[k], next, p), mine);
-      if (steps[k].takes_part) next = Rule::map(steps[k], p)(next);
-    });
+  if (rows.tokens > 0) {
+    run_tile<Rule, T, kLayout>(rows, p, aligned, chain, ticket, mark, last_row, mine);
   }
   const AdvantageStats of_tile = block_sum(mine);
   HONE_SHARED(int64_t, done_before, 1);
   if (device::thread_index() == 0) {
-    tile_stats[tile] = of_tile;
-    done_before[0] = device::atomic_add(chain.done(), 1);
+    tile_stats[chain.tiles - 1 - ticket] = of_tile;
+    device::fence();
+    done_before[0] = static_cast<int64_t>(device::atomic_add_relaxed(chain.done(), 1));
   }
   device::barrier();
   if (done_before[0] != chain.tiles - 1) return;
 
   // Every other block has ended its work: its statistics are there, and nobody reads the words.
+  device::fence();
   AdvantageStats sums;
-  for (int64_t i = device::thread_index(); i < chain.tiles; i += kThreads) {
+  HONE_UNROLL
+  for (int64_t i = device::thread_index(); i < chain.tiles; i += kTileThreads) {
     sums.merge(tile_stats[i]);
   }
   const AdvantageStats total = block_sum(sums);
   if (device::thread_index() == 0) total.store(stats);
-  for (int64_t i = device::thread_index(); i < chain_words(chain.tiles); i += kThreads) {
+  for (int64_t i = device::thread_index(); i < chain_words(chain.tiles); i += kTileThreads) {
     chain.words[i] = 0;
   }
 }
@@ -183,8 +162,19 @@ cudaError_t launch_rule(const AdvantageArgs<T>& args, cudaStream_t stream) {
   chain.maps = reinterpret_cast<typename Rule::Map*>(tile_stats + tiles);
   chain.states = reinterpret_cast<typename Rule::State*>(chain.maps + tiles);
   chain.tiles = tiles;
-  return device::launch(advantages_kernel<Rule, T>, tiles, kThreads, 0, stream, args.rows,
-                        args.params, chain, tile_stats, args.stats);
+  const auto run = [&](auto kernel) {
+    return device::launch(kernel, tiles, kTileThreads, 0, stream, args.rows, args.params,
+                          are_wide(args.rows), chain, tile_stats, args.stats);
+  };
+  switch (layout_of(args.rows)) {
+    case Layout::kAll:
+      return run(advantages_kernel<Rule, T, Layout::kAll>);
+    case Layout::kMasked:
+      return run(advantages_kernel<Rule, T, Layout::kMasked>);
+    case Layout::kByRow:
+      break;
+  }
+  return run(advantages_kernel<Rule, T, Layout::kByRow>);
 }
 
 }  // namespace

@@ -4,19 +4,15 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGraphsC10Utils.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
-#include <map>
-#include <mutex>
-
 #include "kernels/advantage_rows.h"
 #include "kernels/cuda/dispatch_tensors.h"
 #include "kernels/cuda/launchers.h"
+#include "kernels/cuda/zero_words.h"
 #include "kernels/inputs.h"
 #include "kernels/options.h"
 
@@ -24,26 +20,6 @@ namespace hone::kernels::cuda {
 namespace {
 
 using at::Tensor;
-
-/// [count] words that are zero whenever no launch of the current stream runs, as launch_advantages
-/// wants and leaves them: those of a stream are kept. A captured launch gets its own, because its
-/// graph may be replayed anywhere; the graph clears them before each replay.
-Tensor zero_words(const Tensor& like, int64_t count) {
-  const auto zeros = [&] { return at::zeros({count}, like.options().dtype(at::kInt)); };
-  if (c10::cuda::currentStreamCaptureStatusMayInitCtx() != c10::cuda::CaptureStatus::None) {
-    return zeros();
-  }
-  static std::mutex mutex;
-  // Never destroyed: at the end of the process there may be no CUDA any more.
-  static auto* const kept = new std::map<c10::Stream, Tensor, bool (*)(c10::Stream, c10::Stream)>(
-      [](c10::Stream a, c10::Stream b) {
-        return std::pair(a.device_index(), a.id()) < std::pair(b.device_index(), b.id());
-      });
-  const std::lock_guard lock(mutex);
-  Tensor& words = (*kept)[c10::cuda::getCurrentCUDAStream()];
-  if (!words.defined() || words.numel() < count) words = zeros();
-  return words;
-}
 
 struct CudaAdvantages {
   static void run(const AdvantageInputs& in, const AdvantageSettings& settings,
@@ -59,7 +35,7 @@ struct CudaAdvantages {
           settings.vtrace,
           out.stats.mutable_data_ptr<double>(),
           workspace.mutable_data_ptr(),
-          reinterpret_cast<unsigned*>(words.mutable_data_ptr<int>())};
+          reinterpret_cast<uint64_t*>(words.mutable_data_ptr<int64_t>())};
       C10_CUDA_CHECK(launch_advantages(args, c10::cuda::getCurrentCUDAStream()));
     });
   }

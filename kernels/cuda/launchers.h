@@ -22,7 +22,7 @@ struct AdvantageArgs {
   bool vtrace;      // the rule of kernels/math/vtrace.h, not gae.h
   double* stats;    // [4] sum, sum of squares, count, sum of KL
   void* workspace;  // advantage_workspace_bytes<T>(tokens), of any content
-  unsigned* words;  // [advantage_words(tokens)], zero; the launch leaves them zero. Launches that
+  uint64_t* words;  // [advantage_words(tokens)], zero; the launch leaves them zero. Launches that
                     // may overlap need words and workspaces of their own
 };
 

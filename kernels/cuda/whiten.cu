@@ -11,7 +11,11 @@ namespace hone::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMaxBlocks = 4096;  // beyond a few waves more blocks only cost their launch
+constexpr int kVectors = 4;           // 64 bytes in flight a thread
+constexpr int64_t kMaxBlocks = 2112;  // a few waves: more blocks only cost their start
+
+template <typename T>
+constexpr int64_t kStretch = kThreads * kVectors * device::kVectorWidth<T>;
 
 template <typename T>
 struct AddMoment {
@@ -23,18 +27,39 @@ struct AddMoment {
   }
 };
 
+/// A block takes stretches of kThreads x kVectors vectors of 16 bytes; a thread's loads of one are
+/// in flight together. `wide`: x and out are aligned.
 template <typename T>
-HONE_KERNEL(kThreads)
-whiten_kernel(WhitenArgs<T> a) {
-  const math::Whitening map = math::whitening(a.stats, a.unbiased, a.shift_mean);
-  const int64_t stride = device::grid_blocks() * kThreads;
-  for (int64_t i = device::block_index() * kThreads + device::thread_index(); i < a.n;
-       i += stride) {
-    a.out[i] = map(a.x[i]);
+HONE_KERNEL_RESIDENT(kThreads, 6)
+whiten_kernel(WhitenArgs<T> a, bool wide) {
+  constexpr int N = device::kVectorWidth<T>;
+  HONE_SHARED(math::Whitening, held, 1);  // a root and divisions in double, once a block
+  if (device::thread_index() == 0) held[0] = math::whitening(a.stats, a.unbiased, a.shift_mean);
+  device::barrier();
+  const math::Whitening map = held[0];
+  for (int64_t begin = device::block_index() * kStretch<T>; begin < a.n;
+       begin += device::grid_blocks() * kStretch<T>) {
+    if (wide && begin + kStretch<T> <= a.n) {
+      const int64_t mine = begin + device::thread_index() * N;
+      device::Vector<T, N> v[kVectors];
+      HONE_UNROLL
+      for (int j = 0; j < kVectors; ++j) {
+        v[j] = device::load_vector<N>(a.x, mine + j * kThreads * N);
+      }
+      HONE_UNROLL
+      for (int j = 0; j < kVectors; ++j) {
+        HONE_UNROLL
+        for (int k = 0; k < N; ++k) v[j][k] = map(v[j][k]);
+        device::store_vector(a.out, mine + j * kThreads * N, v[j]);
+      }
+    } else {
+      const int64_t end = std::min(begin + kStretch<T>, a.n);
+      for (int64_t i = begin + device::thread_index(); i < end; i += kThreads) {
+        a.out[i] = map(a.x[i]);
+      }
+    }
   }
 }
-
-int64_t blocks_for(int64_t n) { return std::min((n + kThreads - 1) / kThreads, kMaxBlocks); }
 
 }  // namespace
 
@@ -47,7 +72,10 @@ cudaError_t launch_moments(const MomentArgs<T>& args, cudaStream_t stream) {
 
 template <typename T>
 cudaError_t launch_whiten(const WhitenArgs<T>& args, cudaStream_t stream) {
-  return device::launch(whiten_kernel<T>, blocks_for(args.n), kThreads, 0, stream, args);
+  constexpr int N = device::kVectorWidth<T>;
+  const int64_t blocks = std::min((args.n + kStretch<T> - 1) / kStretch<T>, kMaxBlocks);
+  const bool wide = device::is_aligned<N>(args.x) && device::is_aligned<N>(args.out);
+  return device::launch(whiten_kernel<T>, blocks, kThreads, 0, stream, args, wide);
 }
 
 template cudaError_t launch_moments(const MomentArgs<float>&, cudaStream_t);

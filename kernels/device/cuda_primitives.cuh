@@ -215,6 +215,20 @@ HONE_DEVICE void store_release(T* p, const T& v) {
     asm volatile("st.release.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(word) : "memory");
   }
 }
+/// A word that carries all that is said; it orders no other access, and costs no fence. 8 bytes.
+HONE_DEVICE uint64_t load_relaxed(const uint64_t* p) {
+  unsigned long long word;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(word) : "l"(p) : "memory");
+  return word;
+}
+HONE_DEVICE void store_relaxed(uint64_t* p, uint64_t v) {
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
+}
+HONE_DEVICE uint64_t atomic_add_relaxed(uint64_t* p, uint64_t n) {
+  return atomicAdd(reinterpret_cast<unsigned long long*>(p), n);
+}
+HONE_DEVICE void fence() { __threadfence(); }
+
 /// The value before. Ordered against the thread's other accesses on both sides.
 HONE_DEVICE unsigned atomic_add(unsigned* p, unsigned n) {
   __threadfence();

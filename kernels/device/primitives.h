@@ -40,8 +40,11 @@
 //   is_aligned<N>(pointer)                    may load_vector<N> start there?
 //   exp2_approximate(x)                       2^x to 2 units in the last place, 0 where subnormal
 //   load_acquire(p), store_release(p, v)      words that blocks talk through
+//   load_relaxed(p), store_relaxed(p, v)      the same where the word is all that is said
 //   atomic_add(p, n)                          unsigned tickets and counters; never a float
 //   atomic_add(view, i, n)                    the same in shared memory
+//   atomic_add_relaxed(p, n)                  uint64_t; orders nothing but itself
+//   fence()                                   orders this thread's accesses for the whole device
 //   pause()                                   inside a loop that waits for another block
 //
 //   launch(kernel, blocks, threads, shared_bytes, stream, args...) -> cudaError_t

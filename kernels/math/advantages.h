@@ -94,10 +94,10 @@ HONE_HD int64_t score_entry(const AdvantageRows<T>& a, int64_t row, bool after_l
 
 /// Is entry t the one that score_entry finds? `later`: an entry of the row after t is trained.
 template <typename T>
-HONE_HD bool is_scored(const AdvantageRows<T>& a, int64_t row, int64_t t, bool later,
+HONE_HD bool is_scored(const AdvantageRows<T>& a, int64_t row, int64_t t, bool trained, bool later,
                        bool after_last) {
   if (later) return false;
-  if (a.trained(row, t)) return !after_last || t + 1 == a.end(row);
+  if (trained) return !after_last || t + 1 == a.end(row);
   return after_last && t > a.begin(row) && a.trained(row, t - 1);
 }
 
@@ -109,22 +109,42 @@ struct AdvantageStep {
   bool takes_part;  // trained, or the entry after the last one that holds the score
 };
 
+/// The inputs of one entry; those of columns that are not given are not looked at.
+template <typename T>
+struct AdvantageEntry {
+  T logp_old, logp_ref, logp_behaviour, token_reward, value;
+};
+
+/// The step of an entry that takes part, without the score.
+template <typename T>
+HONE_HD AdvantageStep<T> entry_step(const AdvantageRows<T>& a, const AdvantageEntry<T>& entry,
+                                    bool trained, const AdvantageParams<T>& p) {
+  AdvantageStep<T> step{T(0), T(0), T(0), T(0), trained, true};
+  if (trained) {
+    if (a.logp_ref) step.kl = kl_penalty(entry.logp_old, entry.logp_ref, p);
+    step.reward = -p.kl_coef * step.kl;
+    if (a.logp_behaviour) step.log_ratio = entry.logp_old - entry.logp_behaviour;
+  }
+  if (a.token_rewards) step.reward += entry.token_reward;
+  if (a.values) step.value = entry.value;
+  return step;
+}
+
 /// Entry t of sequence `row`, whose score stands at `scored`. Inputs of entries that do not take
 /// part are not read.
 template <typename T>
 HONE_HD AdvantageStep<T> load_step(const AdvantageRows<T>& a, int64_t row, int64_t t,
                                    int64_t scored, const AdvantageParams<T>& p) {
-  AdvantageStep<T> step{T(0), T(0), T(0), T(0), a.trained(row, t), false};
-  step.takes_part = step.trained || t == scored;
-  if (!step.takes_part) return step;
-  if (step.trained) {
-    if (a.logp_ref) step.kl = kl_penalty(a.logp_old.at(row, t), a.logp_ref.at(row, t), p);
-    step.reward = -p.kl_coef * step.kl;
-    if (a.logp_behaviour) step.log_ratio = a.logp_old.at(row, t) - a.logp_behaviour.at(row, t);
-  }
-  if (a.token_rewards) step.reward += a.token_rewards.at(row, t);
+  const bool trained = a.trained(row, t);
+  if (!trained && t != scored) return {T(0), T(0), T(0), T(0), false, false};
+  AdvantageEntry<T> entry{T(0), T(0), T(0), T(0), T(0)};
+  if (trained && (a.logp_ref || a.logp_behaviour)) entry.logp_old = a.logp_old.at(row, t);
+  if (trained && a.logp_ref) entry.logp_ref = a.logp_ref.at(row, t);
+  if (trained && a.logp_behaviour) entry.logp_behaviour = a.logp_behaviour.at(row, t);
+  if (a.token_rewards) entry.token_reward = a.token_rewards.at(row, t);
+  if (a.values) entry.value = a.values.at(row, t);
+  AdvantageStep<T> step = entry_step(a, entry, trained, p);
   if (t == scored && a.scores != nullptr) step.reward += a.scores[row];
-  if (a.values) step.value = a.values.at(row, t);
   return step;
 }
 
@@ -157,18 +177,26 @@ struct AdvantageResult {
   T target, advantage;
 };
 
+/// What stands in the outputs after a step, and its place in the statistics but for its KL.
+template <typename T>
+HONE_HD AdvantageResult<T> settle(const AdvantageStep<T>& step, const AdvantageResult<T>& result,
+                                  AdvantageStats& stats) {
+  if (step.trained) {
+    stats.sum += result.advantage;
+    stats.squares += static_cast<double>(result.advantage) * result.advantage;
+    stats.count += 1;
+  }
+  return {step.takes_part ? result.target : T(0), step.trained ? result.advantage : T(0)};
+}
+
 template <typename T>
 HONE_HD void store_step(const AdvantageRows<T>& a, int64_t t, const AdvantageStep<T>& step,
                         const AdvantageResult<T>& result, AdvantageStats& stats) {
-  const T advantage = step.trained ? result.advantage : T(0);
+  const AdvantageResult<T> out = settle(step, result, stats);
   if (a.rewards != nullptr) a.rewards[t] = step.reward;
-  a.returns[t] = step.takes_part ? result.target : T(0);
-  a.advantages[t] = advantage;
-  if (!step.trained) return;
-  stats.sum += advantage;
-  stats.squares += static_cast<double>(advantage) * advantage;
-  stats.count += 1;
-  stats.kl += step.kl;
+  a.returns[t] = out.target;
+  a.advantages[t] = out.advantage;
+  if (step.trained) stats.kl += step.kl;
 }
 
 /// The map of one entry under `Rule` (Gae or Vtrace) from the state after it to the state before

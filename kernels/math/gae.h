@@ -36,6 +36,9 @@ struct Gae {
   HONE_HD static State start(T value_after) { return value_after; }
   HONE_HD static Map identity() { return {T(0), T(1)}; }
   HONE_HD static Map constant(State x) { return {x, T(0)}; }
+  /// Does nothing of what enters come out? Also where a long stretch of factors below 1 has become
+  /// 0.
+  HONE_HD static bool is_constant(const Map& m) { return m.scale == T(0); }
   /// The state a map that begins with a constant stands for.
   HONE_HD static State value_of(const Map& m) { return m.offset; }
 

@@ -53,6 +53,9 @@ struct Vtrace {
   HONE_HD static State start(T value_after) { return {T(0), value_after}; }
   HONE_HD static Map identity() { return {T(0), T(0), T(1), T(0), T(1)}; }
   HONE_HD static Map constant(const State& s) { return {s.excess, T(0), T(0), s.value, T(0)}; }
+  HONE_HD static bool is_constant(const Map& m) {
+    return m.dv == T(0) && m.dd == T(0) && m.vv == T(0);
+  }
   HONE_HD static State value_of(const Map& m) { return {m.d0, m.v0}; }
 
   HONE_HD static Map map(const AdvantageStep<T>& step, const AdvantageParams<T>& p) {

@@ -24,7 +24,7 @@ HOT = {
     "held_group_kernel": 64,
     "head_rows_forward_kernel": 48,
     "head_rows_backward_kernel": 48,
-    "whiten_kernel": 32,
+    "whiten_kernel": 40,
     "dropout_kernel": 40,
     "rms_norm_kernel": 64,
     "rms_norm_held_kernel": 64,

@@ -68,8 +68,8 @@ void expect_cpu_op(const Case& c, int64_t junk, double tolerance, bool every_lay
     const GlobalBuffer<double> stats(4, "stats");
     const GlobalBuffer<double> workspace(cuda::advantage_workspace_bytes<T>(n) / sizeof(double) + 1,
                                          "workspace");
-    const std::vector<unsigned> zeros(static_cast<size_t>(cuda::advantage_words(n)));
-    const GlobalBuffer<unsigned> words(zeros, "words");
+    const std::vector<uint64_t> zeros(static_cast<size_t>(cuda::advantage_words(n)));
+    const GlobalBuffer<uint64_t> words(zeros, "words");
     const math::AdvantageRows<T> rows{column(t.old),
                                       column(t.ref),
                                       column(t.values),

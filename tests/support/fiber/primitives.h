@@ -272,6 +272,14 @@ void store_release(T* p, const T& v) {
 inline unsigned atomic_add(const SharedView<unsigned>& x, int64_t i, unsigned n) {
   return x.add(i, n);
 }
+inline uint64_t load_relaxed(const uint64_t* p) { return *p; }
+inline void store_relaxed(uint64_t* p, uint64_t v) { *p = v; }
+inline uint64_t atomic_add_relaxed(uint64_t* p, uint64_t n) {
+  const uint64_t before = *p;
+  *p += n;
+  return before;
+}
+inline void fence() {}
 inline unsigned atomic_add(unsigned* p, unsigned n) {
   const unsigned before = *p;
   *p += n;
