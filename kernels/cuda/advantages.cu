@@ -4,10 +4,12 @@
 //
 //   a block takes a tile of kTile tokens, by ticket, the last tile first
 //   1. its inputs are asked for, 16 bytes a load; the ends of rows are marked  row_marks.cuh
-//   2. each thread composes the maps of its runs; scan over the block          tile_runs.cuh
-//   3. the tile's map is published; the state that enters is looked up         tile_chain.cuh
-//   4. each thread applies its maps again and stores; the block sums its statistics
-//   5. the block that is done last adds the tiles' statistics in their order
+//   2. its steps; the maps of each thread's runs; scan over the block          tile_entries.cuh
+//   3. the tile's map is posted; the state that enters is looked up            tile_chain.cuh
+//   4. each thread applies its maps again and stores
+//   5. the statistics of the block are posted; the last tile adds all of them
+//
+// What costs is instructions as much as bytes: 100 a token would already take as long as its bytes.
 //
 // A step is an affine map of what flows backwards in time (kernels/math/gae.h, vtrace.h); the map
 // of the last entry of a sequence is constant, which is all the segmentation there is. Scans run in
@@ -15,7 +17,6 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/row_marks.cuh"
 #include "kernels/cuda/tile_chain.cuh"
@@ -30,7 +31,6 @@ using math::AdvantageParams;
 using math::AdvantageRows;
 using math::AdvantageStats;
 
-static_assert(kTileThreads == kSumThreads);
 
 /// At least one, whose block stores the statistics of an empty batch.
 int64_t tile_count(int64_t tokens) { return std::max<int64_t>(1, (tokens + kTile - 1) / kTile); }
@@ -44,127 +44,137 @@ struct Compose {
   }
 };
 
-/// Steps 1 to 4 for one tile.
-template <class Rule, typename T, Layout kLayout>
-HONE_DEVICE void run_tile(const AdvantageRows<T>& rows, const AdvantageParams<T>& p, bool aligned,
-                          const TileChain<Rule>& chain, int64_t ticket,
-                          const device::SharedView<uint32_t>& mark,
-                          const device::SharedView<int64_t>& last_row, AdvantageStats& stats) {
-  HONE_SHARED(typename Rule::State, entering, 1);
-  const int64_t begin = (chain.tiles - 1 - ticket) * kTile;
-  const int64_t end = std::min(begin + kTile, rows.tokens);
-  const bool wide = aligned && end - begin == kTile;
-  TileEntries<T, kLayout> entries{rows, p, begin, wide};
-  if constexpr (kLayout != Layout::kByRow) entries.load(stats);
-  const RowMarks marks{mark, last_row, row_near(rows, begin)};
-  mark_rows(rows, marks, begin, end);
-  device::barrier();
-  entries.place(marks, end, stats);
-
-  typename Rule::Map maps[kRuns];
+/// The maps of a thread's runs.
+template <class Rule, typename T, typename Entries>
+HONE_DEVICE void compose_runs(const AdvantageRows<T>& rows, const AdvantageParams<T>& p,
+                              const RowMarks& marks, const Entries& entries,
+                              typename Rule::Map (&maps)[kRuns]) {
   HONE_UNROLL
   for (int s = 0; s < kRuns; ++s) {
-    maps[s] = Rule::identity();
+    if (entries.with_ends(s)) {
+      const auto ends = marks.of_run(s);
+      maps[s] = Rule::identity();
+      HONE_UNROLL
+      for (int k = kRun - 1; k >= 0; --k) {
+        const int64_t row = ends[k] != 0 ? marks.row(ends[k]) : 0;
+        maps[s] = math::compose(
+            maps[s], math::entry_map<Rule>(rows, row, entries.step(s, k), ends[k] != 0, p));
+      }
+    } else {
+      maps[s] = math::entry_map<Rule>(rows, 0, entries.step(s, kRun - 1), false, p);
+      HONE_UNROLL
+      for (int k = kRun - 2; k >= 0; --k) {
+        maps[s] =
+            math::compose(maps[s], math::entry_map<Rule>(rows, 0, entries.step(s, k), false, p));
+      }
+    }
+  }
+}
+
+/// Applies run s to the state `next` that enters it and stores it.
+template <class Rule, bool kWide, typename T, typename Entries>
+HONE_DEVICE void settle_run(const AdvantageRows<T>& rows, const AdvantageParams<T>& p,
+                            const RowMarks& marks, const Entries& entries, int64_t begin, int s,
+                            typename Rule::State next, AdvantageStats& stats) {
+  Run<T> advantages, returns, rewards;
+  const auto settle = [&](int k) {
+    const auto step = entries.step(s, k);
+    const auto out = math::settle(step, Rule::result(step, next, p), stats);
+    advantages[k] = out.advantage;
+    returns[k] = out.target;
+    rewards[k] = step.reward;
+    if (step.takes_part) next = Rule::map(step, p)(next);
+  };
+  if (entries.with_ends(s)) {
     const auto ends = marks.of_run(s);
     HONE_UNROLL
     for (int k = kRun - 1; k >= 0; --k) {
-      const int64_t row = ends[k] != 0 ? marks.row(ends[k]) : -1;
-      maps[s] = math::compose(
-          maps[s], math::entry_map<Rule>(rows, row, entries.step(s, k), ends[k] != 0, p));
+      if (ends[k] != 0) next = Rule::start(rows.value_after(marks.row(ends[k])));
+      settle(k);
     }
+  } else {
+    HONE_UNROLL
+    for (int k = kRun - 1; k >= 0; --k) settle(k);
   }
+  const int64_t first = begin + run_begin(s);
+  store_run_of_tile<kWide>(rows.advantages, first, rows.tokens, advantages);
+  store_run_of_tile<kWide>(rows.returns, first, rows.tokens, returns);
+  if (rows.rewards != nullptr) store_run_of_tile<kWide>(rows.rewards, first, rows.tokens, rewards);
+}
+
+/// Steps 1 to 4 for one tile, [begin, end) of the stream; returns its sum thread_index() % kSums in
+/// the first warp.
+template <class Rule, bool kWide, typename T, Layout kLayout>
+HONE_DEVICE double run_tile(const AdvantageRows<T>& rows, const AdvantageParams<T>& p,
+                            const TileChain<Rule>& chain, int64_t ticket, const RowMarks& marks) {
+  using State = typename Rule::State;
+  HONE_SHARED(State, entering, 1);
+  const int64_t begin = (chain.tiles - 1 - ticket) * kTile;
+  const int64_t end = kWide || begin + kTile < rows.tokens ? begin + kTile : rows.tokens;
+  AdvantageStats sums;
+  TileEntries<T, kLayout, kWide> entries(rows, p, begin);
+  entries.ask();
+  marks.set(rows, begin, end);
+  entries.load(sums.kl);
+  device::barrier();
+  entries.place(marks, end, sums.kl);
+
+  typename Rule::Map maps[kRuns];
+  compose_runs<Rule>(rows, p, marks, entries, maps);
   const auto scan = run_scan(maps, Rule::identity(), Compose<Rule>{});
   if (device::thread_index() == 0) chain.tile_maps().post(ticket, scan.total);
   if (device::warp_index() == 0) {
     // Where a row ends with the tile, nothing enters it.
-    const bool closed = mark[end - 1 - begin] != 0;
-    const auto state = closed ? Rule::start(0) : state_entering(chain, ticket);
+    const bool closed = marks.mark[end - 1 - begin] != 0;
+    const State state = closed ? Rule::start(0) : state_entering(chain, ticket);
     if (device::lane() == 0) {
-      publish_state(chain, ticket, scan.total(state));
+      post_state(chain, ticket, scan.total(state));
       entering[0] = state;
     }
   }
   device::barrier();
-
-  using State = typename Rule::State;
   const State into_tile = entering[0];
   scan.each(
       into_tile, [](const auto& map, const State& state) { return map(state); },
-      [&](int s, State next) {
-        const auto ends = marks.of_run(s);
-        Run<T> advantages, returns, rewards;
-        HONE_UNROLL
-        for (int k = kRun - 1; k >= 0; --k) {
-          if (ends[k] != 0) next = Rule::start(rows.value_after(marks.row(ends[k])));
-          const auto step = entries.step(s, k);
-          const auto out = math::settle(step, Rule::result(step, next, p), stats);
-          advantages[k] = out.advantage;
-          returns[k] = out.target;
-          rewards[k] = step.reward;
-          if (step.takes_part) next = Rule::map(step, p)(next);
-        }
-        const int64_t first = begin + run_begin(s);
-        store_run(rows.advantages, first, end, wide, advantages);
-        store_run(rows.returns, first, end, wide, returns);
-        if (rows.rewards != nullptr) store_run(rows.rewards, first, end, wide, rewards);
+      [&](int s, const State& state) {
+        settle_run<Rule, kWide>(rows, p, marks, entries, begin, s, state, sums);
       });
+  const double count = entries.trained_count();
+  return add_of_block(add_of_quads(sums.sum, sums.squares, count, sums.kl));
 }
 
 // Three blocks an SM leave a thread the registers that its sixteen steps take.
 template <class Rule, typename T, Layout kLayout>
 HONE_KERNEL_RESIDENT(kTileThreads, sizeof(T) == 4 ? 3 : 2)
 advantages_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, bool aligned, TileChain<Rule> chain,
-                  AdvantageStats* tile_stats, double* stats) {
+                  double* stats) {
   HONE_SHARED(int64_t, taken, 1);
   HONE_SHARED(uint32_t, mark, kTile);
-  HONE_SHARED(int64_t, last_row, 1);
-  if (device::thread_index() == 0) {
-    taken[0] = static_cast<int64_t>(device::atomic_add_relaxed(chain.ticket(), 1));
-    last_row[0] = rows.sequences - 1;
-  }
-  clear_marks(mark);
+  HONE_SHARED(int64_t, bound, 2);
+  const RowMarks marks{mark, bound};
+  if (device::thread_index() == 0) taken[0] = chain.take_ticket();
+  marks.clear();
   device::barrier();
   const int64_t ticket = taken[0];
-  AdvantageStats mine;
-  if (rows.tokens > 0) {
-    run_tile<Rule, T, kLayout>(rows, p, aligned, chain, ticket, mark, last_row, mine);
+  double sum = 0;
+  if (aligned && (chain.tiles - ticket) * kTile <= rows.tokens) {
+    sum = run_tile<Rule, true, T, kLayout>(rows, p, chain, ticket, marks);
+  } else if (rows.tokens > 0) {
+    sum = run_tile<Rule, false, T, kLayout>(rows, p, chain, ticket, marks);
   }
-  const AdvantageStats of_tile = block_sum(mine);
-  HONE_SHARED(int64_t, done_before, 1);
-  if (device::thread_index() == 0) {
-    tile_stats[chain.tiles - 1 - ticket] = of_tile;
-    device::fence();
-    done_before[0] = static_cast<int64_t>(device::atomic_add_relaxed(chain.done(), 1));
-  }
-  device::barrier();
-  if (done_before[0] != chain.tiles - 1) return;
-
-  // Every other block has ended its work: its statistics are there, and nobody reads the words.
-  device::fence();
-  AdvantageStats sums;
-  HONE_UNROLL
-  for (int64_t i = device::thread_index(); i < chain.tiles; i += kTileThreads) {
-    sums.merge(tile_stats[i]);
-  }
-  const AdvantageStats total = block_sum(sums);
-  if (device::thread_index() == 0) total.store(stats);
-  for (int64_t i = device::thread_index(); i < chain_words(chain.tiles); i += kTileThreads) {
-    chain.words[i] = 0;
-  }
+  add_up(chain, ticket, sum, stats);
 }
 
 template <class Rule, typename T>
 cudaError_t launch_rule(const AdvantageArgs<T>& args, cudaStream_t stream) {
-  const int64_t tiles = tile_count(args.rows.tokens);
-  auto* const tile_stats = static_cast<AdvantageStats*>(args.workspace);
   TileChain<Rule> chain;
   chain.words = args.words;
-  chain.maps = reinterpret_cast<typename Rule::Map*>(tile_stats + tiles);
-  chain.states = reinterpret_cast<typename Rule::State*>(chain.maps + tiles);
-  chain.tiles = tiles;
+  chain.tiles = tile_count(args.rows.tokens);
+  chain.maps = static_cast<typename Rule::Map*>(args.workspace);
+  chain.states = reinterpret_cast<typename Rule::State*>(chain.maps + chain.tiles);
   const auto run = [&](auto kernel) {
-    return device::launch(kernel, tiles, kTileThreads, 0, stream, args.rows, args.params,
-                          are_wide(args.rows), chain, tile_stats, args.stats);
+    return device::launch(kernel, chain.tiles, kTileThreads, 0, stream, args.rows, args.params,
+                          are_wide(args.rows), chain, args.stats);
   };
   switch (layout_of(args.rows)) {
     case Layout::kAll:
@@ -183,7 +193,7 @@ template <typename T>
 size_t advantage_workspace_bytes(int64_t tokens) {
   using Largest = math::Vtrace<T>;
   const size_t tiles = static_cast<size_t>(tile_count(tokens));
-  return tiles * (sizeof(AdvantageStats) + sizeof(typename Largest::Map)) +
+  return tiles * sizeof(typename Largest::Map) +
          static_cast<size_t>(chain_groups(tile_count(tokens))) * sizeof(typename Largest::State);
 }
 

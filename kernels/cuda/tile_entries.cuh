@@ -24,10 +24,10 @@ Layout layout_of(const math::AdvantageRows<T>& rows) {
   return rows.mask ? Layout::kMasked : Layout::kAll;
 }
 
-/// May whole runs be loaded and stored as vectors?
+/// May whole runs be copied, loaded and stored as vectors?
 template <typename T>
 bool are_wide(const math::AdvantageRows<T>& rows) {
-  constexpr int kWidth = sizeof(T) * kRun <= 16 ? kRun : device::kVectorWidth<T>;
+  constexpr int kWidth = kRunWidth<T>;
   const auto column = [](const math::Column<const T>& x) {
     return x.skew == 0 && device::is_aligned<kWidth>(x.data);
   };
@@ -70,105 +70,151 @@ HONE_DEVICE bool trained_from(const math::AdvantageRows<T>& rows, int64_t row, i
   return false;
 }
 
-template <typename T, Layout kLayout>
+/// The steps of a thread's entries. kWide: the tile is whole and its columns are aligned.
+template <typename T, Layout kLayout, bool kWide>
 class TileEntries {
  public:
-  /// `begin`: of the tile. `wide`: it is whole and its columns are aligned.
   HONE_DEVICE TileEntries(const math::AdvantageRows<T>& rows, const math::AdvantageParams<T>& p,
-                          int64_t begin, bool wide)
-      : rows_(rows), p_(p), begin_(begin), wide_(wide) {}
+                          int64_t begin)
+      : rows_(rows), p_(p), begin_(begin) {}
 
-  /// Steps without scores; for kByRow, `place` does it.
-  HONE_DEVICE void load(math::AdvantageStats& stats) {
+  /// Starts the loads of the usual columns: all are in flight before the first is waited for.
+  HONE_DEVICE void ask() {
+    if constexpr (kLayout == Layout::kByRow && !kWide) return;
     HONE_UNROLL
-    for (int s = 0; s < kRuns; ++s) mark_trained(s);
-    if (wide_) {
-      load_columns<true>(stats);
-    } else {
-      load_columns<false>(stats);
+    for (int s = 0; s < kRuns; ++s) {
+      if constexpr (kLayout == Layout::kMasked) mask_[s] = run_of(rows_.mask, s);
+    }
+    HONE_UNROLL
+    for (int s = 0; s < kRuns; ++s) {
+      if (rows_.logp_ref || rows_.logp_behaviour) old_[s] = run_of(rows_.logp_old, s);
+    }
+    HONE_UNROLL
+    for (int s = 0; s < kRuns; ++s) {
+      if (rows_.logp_ref) ref_[s] = run_of(rows_.logp_ref, s);
+    }
+    HONE_UNROLL
+    for (int s = 0; s < kRuns; ++s) {
+      if (rows_.values) value_[s] = run_of(rows_.values, s);
     }
   }
 
-  /// Adds the scores, and whatever else needs the rows. All threads; the marks are there.
-  HONE_DEVICE void place(const RowMarks& marks, int64_t end, math::AdvantageStats& stats) {
+  /// Steps without scores, where they do not depend on rows. Adds their KL.
+  HONE_DEVICE void load(double& kl) {
+    if constexpr (kLayout == Layout::kByRow) return;
+    HONE_UNROLL
+    for (int s = 0; s < kRuns; ++s) {
+      HONE_UNROLL
+      for (int k = 0; k < kRun; ++k) {
+        const bool kept = kLayout != Layout::kMasked || mask_[s][k] != 0;
+        if (kept && (kWide || at(s, k) < rows_.tokens)) trained_ |= bit(s, k);
+      }
+    }
+    takes_part_ = trained_;
+    load_columns(kl);
+  }
+
+  /// Adds the scores, and does whatever else needs the rows. All threads; the marks are there.
+  HONE_DEVICE void place(const RowMarks& marks, int64_t end, double& kl) {
     if constexpr (kLayout == Layout::kAll) {
-      if (rows_.scores == nullptr) return;
       HONE_UNROLL
       for (int s = 0; s < kRuns; ++s) {
         const auto ends = marks.of_run(s);
+        if ((ends[0] | ends[1] | ends[2] | ends[3]) == 0) continue;
+        with_ends_ |= 1u << s;
+        if (rows_.scores == nullptr) continue;
         HONE_UNROLL
         for (int k = 0; k < kRun; ++k) {
           if (ends[k] != 0) reward_[s][k] += rows_.scores[marks.row(ends[k])];
         }
       }
     } else {
-      place_by_row(marks, end, stats);
+      place_by_row(marks, end, kl);
     }
   }
 
   HONE_DEVICE math::AdvantageStep<T> step(int s, int k) const {
-    return {reward_[s][k], value_[s][k], T(0), log_ratio_[s][k], has(trained_, s, k),
-            has(takes_part_, s, k)};
+    if constexpr (kLayout == Layout::kAll && kWide) {
+      return {reward_[s][k], value_[s][k], T(0), log_ratio_[s][k], true, true};
+    }
+    return {reward_[s][k], value_[s][k], T(0), log_ratio_[s][k], (trained_ & bit(s, k)) != 0,
+            (takes_part_ & bit(s, k)) != 0};
+  }
+
+  /// Does a row end in run s?
+  HONE_DEVICE bool with_ends(int s) const { return (with_ends_ >> s & 1u) != 0; }
+
+  HONE_DEVICE int trained_count() const {
+    if constexpr (kLayout == Layout::kAll && kWide) return kRuns * kRun;
+    int count = 0;
+    HONE_UNROLL
+    for (int i = 0; i < kRuns * kRun; ++i) count += static_cast<int>(trained_ >> i & 1u);
+    return count;
   }
 
  private:
-  HONE_DEVICE static bool has(uint32_t bits, int s, int k) {
-    return (bits >> (s * kRun + k) & 1u) != 0;
-  }
+  HONE_DEVICE static constexpr uint32_t bit(int s, int k) { return 1u << (s * kRun + k); }
   HONE_DEVICE int64_t at(int s, int k) const { return begin_ + run_begin(s) + k; }
 
-  /// Where rows are not needed to know.
-  HONE_DEVICE void mark_trained(int s) {
-    Run<uint8_t> kept{{1, 1, 1, 1}};
-    if constexpr (kLayout == Layout::kMasked) {
-      kept = wide_ ? load_run<true>(rows_.mask.data, at(s, 0), rows_.tokens)
-                   : load_run<false>(rows_.mask.data, at(s, 0), rows_.tokens);
-    }
-    HONE_UNROLL
-    for (int k = 0; k < kRun; ++k) {
-      if (kept[k] != 0 && (wide_ || at(s, k) < rows_.tokens)) trained_ |= 1u << (s * kRun + k);
-    }
-    takes_part_ = trained_;
-  }
-
-  template <bool kWide>
-  HONE_DEVICE void load_column(const math::Column<const T>& column, Run<T> (&runs)[kRuns]) const {
-    HONE_UNROLL
-    for (int s = 0; s < kRuns; ++s) {
-      if (column) runs[s] = load_run<kWide>(column.data, at(s, 0), rows_.tokens);
+  template <typename E>
+  HONE_DEVICE Run<E> run_of(const math::Column<const E>& column, int s) const {
+    if constexpr (kWide) {
+      return whole_run<E>(column.data, at(s, 0));
+    } else {
+      return part_of_run(column.data, at(s, 0), rows_.tokens);
     }
   }
 
-  /// Loads of all columns, then the steps: so much is in flight at once.
-  template <bool kWide>
-  HONE_DEVICE void load_columns(math::AdvantageStats& stats) {
-    Run<T> old[kRuns], ref[kRuns], values[kRuns], rewards[kRuns], behaviour[kRuns];
-    const bool ratios = rows_.logp_ref || rows_.logp_behaviour;
-    if (ratios) load_column<kWide>(rows_.logp_old, old);
-    load_column<kWide>(rows_.logp_ref, ref);
-    load_column<kWide>(rows_.values, values);
-    load_column<kWide>(rows_.token_rewards, rewards);
-    load_column<kWide>(rows_.logp_behaviour, behaviour);
+  /// The usual columns and the estimator are known to the compiler: no questions within the loop.
+  HONE_DEVICE void load_columns(double& kl) {
+    using math::KlEstimator;
+    math::AdvantageParams<T> p = p_;
+    const math::GivenColumns given = math::given_columns(rows_);
+    if (!given.logp_ref || !given.values || given.token_rewards || given.logp_behaviour) {
+      return load_steps(given, p, kl);
+    }
+    constexpr math::GivenColumns kUsual{true, false, false, true};
+    const auto with = [&](KlEstimator estimator) {
+      p.kl_estimator = estimator;
+      load_steps(kUsual, p, kl);
+    };
+    switch (p.kl_estimator) {
+      case KlEstimator::kK1:
+        return with(KlEstimator::kK1);
+      case KlEstimator::kK2:
+        return with(KlEstimator::kK2);
+      case KlEstimator::kK3:
+        return with(KlEstimator::kK3);
+      case KlEstimator::kAbs:
+        return with(KlEstimator::kAbs);
+    }
+  }
+
+  HONE_DEVICE void load_steps(const math::GivenColumns& given, const math::AdvantageParams<T>& p,
+                              double& kl) {
     HONE_UNROLL
     for (int s = 0; s < kRuns; ++s) {
+      Run<T> rewards{}, behaviour{};
+      if (given.token_rewards) rewards = run_of(rows_.token_rewards, s);
+      if (given.logp_behaviour) behaviour = run_of(rows_.logp_behaviour, s);
       HONE_UNROLL
       for (int k = 0; k < kRun; ++k) {
-        const math::AdvantageEntry<T> entry{old[s][k], ref[s][k], behaviour[s][k], rewards[s][k],
-                                            values[s][k]};
-        keep(s, k, math::entry_step(rows_, entry, true, p_), has(trained_, s, k), stats);
+        const math::AdvantageEntry<T> entry{old_[s][k], ref_[s][k], behaviour[k], rewards[k],
+                                            value_[s][k]};
+        keep(s, k, math::entry_step(entry, given, true, p), kl);
       }
     }
   }
 
-  HONE_DEVICE void keep(int s, int k, const math::AdvantageStep<T>& step, bool taken,
-                        math::AdvantageStats& stats) {
+  HONE_DEVICE void keep(int s, int k, const math::AdvantageStep<T>& step, double& kl) {
+    const bool taken = (kLayout == Layout::kAll && kWide) || (trained_ & bit(s, k)) != 0;
     reward_[s][k] = taken ? step.reward : T(0);
     value_[s][k] = taken ? step.value : T(0);
     log_ratio_[s][k] = taken ? step.log_ratio : T(0);
-    if (taken) stats.kl += step.kl;
+    if (taken) kl += step.kl;
   }
 
-  /// visit(s, k, row, ends) for the entries of run s from the latest on; `seen` entered it.
+  /// visit(k, row, ends) for the entries of run s from the latest on; `seen` entered it.
   template <typename Visit>
   HONE_DEVICE static void walk(const RowMarks& marks, int s, uint32_t seen, Visit visit) {
     const auto ends = marks.of_run(s);
@@ -179,72 +225,73 @@ class TileEntries {
     }
   }
 
-  HONE_DEVICE void place_by_row(const RowMarks& marks, int64_t end, math::AdvantageStats& stats) {
-    const int64_t last_row = marks.last[0];
+  HONE_DEVICE void place_by_row(const RowMarks& marks, int64_t end, double& kl) {
+    const int64_t last_row = marks.bound[1];
     uint32_t nearest[kRuns], seen[kRuns];
     HONE_UNROLL
     for (int s = 0; s < kRuns; ++s) {
+      const auto ends = marks.of_run(s);
       nearest[s] = 0;
-      walk(marks, s, 0, [&](int k, int64_t, bool ends) {
-        if (ends) nearest[s] = marks.of_run(s)[k];
+      HONE_UNROLL
+      for (int k = kRun - 1; k >= 0; --k) nearest[s] = NearestMark{}(nearest[s], ends[k]);
+      if (nearest[s] != 0) with_ends_ |= 1u << s;
+    }
+    const auto after_tile = static_cast<uint32_t>(last_row - marks.row(0));
+    const auto apply = [](uint32_t own, uint32_t later) { return NearestMark{}(later, own); };
+    run_scan(nearest, 0u, NearestMark{})
+        .each(after_tile, apply, [&](int s, uint32_t entering) { seen[s] = entering; });
+    if constexpr (kLayout == Layout::kByRow) load_by_row(marks, seen, kl);
+    if (rows_.scores != nullptr || p_.after_last) place_scores(marks, seen, last_row, end);
+  }
+
+  HONE_DEVICE void load_by_row(const RowMarks& marks, const uint32_t (&seen)[kRuns], double& kl) {
+    HONE_UNROLL
+    for (int s = 0; s < kRuns; ++s) {
+      walk(marks, s, seen[s], [&](int k, int64_t row, bool) {
+        const int64_t t = at(s, k);
+        const bool trained = t < rows_.tokens && rows_.trained(row, t);
+        if (trained) trained_ |= bit(s, k);
+        if constexpr (!kWide) {
+          math::AdvantageStep<T> step{T(0), T(0), T(0), T(0), false, false};
+          if (trained) step = math::load_step(rows_, row, t, -1, p_);
+          keep(s, k, step, kl);
+        }
       });
     }
-    const auto later_mark = static_cast<uint32_t>(last_row - marks.low + 1);
-    run_scan(nearest, 0u, NearestMark{}).each(later_mark, [](uint32_t own, uint32_t later) {
-      return NearestMark{}(later, own);
-    }, [&](int s, uint32_t mark) { seen[s] = mark; });
+    takes_part_ = trained_;
+    if constexpr (kWide) load_columns(kl);
+  }
 
-    if constexpr (kLayout == Layout::kByRow) {
-      HONE_UNROLL
-      for (int s = 0; s < kRuns; ++s) {
-        walk(marks, s, seen[s], [&](int k, int64_t row, bool) {
-          const int64_t t = at(s, k);
-          if (t < rows_.tokens && rows_.trained(row, t)) trained_ |= 1u << (s * kRun + k);
-        });
-      }
-      takes_part_ = trained_;
-      if (wide_) {
-        load_columns<true>(stats);
-      } else {
-        HONE_UNROLL
-        for (int s = 0; s < kRuns; ++s) {
-          walk(marks, s, seen[s], [&](int k, int64_t row, bool) {
-            const bool trained = has(trained_, s, k);
-            math::AdvantageStep<T> step{T(0), T(0), T(0), T(0), false, false};
-            if (trained) step = math::load_step(rows_, row, at(s, k), -1, p_);
-            keep(s, k, step, trained, stats);
-          });
-        }
-      }
-    }
-    if (rows_.scores == nullptr && !p_.after_last) return;
-
+  HONE_DEVICE void place_scores(const RowMarks& marks, const uint32_t (&seen)[kRuns],
+                                int64_t last_row, int64_t end) {
     uint32_t stretch[kRuns];
     HONE_UNROLL
     for (int s = 0; s < kRuns; ++s) {
+      const auto ends = marks.of_run(s);
       stretch[s] = 0;
-      walk(marks, s, 0, [&](int k, int64_t, bool ends) {
-        if (ends) stretch[s] = kRowEnds;
-        if (has(trained_, s, k)) stretch[s] |= kOneTrained;
-      });
+      HONE_UNROLL
+      for (int k = kRun - 1; k >= 0; --k) {
+        if (ends[k] != 0) stretch[s] = kRowEnds;
+        if ((trained_ & bit(s, k)) != 0) stretch[s] |= kOneTrained;
+      }
     }
     const bool beyond = end < rows_.end(last_row) && trained_from(rows_, last_row, end);
-    run_scan(stretch, 0u, JoinStretches{}).each(beyond ? uint32_t{kOneTrained} : 0u, [](uint32_t own, uint32_t later) {
-      return JoinStretches{}(later, own);
-    }, [&](int s, uint32_t entering) {
-      bool later = (entering & kOneTrained) != 0;
-      walk(marks, s, seen[s], [&](int k, int64_t row, bool ends) {
-        if (ends) later = false;
-        if (!later && at(s, k) < rows_.tokens) place_score(s, k, row);
-        if (has(trained_, s, k)) later = true;
-      });
-    });
+    const auto apply = [](uint32_t own, uint32_t later) { return JoinStretches{}(later, own); };
+    run_scan(stretch, 0u, JoinStretches{})
+        .each(beyond ? uint32_t{kOneTrained} : 0u, apply, [&](int s, uint32_t entering) {
+          bool later = (entering & kOneTrained) != 0;
+          walk(marks, s, seen[s], [&](int k, int64_t row, bool ends) {
+            if (ends) later = false;
+            if (!later && at(s, k) < rows_.tokens) place_score(s, k, row);
+            if ((trained_ & bit(s, k)) != 0) later = true;
+          });
+        });
   }
 
   /// No later entry of the row is trained.
   HONE_DEVICE void place_score(int s, int k, int64_t row) {
     const int64_t t = at(s, k);
-    const bool trained = has(trained_, s, k);
+    const bool trained = (trained_ & bit(s, k)) != 0;
     if (!math::is_scored(rows_, row, t, trained, false, p_.after_last)) return;
     if (trained) {
       if (rows_.scores != nullptr) reward_[s][k] += rows_.scores[row];
@@ -254,15 +301,16 @@ class TileEntries {
     reward_[s][k] = step.reward;
     value_[s][k] = step.value;
     log_ratio_[s][k] = T(0);
-    takes_part_ |= 1u << (s * kRun + k);
+    takes_part_ |= bit(s, k);
   }
 
   const math::AdvantageRows<T>& rows_;
   const math::AdvantageParams<T>& p_;
   int64_t begin_;
-  bool wide_;
   uint32_t trained_ = 0, takes_part_ = 0;  // bit s * kRun + k
-  T reward_[kRuns][kRun], value_[kRuns][kRun], log_ratio_[kRuns][kRun];
+  uint32_t with_ends_ = 0;                 // bit s
+  Run<uint8_t> mask_[kRuns];
+  Run<T> old_[kRuns], ref_[kRuns], value_[kRuns], reward_[kRuns], log_ratio_[kRuns];
 };
 
 }  // namespace hone::kernels::cuda

@@ -17,9 +17,17 @@
 namespace hone::kernels::cuda {
 
 constexpr int kTileThreads = 256;
+constexpr int kTileWarps = kTileThreads / device::kWarp;
 constexpr int kRun = 4;   // 16 bytes of float
-constexpr int kRuns = 4;  // of a thread; their loads are in flight together
+constexpr int kRuns = 4;  // of a thread
 constexpr int kTile = kTileThreads * kRun * kRuns;
+
+template <typename T>
+using Run = device::Vector<T, kRun>;
+
+/// Elements of a run that one instruction moves.
+template <typename T>
+constexpr int kRunWidth = sizeof(T) * kRun <= 16 ? kRun : device::kVectorWidth<T>;
 
 /// The first entry of the thread's run s.
 HONE_DEVICE int run_begin(int s) {
@@ -27,50 +35,44 @@ HONE_DEVICE int run_begin(int s) {
          (device::warp_index() * kRuns + s) * device::kWarp * kRun;
 }
 
-template <typename T>
-struct Run {
-  T value[kRun];
-
-  HONE_DEVICE T& operator[](int k) { return value[k]; }
-  HONE_DEVICE const T& operator[](int k) const { return value[k]; }
-};
-
-/// Entries begin.. of a column of `count`; kWide: all there and aligned. Beyond the end: the last.
-template <bool kWide, typename T>
-HONE_DEVICE Run<T> load_run(const T* column, int64_t begin, int64_t count) {
-  constexpr int kWidth = sizeof(T) * kRun <= 16 ? kRun : device::kVectorWidth<T>;
+/// A run from i on, which is aligned. `Array`: a pointer or a SharedView.
+template <typename T, typename Array>
+HONE_DEVICE Run<T> whole_run(const Array& x, int64_t i) {
+  constexpr int N = kRunWidth<T>;
   Run<T> out;
-  if constexpr (kWide) {
+  HONE_UNROLL
+  for (int k = 0; k < kRun; k += N) {
+    const auto v = device::load_vector<N>(x, i + k);
     HONE_UNROLL
-    for (int k = 0; k < kRun; k += kWidth) {
-      const auto v = device::load_vector<kWidth>(column, begin + k);
-      HONE_UNROLL
-      for (int i = 0; i < kWidth; ++i) out[k + i] = v[i];
-    }
-  } else {
-    HONE_UNROLL
-    for (int k = 0; k < kRun; ++k) {
-      out[k] = column[begin + k < count ? begin + k : count - 1];
-    }
+    for (int j = 0; j < N; ++j) out[k + j] = v[j];
   }
   return out;
 }
 
+/// A run of a column of `size` elements: beyond its end, the last one.
 template <typename T>
-HONE_DEVICE void store_run(T* column, int64_t begin, int64_t count, bool wide, const Run<T>& run) {
-  constexpr int kWidth = sizeof(T) * kRun <= 16 ? kRun : device::kVectorWidth<T>;
-  if (wide) {
+HONE_DEVICE Run<T> part_of_run(const T* x, int64_t i, int64_t size) {
+  Run<T> out;
+  HONE_UNROLL
+  for (int k = 0; k < kRun; ++k) out[k] = x[i + k < size ? i + k : size - 1];
+  return out;
+}
+
+template <bool kWide, typename T>
+HONE_DEVICE void store_run_of_tile(T* x, int64_t i, int64_t size, const Run<T>& run) {
+  if constexpr (kWide) {
+    constexpr int N = kRunWidth<T>;
     HONE_UNROLL
-    for (int k = 0; k < kRun; k += kWidth) {
-      device::Vector<T, kWidth> v;
+    for (int k = 0; k < kRun; k += N) {
+      device::Vector<T, N> v;
       HONE_UNROLL
-      for (int i = 0; i < kWidth; ++i) v[i] = run[k + i];
-      device::store_vector(column, begin + k, v);
+      for (int j = 0; j < N; ++j) v[j] = run[k + j];
+      device::store_vector(x, i + k, v);
     }
   } else {
     HONE_UNROLL
     for (int k = 0; k < kRun; ++k) {
-      if (begin + k < count) column[begin + k] = run[k];
+      if (i + k < size) x[i + k] = run[k];
     }
   }
 }
@@ -96,27 +98,26 @@ struct RunScan {
   }
 };
 
-/// `op(later, earlier)`. All threads; no barrier is needed around a call.
+/// `op(later, earlier)`. All threads, with a barrier between two calls with one type of op.
 template <typename T, typename Op>
 HONE_DEVICE RunScan<T> run_scan(const T (&of_run)[kRuns], const T& identity, Op op) {
-  constexpr int kWarps = kTileThreads / device::kWarp;
-  HONE_SHARED(T, of_warp, kWarps);
+  HONE_SHARED(T, of_warp, kTileWarps);
   RunScan<T> out;
-  T warp = identity;
   HONE_UNROLL
   for (int s = 0; s < kRuns; ++s) {
     out.through[s] = device::warp_inclusive_scan(of_run[s], op);
   }
+  T warp = out.through[0];
   HONE_UNROLL
-  for (int s = 0; s < kRuns; ++s) {
-    warp = op(warp, device::shuffle(out.through[s], device::kWarp - 1));
+  for (int s = 1; s < kRuns; ++s) {
+    warp = op(device::shuffle(warp, device::kWarp - 1), out.through[s]);
   }
-  device::barrier();  // an earlier call may still be reading
-  if (device::lane() == 0) of_warp[device::warp_index()] = warp;
+  if (device::lane() == device::kWarp - 1) of_warp[device::warp_index()] = warp;
   device::barrier();
-  out.before = out.total = identity;
+  out.before = identity;
+  out.total = of_warp[0];
   HONE_UNROLL
-  for (int w = 0; w < kWarps; ++w) {
+  for (int w = 1; w < kTileWarps; ++w) {
     if (w == device::warp_index()) out.before = out.total;
     out.total = op(out.total, T(of_warp[w]));
   }

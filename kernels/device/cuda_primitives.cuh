@@ -43,6 +43,7 @@ HONE_DEVICE int warp_index() { return static_cast<int>(threadIdx.x) / kWarp; }
 
 HONE_DEVICE void barrier() { __syncthreads(); }
 HONE_DEVICE void warp_barrier() { __syncwarp(); }
+HONE_DEVICE int ones(unsigned word) { return __popc(word); }
 HONE_DEVICE unsigned ballot(bool p) { return __ballot_sync(kAllLanes, p); }
 
 /// Applies a 32-bit shuffle to the words of any trivially copyable value.

@@ -20,7 +20,7 @@
 //   warp_barrier()                            all lanes of the warp; orders their shared memory
 //   shuffle(v, lane) shuffle_up/down/xor(v, n)  any trivially copyable v; all 32 lanes, from the
 //                                             same place; outside the warp: the lane's own value
-//   ballot(p)                                 bit i: p of lane i
+//   ballot(p)                                 bit i: p of lane i; ones(word): how many bits are set
 //   multiply_add(d, a, b)                     D[16,8] += A[16,16] B[16,8] of a warp: matrix.h
 //   load_vector<N>(base, i), store_vector(base, i, v)   N consecutive elements from element i on,
 //                                             aligned to N*sizeof(T) <= 16; global or shared

@@ -109,7 +109,18 @@ struct AdvantageStep {
   bool takes_part;  // trained, or the entry after the last one that holds the score
 };
 
-/// The inputs of one entry; those of columns that are not given are not looked at.
+/// Which of the arrays that may be absent are there.
+struct GivenColumns {
+  bool logp_ref, logp_behaviour, token_rewards, values;
+};
+
+template <typename T>
+HONE_HD GivenColumns given_columns(const AdvantageRows<T>& a) {
+  return {static_cast<bool>(a.logp_ref), static_cast<bool>(a.logp_behaviour),
+          static_cast<bool>(a.token_rewards), static_cast<bool>(a.values)};
+}
+
+/// The inputs of one entry; those that are not given are not looked at.
 template <typename T>
 struct AdvantageEntry {
   T logp_old, logp_ref, logp_behaviour, token_reward, value;
@@ -117,16 +128,16 @@ struct AdvantageEntry {
 
 /// The step of an entry that takes part, without the score.
 template <typename T>
-HONE_HD AdvantageStep<T> entry_step(const AdvantageRows<T>& a, const AdvantageEntry<T>& entry,
+HONE_HD AdvantageStep<T> entry_step(const AdvantageEntry<T>& entry, const GivenColumns& given,
                                     bool trained, const AdvantageParams<T>& p) {
   AdvantageStep<T> step{T(0), T(0), T(0), T(0), trained, true};
   if (trained) {
-    if (a.logp_ref) step.kl = kl_penalty(entry.logp_old, entry.logp_ref, p);
+    if (given.logp_ref) step.kl = kl_penalty(entry.logp_old, entry.logp_ref, p);
     step.reward = -p.kl_coef * step.kl;
-    if (a.logp_behaviour) step.log_ratio = entry.logp_old - entry.logp_behaviour;
+    if (given.logp_behaviour) step.log_ratio = entry.logp_old - entry.logp_behaviour;
   }
-  if (a.token_rewards) step.reward += entry.token_reward;
-  if (a.values) step.value = entry.value;
+  if (given.token_rewards) step.reward += entry.token_reward;
+  if (given.values) step.value = entry.value;
   return step;
 }
 
@@ -143,7 +154,7 @@ HONE_HD AdvantageStep<T> load_step(const AdvantageRows<T>& a, int64_t row, int64
   if (trained && a.logp_behaviour) entry.logp_behaviour = a.logp_behaviour.at(row, t);
   if (a.token_rewards) entry.token_reward = a.token_rewards.at(row, t);
   if (a.values) entry.value = a.values.at(row, t);
-  AdvantageStep<T> step = entry_step(a, entry, trained, p);
+  AdvantageStep<T> step = entry_step(entry, given_columns(a), trained, p);
   if (t == scored && a.scores != nullptr) step.reward += a.scores[row];
   return step;
 }
@@ -177,14 +188,13 @@ struct AdvantageResult {
   T target, advantage;
 };
 
-/// What stands in the outputs after a step, and its place in the statistics but for its KL.
+/// What stands in the outputs after a step, and its part of sum and squares.
 template <typename T>
 HONE_HD AdvantageResult<T> settle(const AdvantageStep<T>& step, const AdvantageResult<T>& result,
                                   AdvantageStats& stats) {
   if (step.trained) {
     stats.sum += result.advantage;
     stats.squares += static_cast<double>(result.advantage) * result.advantage;
-    stats.count += 1;
   }
   return {step.takes_part ? result.target : T(0), step.trained ? result.advantage : T(0)};
 }
@@ -196,7 +206,9 @@ HONE_HD void store_step(const AdvantageRows<T>& a, int64_t t, const AdvantageSte
   if (a.rewards != nullptr) a.rewards[t] = step.reward;
   a.returns[t] = out.target;
   a.advantages[t] = out.advantage;
-  if (step.trained) stats.kl += step.kl;
+  if (!step.trained) return;
+  stats.count += 1;
+  stats.kl += step.kl;
 }
 
 /// The map of one entry under `Rule` (Gae or Vtrace) from the state after it to the state before

@@ -3,6 +3,7 @@
 // kernels/device/primitives.h on fibers. Selected by
 //   -DHONE_DEVICE_PRIMITIVES="tests/support/fiber/primitives.h"
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -129,6 +130,7 @@ template <typename T>
 T shuffle_xor(const T& v, int n, const Place& place = Place::current()) {
   return shown_by("shuffle_xor", v, lane() ^ n, place);
 }
+inline int ones(unsigned word) { return std::popcount(word); }
 inline unsigned ballot(bool p, const Place& place = Place::current()) {
   const unsigned char mine = p;
   const fiber::Shown* shown = fiber::exchange("ballot", &mine, 1, place);
@@ -274,9 +276,13 @@ inline unsigned atomic_add(const SharedView<unsigned>& x, int64_t i, unsigned n)
 }
 inline uint64_t load_relaxed(const uint64_t* p) { return *p; }
 inline void store_relaxed(uint64_t* p, uint64_t v) { *p = v; }
+/// Lets other blocks go on after it (the first pause is followed by the own block's next round), so
+/// that tickets change hands.
 inline uint64_t atomic_add_relaxed(uint64_t* p, uint64_t n) {
   const uint64_t before = *p;
   *p += n;
+  fiber::pause();
+  fiber::pause();
   return before;
 }
 inline void fence() {}
