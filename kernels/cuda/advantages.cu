@@ -31,7 +31,6 @@ using math::AdvantageParams;
 using math::AdvantageRows;
 using math::AdvantageStats;
 
-
 /// At least one, whose block stores the statistics of an empty batch.
 int64_t tile_count(int64_t tokens) { return std::max<int64_t>(1, (tokens + kTile - 1) / kTile); }
 
@@ -143,9 +142,14 @@ HONE_DEVICE double run_tile(const AdvantageRows<T>& rows, const AdvantageParams<
   return add_of_block(add_of_quads(sums.sum, sums.squares, count, sums.kl));
 }
 
-// Three blocks an SM leave a thread the registers that its sixteen steps take.
+/// Blocks an SM, as many as leave a thread the registers that its steps take.
 template <class Rule, typename T, Layout kLayout>
-HONE_KERNEL_RESIDENT(kTileThreads, sizeof(T) == 4 ? 3 : 2)
+constexpr int kResident = sizeof(typename Rule::Map) > 8 || kLayout == Layout::kByRow ? 2
+                          : kLayout == Layout::kMasked                                ? 3
+                                                                                      : 4;
+
+template <class Rule, typename T, Layout kLayout>
+HONE_KERNEL_RESIDENT(kTileThreads, (kResident<Rule, T, kLayout>))
 advantages_kernel(AdvantageRows<T> rows, AdvantageParams<T> p, bool aligned, TileChain<Rule> chain,
                   double* stats) {
   HONE_SHARED(int64_t, taken, 1);

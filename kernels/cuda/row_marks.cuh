@@ -34,9 +34,7 @@ struct RowMarks {
   device::SharedView<int64_t> bound;  // [2] a row that begins no later than the tile; the last row
 
   HONE_DEVICE int64_t row(uint32_t m) const { return bound[0] + m - 1; }
-  HONE_DEVICE Run<uint32_t> of_run(int s) const {
-    return whole_run<uint32_t>(mark, run_begin(s));
-  }
+  HONE_DEVICE Run<uint32_t> of_run(int s) const { return whole_run<uint32_t>(mark, run_begin(s)); }
 
   /// Before `set`, a barrier between.
   HONE_DEVICE void clear() const {

@@ -160,7 +160,7 @@ HONE_DEVICE void post_state(const TileChain<Rule>& chain, int64_t ticket,
 /// Of one addend a thread, for sum thread_index() % kSums: the sum thread_index() % kSums, in the
 /// first warp. All threads, with a barrier between two calls.
 HONE_DEVICE double add_of_block(double mine) {
-  HONE_SHARED(double, of_warp, kTileWarps * kSums);
+  HONE_SHARED(double, of_warp, kTileWarps* kSums);
   static_assert(kTileWarps * kSums == device::kWarp);
   const auto of_lanes = [](double v) {
     HONE_UNROLL

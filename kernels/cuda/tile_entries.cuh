@@ -80,38 +80,32 @@ class TileEntries {
 
   /// Starts the loads of the usual columns: all are in flight before the first is waited for.
   HONE_DEVICE void ask() {
-    if constexpr (kLayout == Layout::kByRow && !kWide) return;
-    HONE_UNROLL
-    for (int s = 0; s < kRuns; ++s) {
-      if constexpr (kLayout == Layout::kMasked) mask_[s] = run_of(rows_.mask, s);
-    }
-    HONE_UNROLL
-    for (int s = 0; s < kRuns; ++s) {
-      if (rows_.logp_ref || rows_.logp_behaviour) old_[s] = run_of(rows_.logp_old, s);
-    }
-    HONE_UNROLL
-    for (int s = 0; s < kRuns; ++s) {
-      if (rows_.logp_ref) ref_[s] = run_of(rows_.logp_ref, s);
-    }
-    HONE_UNROLL
-    for (int s = 0; s < kRuns; ++s) {
-      if (rows_.values) value_[s] = run_of(rows_.values, s);
+    if constexpr (kLayout != Layout::kByRow || kWide) {
+      const auto ask_for = [&](const auto& column, auto& runs) {
+        HONE_UNROLL
+        for (int s = 0; s < kRuns; ++s) runs[s] = run_of(column, s);
+      };
+      if constexpr (kLayout == Layout::kMasked) ask_for(rows_.mask, mask_);
+      if (rows_.logp_ref || rows_.logp_behaviour) ask_for(rows_.logp_old, old_);
+      if (rows_.logp_ref) ask_for(rows_.logp_ref, ref_);
+      if (rows_.values) ask_for(rows_.values, value_);
     }
   }
 
   /// Steps without scores, where they do not depend on rows. Adds their KL.
   HONE_DEVICE void load(double& kl) {
-    if constexpr (kLayout == Layout::kByRow) return;
-    HONE_UNROLL
-    for (int s = 0; s < kRuns; ++s) {
+    if constexpr (kLayout != Layout::kByRow) {
       HONE_UNROLL
-      for (int k = 0; k < kRun; ++k) {
-        const bool kept = kLayout != Layout::kMasked || mask_[s][k] != 0;
-        if (kept && (kWide || at(s, k) < rows_.tokens)) trained_ |= bit(s, k);
+      for (int s = 0; s < kRuns; ++s) {
+        HONE_UNROLL
+        for (int k = 0; k < kRun; ++k) {
+          const bool kept = kLayout != Layout::kMasked || mask_[s][k] != 0;
+          if (kept && (kWide || at(s, k) < rows_.tokens)) trained_ |= bit(s, k);
+        }
       }
+      takes_part_ = trained_;
+      load_columns(kl);
     }
-    takes_part_ = trained_;
-    load_columns(kl);
   }
 
   /// Adds the scores, and does whatever else needs the rows. All threads; the marks are there.
@@ -137,7 +131,11 @@ class TileEntries {
     if constexpr (kLayout == Layout::kAll && kWide) {
       return {reward_[s][k], value_[s][k], T(0), log_ratio_[s][k], true, true};
     }
-    return {reward_[s][k], value_[s][k], T(0), log_ratio_[s][k], (trained_ & bit(s, k)) != 0,
+    return {reward_[s][k],
+            value_[s][k],
+            T(0),
+            log_ratio_[s][k],
+            (trained_ & bit(s, k)) != 0,
             (takes_part_ & bit(s, k)) != 0};
   }
 
@@ -238,8 +236,9 @@ class TileEntries {
     }
     const auto after_tile = static_cast<uint32_t>(last_row - marks.row(0));
     const auto apply = [](uint32_t own, uint32_t later) { return NearestMark{}(later, own); };
-    run_scan(nearest, 0u, NearestMark{})
-        .each(after_tile, apply, [&](int s, uint32_t entering) { seen[s] = entering; });
+    run_scan(nearest, 0u, NearestMark{}).each(after_tile, apply, [&](int s, uint32_t entering) {
+      seen[s] = entering;
+    });
     if constexpr (kLayout == Layout::kByRow) load_by_row(marks, seen, kl);
     if (rows_.scores != nullptr || p_.after_last) place_scores(marks, seen, last_row, end);
   }

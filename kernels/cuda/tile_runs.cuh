@@ -19,7 +19,7 @@ namespace hone::kernels::cuda {
 constexpr int kTileThreads = 256;
 constexpr int kTileWarps = kTileThreads / device::kWarp;
 constexpr int kRun = 4;   // 16 bytes of float
-constexpr int kRuns = 4;  // of a thread
+constexpr int kRuns = 2;  // of a thread
 constexpr int kTile = kTileThreads * kRun * kRuns;
 
 template <typename T>

@@ -11,11 +11,11 @@ namespace hone::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kVectors = 4;           // 64 bytes in flight a thread
-constexpr int64_t kMaxBlocks = 2112;  // a few waves: more blocks only cost their start
+constexpr int kVectors = 4;              // 64 bytes in flight a thread
+constexpr int64_t kMaxBlocks = 1 << 20;  // a stretch a block was faster than rounds over a wave
 
 template <typename T>
-constexpr int64_t kStretch = kThreads * kVectors * device::kVectorWidth<T>;
+constexpr int64_t kStretch = int64_t{kThreads * kVectors * 16} / int64_t{sizeof(T)};
 
 template <typename T>
 struct AddMoment {

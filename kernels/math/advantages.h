@@ -26,7 +26,8 @@ struct AdvantageParams {
 template <typename T>
 HONE_HD T kl_penalty(T logp_old, T logp_ref, const AdvantageParams<T>& p) {
   const T d = logp_old - logp_ref;
-  const T held = d > p.kl_clamp ? p.kl_clamp : (d < -p.kl_clamp ? -p.kl_clamp : d);
+  const T capped = d > p.kl_clamp ? p.kl_clamp : d;
+  const T held = capped < -p.kl_clamp ? -p.kl_clamp : capped;
   return kl_term(held, p.kl_estimator).value;
 }
 

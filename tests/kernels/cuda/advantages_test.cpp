@@ -140,6 +140,26 @@ TEST(CudaAdvantages, AreTheCpuOpAcrossTiles) {
   }
 }
 
+/// Rows that end just before, with and just after a tile, with empty ones and single entries
+/// between; every entry trained, so that the plainest path runs too.
+TEST(CudaAdvantages, AreTheCpuOpAtTheEdgesOfTiles) {
+  std::mt19937 rng(4);
+  for (const bool masked : {false, true}) {
+    Case c = test::random_case(rng, 0, 0);
+    c.padded = c.with_lengths = false;
+    c.with_mask = masked;
+    c.with_ref = c.with_values = c.with_scores = true;
+    c.options.estimator = "gae";
+    c.options.placement = "last";
+    c.options.gamma = c.options.lambda = 0.9999;
+    for (const int64_t length : {0, 2047, 1, 2048, 0, 0, 2049, 1, 1, 4095, 4096, 4097, 3, 0}) {
+      c.rows.push_back(test::random_row(rng, length));
+    }
+    expect_cpu_op<double>(c, 0, 1e-9);
+    expect_cpu_op<float>(c, 0, 1e-3, /*every_layout=*/false);  // 4000 steps of size 1
+  }
+}
+
 /// More tiles than one group of tickets holds: a row that waits for the state of the group before,
 /// masked from its middle on, where every tile looks for a trained entry.
 TEST(CudaAdvantages, AreTheCpuOpAcrossGroupsOfTiles) {
