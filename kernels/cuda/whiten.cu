@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/element_vectors.cuh"
 #include "kernels/cuda/fixed_order_sum.cuh"
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/store_sums.cuh"
@@ -18,12 +19,20 @@ template <typename T>
 constexpr int64_t kStretch = int64_t{kThreads * kVectors * 16} / int64_t{sizeof(T)};
 
 template <typename T>
-struct AddMoment {
+struct AddMoments {
+  static constexpr int kRun = device::kVectorWidth<T>;
+  static constexpr int kResident = 4;
   const T* x;
   const uint8_t* mask;
 
-  HONE_DEVICE void operator()(math::MomentSums& sums, int64_t i) const {
-    if (mask == nullptr || mask[i] != 0) sums.add(static_cast<double>(x[i]));
+  template <bool kWhole>
+  HONE_DEVICE void operator()(math::MomentSums& sums, int64_t i, int count) const {
+    const auto v = load_run<kRun, kWhole>(x, i, count);
+    const auto kept = load_run_or<kRun, kWhole>(mask, i, count, uint8_t{1});
+    HONE_UNROLL
+    for (int k = 0; k < kRun; ++k) {
+      if ((kWhole || k < count) && kept[k] != 0) sums.add(static_cast<double>(v[k]));
+    }
   }
 };
 
@@ -65,9 +74,10 @@ whiten_kernel(WhitenArgs<T> a, bool wide) {
 
 template <typename T>
 cudaError_t launch_moments(const MomentArgs<T>& args, cudaStream_t stream) {
-  return launch_sum(AddMoment<T>{args.x, args.mask}, args.n,
-                    static_cast<math::MomentSums*>(args.workspace), StoreMoments{args.stats},
-                    stream);
+  using Add = AddMoments<T>;
+  return launch_sum_of_runs(
+      Add{args.x, args.mask}, args.n, all_aligned<Add::kRun>(args.x, args.mask),
+      static_cast<math::MomentSums*>(args.workspace), StoreMoments{args.stats}, stream);
 }
 
 template <typename T>
