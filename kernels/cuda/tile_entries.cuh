@@ -209,7 +209,7 @@ class TileEntries {
     reward_[s][k] = taken ? step.reward : T(0);
     value_[s][k] = taken ? step.value : T(0);
     log_ratio_[s][k] = taken ? step.log_ratio : T(0);
-    if (taken) kl += step.kl;
+    if (taken) kl = math::separate_sum(kl, step.kl);
   }
 
   /// visit(k, row, ends) for the entries of run s from the latest on; `seen` entered it.

@@ -160,6 +160,16 @@ HONE_HD AdvantageStep<T> load_step(const AdvantageRows<T>& a, int64_t row, int64
   return step;
 }
 
+/// sum + term, never fused with a product that made the term: the bits must not depend on where the
+/// compiler finds one to fuse, here in one way of loading a tile and there in another.
+HONE_HD double separate_sum(double sum, double term) {
+#if defined(__CUDA_ARCH__)
+  return __dadd_rn(sum, term);
+#else
+  return sum + term;
+#endif
+}
+
 /// Whitening sums in double; the fields in the order of the `stats` tensor.
 struct AdvantageStats {
   double sum = 0;
@@ -195,7 +205,8 @@ HONE_HD AdvantageResult<T> settle(const AdvantageStep<T>& step, const AdvantageR
                                   AdvantageStats& stats) {
   if (step.trained) {
     stats.sum += result.advantage;
-    stats.squares += static_cast<double>(result.advantage) * result.advantage;
+    stats.squares = separate_sum(stats.squares,
+                                 static_cast<double>(result.advantage) * result.advantage);
   }
   return {step.takes_part ? result.target : T(0), step.trained ? result.advantage : T(0)};
 }
