@@ -205,8 +205,8 @@ HONE_HD AdvantageResult<T> settle(const AdvantageStep<T>& step, const AdvantageR
                                   AdvantageStats& stats) {
   if (step.trained) {
     stats.sum += result.advantage;
-    stats.squares = separate_sum(stats.squares,
-                                 static_cast<double>(result.advantage) * result.advantage);
+    stats.squares =
+        separate_sum(stats.squares, static_cast<double>(result.advantage) * result.advantage);
   }
   return {step.takes_part ? result.target : T(0), step.trained ? result.advantage : T(0)};
 }
