@@ -34,10 +34,11 @@ int64_t now() {
       .count();
 }
 
-/// What a page keeps: a line in a file, written at once, so that it outlives the process.
+/// What a page keeps: a line in a file, written at once, so that it outlives the process. A kill may
+/// cut it where a page of the file ends: then its last word is missing, and it does not count.
 void note(const std::filesystem::path& file, const std::string& line) {
   const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-  const std::string whole = line + "\n";
+  const std::string whole = "\n" + line + " .\n";
   if (fd < 0 || ::write(fd, whole.data(), whole.size()) != static_cast<ssize_t>(whole.size())) {
     ::_exit(3);
   }
@@ -51,6 +52,11 @@ std::vector<std::vector<std::string>> lines_of(const std::filesystem::path& file
     std::istringstream words(line);
     auto& fields = lines.emplace_back();
     for (std::string word; words >> word;) fields.push_back(word);
+    if (fields.empty() || fields.back() != ".") {
+      lines.pop_back();
+    } else {
+      fields.pop_back();
+    }
   }
   return lines;
 }
