@@ -34,8 +34,8 @@ int64_t now() {
       .count();
 }
 
-/// What a page keeps: a line in a file, written at once, so that it outlives the process. A kill may
-/// cut it where a page of the file ends: then its last word is missing, and it does not count.
+/// What a page keeps: a line in a file, written at once, so that it outlives the process. A kill
+/// may cut it where a page of the file ends: then its last word is missing, and it does not count.
 void note(const std::filesystem::path& file, const std::string& line) {
   const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
   const std::string whole = "\n" + line + " .\n";
