@@ -101,7 +101,7 @@ policy_sequences_kernel(PolicyLossArgs<T> a, bool aligned, math::PolicySums* par
   const int64_t low = a.n * device::block_index() / device::grid_blocks();
   const int64_t high = a.n * (device::block_index() + 1) / device::grid_blocks();
   math::PolicySums sums;
-  int64_t s = low == 0 ? 0 : row_of_by_warp(rows, low - 1) + 1;
+  int64_t s = low == 0 ? 0 : row_near<1>(rows, low - 1) + 1;
   for (; s < a.sequences && a.cu_seqlens[s] < high; ++s) {
     const Runs<T> runs{a.cu_seqlens[s], a.cu_seqlens[s + 1], a.n, aligned};
     Shared mine;

@@ -5,28 +5,11 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/row_search.cuh"
 #include "kernels/cuda/tile_runs.cuh"
 #include "kernels/math/advantages.h"
 
 namespace hone::kernels::cuda {
-
-/// A row that is at most kNear rows before the one of entry t: 32 probes at a time by each warp, so
-/// one step for 8,192 rows. What is left of the search, marking does anyway.
-template <typename T>
-HONE_DEVICE int64_t row_near(const math::AdvantageRows<T>& rows, int64_t t) {
-  if (rows.cu_seqlens == nullptr) return t / rows.width;
-  constexpr int64_t kNear = kTileThreads;
-  int64_t low = 0, high = rows.sequences;  // cu_seqlens[low] <= t < cu_seqlens[high]
-  while (high - low > kNear) {
-    const int64_t step = (high - low + device::kWarp - 1) / device::kWarp;
-    const int64_t probe = low + device::lane() * step;
-    const bool below = probe < high && rows.cu_seqlens[probe] <= t;
-    const unsigned reached = device::ballot(below);  // lane 0 always, and no lane after one without
-    low += (device::ones(reached) - 1) * step;
-    high = low + step < high ? low + step : high;
-  }
-  return low;
-}
 
 /// Of one tile: `mark` - 1 is the number of the row, from `low` on, that ends with this entry.
 struct RowMarks {
@@ -48,7 +31,8 @@ struct RowMarks {
   /// Marks the rows of the tile [begin, end).
   template <typename T>
   HONE_DEVICE void set(const math::AdvantageRows<T>& rows, int64_t begin, int64_t end) const {
-    const int64_t low = row_near(rows, begin);
+    // What is left of the search, marking does anyway.
+    const int64_t low = row_near<kTileThreads>(rows, begin);
     if (device::thread_index() == 0) bound[0] = low;
     for (int64_t row = low + device::thread_index(); row < rows.sequences; row += kTileThreads) {
       const int64_t row_begin = rows.begin(row), row_end = rows.end(row);
