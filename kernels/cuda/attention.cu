@@ -21,6 +21,7 @@
 
 #include "kernels/cuda/attention_setup.cuh"
 #include "kernels/cuda/attention_tiles.cuh"
+#include "kernels/cuda/softmax_sums.cuh"
 
 namespace hone::kernels::cuda {
 namespace {
@@ -33,7 +34,6 @@ constexpr int kOfWarp = 32;    // of them
 constexpr int kKeys = 64;      // a step
 constexpr int kRowTiles = kOfWarp / 16;
 constexpr int kRows = 2 * kRowTiles;  // queries that a lane holds results of
-constexpr float kLog2E = 1.44269504f;
 constexpr float kBelowAll = -1e30f;
 constexpr float kSlack = 8.0f;  // powers of two that a score may lie above the row's maximum
 
@@ -93,7 +93,7 @@ attend_tiles_kernel(AttentionArgs a, Prepared p) {
   const int last = std::min(first + kOfWarp, end) - 1;  // below `first`: the warp has none
   const int g = device::lane() / 4, t = device::lane() % 4;
   const int window = a.sizes.window > 0 && a.sizes.window < end ? int(a.sizes.window) : end;
-  const float scale = static_cast<float>(a.sizes.scale) * kLog2E,
+  const float scale = static_cast<float>(a.sizes.scale) * kLog2E<float>,
               slack = D > 64 ? 0.0f : kSlack / scale;
   MatrixD out[kRowTiles][kColumns] = {};
   float top[kRows],
@@ -116,17 +116,7 @@ attend_tiles_kernel(AttentionArgs a, Prepared p) {
     MatrixD score[kRowTiles][kKeyTiles] = {};
     multiply_rows<D>(score, queries, row_in_tile, keys);
     if (!whole) {
-      HONE_UNROLL
-      for (int i = 0; i < kRowTiles; ++i) {
-        HONE_UNROLL
-        for (int n = 0; n < kKeyTiles; ++n) {
-          HONE_UNROLL
-          for (int e = 0; e < 4; ++e) {  // how far the query lies behind the key
-            const int behind = first - key + 16 * i + g + e / 2 * 8 - 8 * n - 2 * t - e % 2;
-            if (behind < 0 || behind >= window) score[i][n].value[e] = -INFINITY;
-          }
-        }
-      }
+      hide_unseen(score, first - key, window, -INFINITY);
     }
 
     float most[kRows];
@@ -189,7 +179,7 @@ attend_tiles_kernel(AttentionArgs a, Prepared p) {
     }
     if (t == 0 && first + row <= last) {
       a.lse[head * a.tokens + tile.begin + first + row] =
-          (top[r] * scale + std::log2(sum[r])) / kLog2E;
+          (top[r] * scale + std::log2(sum[r])) / kLog2E<float>;
     }
   }
   device::warp_barrier();

@@ -8,11 +8,11 @@
 
 #include "kernels/cuda/attention_setup.cuh"
 #include "kernels/cuda/attention_tiles.cuh"
+#include "kernels/cuda/softmax_sums.cuh"
 
 namespace hone::kernels::cuda {
 
 constexpr int kGradientRows = 128;  // rows a tile: a multiple of what either kernel's block takes
-constexpr float kGradientLog2E = 1.44269504f;
 
 /// Of every row of every tile, for each head, tile by tile, so that 16 bytes are always aligned. A
 /// row that a sequence does not have has a probability of 0 for every key: its log_sum is infinite.

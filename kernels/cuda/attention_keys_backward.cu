@@ -89,7 +89,7 @@ keys_backward_kernel(Gradients x) {
   const int row = device::warp_index() * kOfWarp<D>, first = begin + row;  // this warp's keys
   const int last = std::min(first + kOfWarp<D>, length) - 1;  // below `first`: it has none
   const int g = device::lane() / 4, t = device::lane() % 4;
-  const float scale = static_cast<float>(a.sizes.scale) * kGradientLog2E;
+  const float scale = static_cast<float>(a.sizes.scale) * kLog2E<float>;
   MatrixD of_keys[kKeyTiles][kColumns] = {}, of_values[kKeyTiles][kColumns] = {};
   for (int stage = 0; head < end_head; stage ^= 1) {
     const int at_query = query;

@@ -56,8 +56,7 @@ HONE_KERNEL(kStatisticsThreads) row_statistics_kernel(Gradients x) {
     for (int n = 1; n < lanes; n *= 2) sum += device::shuffle_xor(sum, n);
     if (i % lanes == 0) {
       const int64_t to = head * x.rows.stride + index * kGradientRows + row;
-      x.rows.log_sum[to] =
-          there ? a.lse[head * a.tokens + token] * kGradientLog2E : float{INFINITY};
+      x.rows.log_sum[to] = there ? a.lse[head * a.tokens + token] * kLog2E<float> : float{INFINITY};
       x.rows.delta[to] = sum;
     }
   }
@@ -99,9 +98,9 @@ queries_backward_kernel(Gradients x) {
 
   const int row_in_tile = device::warp_index() * kOfWarp, first = tile.first + row_in_tile;
   const int last = std::min(first + kOfWarp, end) - 1;  // below `first`: the warp has none
-  const int g = device::lane() / 4, t = device::lane() % 4;
+  const int g = device::lane() / 4;
   const int window = a.sizes.window > 0 && a.sizes.window < end ? int(a.sizes.window) : end;
-  const float scale = static_cast<float>(a.sizes.scale) * kGradientLog2E;
+  const float scale = static_cast<float>(a.sizes.scale) * kLog2E<float>;
   float log_sum[kRows], delta[kRows];
   HONE_UNROLL
   for (int r = 0; r < kRows; ++r) {
@@ -135,17 +134,7 @@ queries_backward_kernel(Gradients x) {
       }
     }
     if (!whole) {
-      HONE_UNROLL
-      for (int i = 0; i < kRowTiles; ++i) {
-        HONE_UNROLL
-        for (int n = 0; n < kKeyTiles; ++n) {
-          HONE_UNROLL
-          for (int e = 0; e < 4; ++e) {  // how far the query lies behind the key
-            const int behind = first - key + 16 * i + g + e / 2 * 8 - 8 * n - 2 * t - e % 2;
-            if (behind < 0 || behind >= window) of_score[i][n].value[e] = 0.0f;
-          }
-        }
-      }
+      hide_unseen(of_score, first - key, window, 0.0f);
     }
     multiply_weights<D>(out, of_score, keys);
   }

@@ -93,6 +93,24 @@ HONE_DEVICE void multiply_rows(device::MatrixD (&out)[R][N], const TileView& lef
   }
 }
 
+/// Puts `value` for pairs of a query (row) and a key (column) that it does not see; `offset` is how
+/// far the first query lies behind the first key.
+template <int R, int N>
+HONE_DEVICE void hide_unseen(device::MatrixD (&x)[R][N], int offset, int window, float value) {
+  const int g = device::lane() / 4, t = device::lane() % 4;
+  HONE_UNROLL
+  for (int i = 0; i < R; ++i) {
+    HONE_UNROLL
+    for (int n = 0; n < N; ++n) {
+      HONE_UNROLL
+      for (int e = 0; e < 4; ++e) {
+        const int behind = offset + 16 * i + g + e / 2 * 8 - 8 * n - 2 * t - e % 2;
+        if (behind < 0 || behind >= window) x[i][n].value[e] = value;
+      }
+    }
+  }
+}
+
 /// out[i][c] += `weights` (rounded) times columns 8c.. of the tile, over its 8N rows.
 template <int D, int R, int N>
 HONE_DEVICE void multiply_weights(device::MatrixD (&out)[R][D / 8],

@@ -21,6 +21,7 @@
 
 #include "kernels/cuda/decode_parts.cuh"
 #include "kernels/cuda/decode_tiles.h"
+#include "kernels/cuda/softmax_sums.cuh"
 
 namespace hone::kernels::cuda {
 namespace {
@@ -36,7 +37,6 @@ constexpr int kOfWarp = kChunk / kWarps;  // tokens
 constexpr int kTokens = 16;               // a batch
 constexpr int kBatches = kOfWarp / kTokens;
 constexpr int kHeads = 8;  // query heads a block
-constexpr float kLog2E = 1.44269504f;
 
 /// Columns `column`.. of a query head, rotated to `position`, rounded.
 template <int D>
@@ -143,7 +143,7 @@ attend_rows_kernel(DecodeArgs<Bfloat16> a, Parts<float> parts, int pieces) {
   }
   top = std::fmax(top, device::shuffle_xor(top, 1));
   top = std::fmax(top, device::shuffle_xor(top, 2));
-  const float scale = static_cast<float>(a.sizes.scale) * kLog2E;
+  const float scale = static_cast<float>(a.sizes.scale) * kLog2E<float>;
   const float base = top == -INFINITY ? 0.0f : top * scale;
   uint32_t weight[2 * kBatches];
   HONE_UNROLL
@@ -213,7 +213,7 @@ attend_rows_kernel(DecodeArgs<Bfloat16> a, Parts<float> parts, int pieces) {
     total += device::shuffle_xor(total, 16);
     factors[lane] = parts.chunks > 1 ? factor : factor / total;
     if (lane < count && parts.chunks > 1) {
-      parts.top[part + lane * parts.chunks] = most / kLog2E;
+      parts.top[part + lane * parts.chunks] = most / kLog2E<float>;
       parts.sum[part + lane * parts.chunks] = total;
     }
   }
