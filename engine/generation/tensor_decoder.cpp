@@ -1,10 +1,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <limits>
@@ -115,10 +113,10 @@ class TensorDecoder : public Decoder {
           // An eighth more rows than live costs little, and there are eight recordings at most.
           multiple(std::max<int64_t>(8, (limits.rows + 7) / 8)),
           size((limits.rows + multiple - 1) / multiple * multiple),
-          numbers(at::zeros({size, 5}, at::TensorOptions().dtype(at::kLong).device(device))),
-          table(at::full({size, limits.row_blocks}, scratch_block,
-                         at::TensorOptions().dtype(at::kInt).device(device))),
-          drawn(at::zeros({3, size}, at::TensorOptions().dtype(at::kDouble).device(device))) {}
+          numbers(at::empty({size, 5}, at::TensorOptions().dtype(at::kLong).device(device))),
+          table(at::empty({size, limits.row_blocks},
+                          at::TensorOptions().dtype(at::kInt).device(device))),
+          drawn(at::empty({3, size}, at::TensorOptions().dtype(at::kDouble).device(device))) {}
 
     struct Recording {
       int steps = 0;

@@ -106,20 +106,18 @@ at::Tensor TransformerBlock::attended(const at::Tensor& x) const {
 }
 
 void TransformerBlock::cast_products(bool on) {
-  for (Projection* projection : {&qkv, &up, &attention_output, &down}) projection->cast = on;
+  for (Projection* projection : projections()) projection->cast = on;
   for (Norm* norm : {&attention_norm, &mlp_norm, &query_norm, &key_norm}) norm->cast = on;
 }
 
 void TransformerBlock::hold_casts() {
-  for (Projection* projection : {&qkv, &up, &attention_output, &down}) {
+  for (Projection* projection : projections()) {
     if (projection->cast) projection->cast_weight.hold(projection->weight);
   }
 }
 
 void TransformerBlock::release_casts() {
-  for (Projection* projection : {&qkv, &up, &attention_output, &down}) {
-    projection->cast_weight.release();
-  }
+  for (Projection* projection : projections()) projection->cast_weight.release();
 }
 
 bool TransformerBlock::is_llama() const {

@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <vector>
 
 #include "engine/models/layout.h"
@@ -95,6 +96,7 @@ struct TransformerBlock {
   kernels::AttentionOptions attention;
 
  private:
+  std::array<Projection*, 4> projections() { return {&qkv, &up, &attention_output, &down}; }
   at::Tensor with_normed_heads(const at::Tensor& qkv) const;
 
   double eps_;

@@ -153,8 +153,7 @@ at::Tensor CausalLM::lm_head() const {
   if (head_ != HeadKind::kLanguageModel) {
     throw data::InputError("model", "head", "a language model", "a scalar head");
   }
-  const at::Tensor& head = parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_);
-  return cast_head_ ? (*head_cast_)(head) : operand(head);
+  return casts_head() ? (*head_cast_)(head_leaf()) : operand(head_leaf());
 }
 
 void CausalLM::set_bfloat16_products(bool on) {
@@ -163,15 +162,12 @@ void CausalLM::set_bfloat16_products(bool on) {
   const at::Tensor& data = parameters_.data();
   casts_ = on && !data.is_cpu() && data.scalar_type() == at::kFloat;
   for (TransformerBlock& block : blocks_) block.cast_products(casts_);
-  // A score is a number of its own: a scalar head reads float32.
-  cast_head_ = casts_ && head_ == HeadKind::kLanguageModel;
-  final_norm_->cast = cast_head_;
+  final_norm_->cast = casts_head();
 }
 
 void CausalLM::hold_casts() {
   for (TransformerBlock& block : blocks_) block.hold_casts();
-  if (cast_head_)
-    head_cast_->hold(parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_));
+  if (casts_head()) head_cast_->hold(head_leaf());
 }
 
 void CausalLM::release_casts() {

@@ -96,6 +96,11 @@ class CausalLM : public reward::Backbone {
                      const at::Tensor& positions, double dropout, CacheWriter* writer);
   /// Rows of the embeddings of tokens [N] and, in a family that learns them, positions [N].
   at::Tensor embed(const at::Tensor& tokens, const at::Tensor& positions) const;
+  at::Tensor head_leaf() const {
+    return parameters_.leaf(config_.tie_embeddings ? embedding_ : lm_head_);
+  }
+  /// A score is a number of its own: a scalar head reads float32.
+  bool casts_head() const { return casts_ && head_ == HeadKind::kLanguageModel; }
   /// Makes cos_ and sin_ cover at least `positions`.
   void reserve_positions(int64_t positions);
 
@@ -107,7 +112,7 @@ class CausalLM : public reward::Backbone {
   int64_t embedding_ = -1, positions_ = -1, lm_head_ = -1, scalar_head_ = -1;  // leaf indices
   at::Tensor cos_, sin_;  // [positions seen so far, rounded up; attention_head_dim/2]
   bool bfloat16_products_ = false;
-  bool casts_ = false, cast_head_ = false;  // on a GPU: operands are cast, the LM head's too
+  bool casts_ = false;  // on a GPU: operands are cast
   std::unique_ptr<CastOperand> head_cast_;
   double dropout_ = 0.0;
   uint64_t dropout_seed_ = 0, dropout_calls_ = 0;

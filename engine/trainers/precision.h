@@ -14,8 +14,7 @@ namespace hone::engine {
 
 constexpr const char* kPrecisionHelp =
     "operands of matrix products: float32 | bf16 | auto (bf16 on a GPU and where the CPU has a "
-    "matrix "
-    "unit)";
+    "matrix unit)";
 
 /// Throws data::InputError.
 inline void check_precision(const char* trainer, const std::string& precision,
