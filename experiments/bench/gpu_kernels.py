@@ -202,6 +202,14 @@ class Rows:
     def compiled(self, function):
         return torch.compile(function, dynamic=False) if self.device.type == "cuda" else function
 
+    def torch_peers(self, function, *inputs, compiles=True):
+        """The function as it stands and under torch.compile, which takes seconds."""
+        peers = {"torch": lambda: function(*inputs)}
+        if compiles:
+            compiled = self.compiled(function)
+            peers["torch.compile"] = lambda: compiled(*inputs)
+        return peers
+
     def all(self):
         hone = torch.ops.hone
         for batch, time_steps in ((1024, 1024), (16384, 1024), (16, 131072), (8192, 256), (1, 1 << 20)):
@@ -230,31 +238,22 @@ class Rows:
 
             def policy():
                 new, old, advantages, weights = (0.1 * self.draw(tokens) for _ in range(4))
-                peers = {"torch": lambda: policy_eager(new, old, advantages, weights)}
-                if tokens != small:  # a compilation takes seconds
-                    compiled = self.compiled(policy_eager)
-                    peers["torch.compile"] = lambda: compiled(new, old, advantages, weights)
-                return lambda: hone.policy_loss_with_grad(new, old, advantages, None, weights), peers
+                return (lambda: hone.policy_loss_with_grad(new, old, advantages, None, weights),
+                        self.torch_peers(policy_eager, new, old, advantages, weights, compiles=tokens != small))
 
             self.add(f"policy_loss {tokens} fwd+bwd", policy, nbytes=20 * tokens, graph=tokens == small)
 
             def value():
                 values, old, returns, weights = (self.draw(tokens) for _ in range(4))
-                peers = {"torch": lambda: value_eager(values, old, returns, weights)}
-                if tokens != small:  # a compilation takes seconds
-                    compiled = self.compiled(value_eager)
-                    peers["torch.compile"] = lambda: compiled(values, old, returns, weights)
-                return lambda: hone.value_loss_with_grad(values, old, returns, weights, 0.2), peers
+                return (lambda: hone.value_loss_with_grad(values, old, returns, weights, 0.2),
+                        self.torch_peers(value_eager, values, old, returns, weights, compiles=tokens != small))
 
             self.add(f"value_loss {tokens} fwd+bwd", value, nbytes=20 * tokens, graph=tokens == small)
 
             def preference():
                 delta, target, weights = self.draw(tokens), torch.rand(tokens, device=self.device), self.draw(tokens)
-                peers = {"torch": lambda: preference_eager(delta, target, weights)}
-                if tokens != small:  # a compilation takes seconds
-                    compiled = self.compiled(preference_eager)
-                    peers["torch.compile"] = lambda: compiled(delta, target, weights)
-                return lambda: hone.preference_loss_with_grad(delta, target, weights), peers
+                return (lambda: hone.preference_loss_with_grad(delta, target, weights),
+                        self.torch_peers(preference_eager, delta, target, weights, compiles=tokens != small))
 
             self.add(f"preference_loss {tokens} fwd+bwd", preference, nbytes=16 * tokens, graph=tokens == small)
 
@@ -281,10 +280,8 @@ class Rows:
 
         def dpo():
             chosen, rejected, ref_chosen, ref_rejected, weights = (self.draw(pairs) for _ in range(5))
-            compiled = self.compiled(dpo_eager)
-            return lambda: hone.direct_loss_with_grad(chosen, rejected, ref_chosen, ref_rejected, weights), {
-                "torch": lambda: dpo_eager(chosen, rejected, ref_chosen, ref_rejected, weights),
-                "torch.compile": lambda: compiled(chosen, rejected, ref_chosen, ref_rejected, weights)}
+            return (lambda: hone.direct_loss_with_grad(chosen, rejected, ref_chosen, ref_rejected, weights),
+                    self.torch_peers(dpo_eager, chosen, rejected, ref_chosen, ref_rejected, weights))
 
         self.add(f"direct_loss dpo {pairs} fwd+bwd", dpo, nbytes=28 * pairs)
 
@@ -364,15 +361,13 @@ class Rows:
             def swiglu():
                 x = self.draw(rows, 2 * width, dtype=BF16)
                 eager = lambda: F.silu(x[:, :width]) * x[:, width:]
-                return lambda: hone.swiglu(x), {"torch": eager, **({} if rows == few else {"torch.compile": self.compiled(eager)})}
+                return lambda: hone.swiglu(x), self.torch_peers(eager, compiles=rows != few)
 
             self.add(f"swiglu {rows}x{width} bf16", swiglu, nbytes=6 * rows * width, graph=rows == few)
 
         def swiglu_backward():
             grad, x = self.draw(rows, width, dtype=BF16), self.draw(rows, 2 * width, dtype=BF16)
-            compiled = self.compiled(swiglu_backward_eager)
-            return lambda: hone._swiglu_backward(grad, x), {
-                "torch": lambda: swiglu_backward_eager(grad, x), "torch.compile": lambda: compiled(grad, x)}
+            return lambda: hone._swiglu_backward(grad, x), self.torch_peers(swiglu_backward_eager, grad, x)
 
         self.add(f"swiglu {rows}x{width} bf16 bwd", swiglu_backward, nbytes=10 * rows * width)
 

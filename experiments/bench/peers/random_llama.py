@@ -1,4 +1,6 @@
-"""A Llama of given sizes with random weights, as a Hugging Face directory."""
+"""A Llama of given sizes with random weights in place of a model on disk, for scripts that compare Hone with a peer."""
+import contextlib
+import tempfile
 
 
 def write_random_llama(folder, sizes, tokenizer):
@@ -13,3 +15,18 @@ def write_random_llama(folder, sizes, tokenizer):
                          bos_token_id=1, eos_token_id=2)
     LlamaForCausalLM(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
+
+
+def add_model_options(parser):
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--random", help="sizes of a random model in place of --model's weights")
+
+
+@contextlib.contextmanager
+def model_on_disk(arguments):
+    """While it lasts, arguments.model is a directory: the one given, or a random model's."""
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.random:
+            write_random_llama(folder, arguments.random, arguments.model)
+            arguments.model = folder
+        yield

@@ -22,10 +22,9 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
-from random_llama import write_random_llama
+from random_llama import add_model_options, model_on_disk
 
 
 def prompts_of(arguments, vocab_size):
@@ -92,13 +91,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--output", help="JSON file")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--random", help="sizes of a random model in place of --model's weights")
+    add_model_options(parser)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if arguments.random:
-            write_random_llama(folder, arguments.random, arguments.model)
-            arguments.model = folder
+    with model_on_disk(arguments):
         compare(arguments)
 
 

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 
-from random_llama import write_random_llama
+from random_llama import add_model_options, model_on_disk
 
 SIZES = {"prompts": 64, "prompt_tokens": 16, "new_tokens": 64, "epochs": 4, "minibatches": 1}
 
@@ -105,15 +105,11 @@ def main():
     parser.add_argument("--bench", required=True, help="Hone's ppo_bench")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--random", help="sizes of a random model in place of --model's weights")
+    add_model_options(parser)
     for name, size in SIZES.items():
         parser.add_argument("--" + name.replace("_", "-"), type=int, default=size)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if arguments.random:
-            write_random_llama(folder, arguments.random, arguments.model)
-            arguments.model = folder
+    with model_on_disk(arguments):
         compare(arguments)
 
 
