@@ -32,6 +32,15 @@ std::string describe(const SegmentHeader& header) {
   return text.str();
 }
 
+std::string describe(const std::map<std::string, ColumnExtent>& columns) {
+  std::string list;
+  for (const auto& [path, column] : columns) {
+    list += path + " " + std::to_string(column.offset) + " " + std::to_string(column.bytes) + " " +
+            column.sha256 + "\n";
+  }
+  return list;
+}
+
 /// Reads "<name> <value>" or marks the stream bad.
 template <class Value>
 void expect_line(std::istringstream& lines, const char* name, Value& value) {
@@ -79,7 +88,9 @@ SegmentHeader parse(const std::filesystem::path& path, const std::string& text) 
   expect_line(lines, "digest", header.digest);
   expect_line(lines, "columns_at", header.list_offset);
   expect_line(lines, "sha256", header.sha256);
-  if (lines.fail() || header.list_offset < kPreambleBytes || header.list_offset > header.bytes) {
+  // Words may have been parted otherwise, numbers written otherwise: one form only is taken.
+  if (lines.fail() || describe(header) != text || header.list_offset < kPreambleBytes ||
+      header.list_offset > header.bytes) {
     throw CorruptError(path.string(), "preamble", "the lines of a segment", "others");
   }
   for (const auto& [name, count] : header_counts(header.version)) {
@@ -120,10 +131,7 @@ std::string digest_of_columns(const std::map<std::string, ColumnExtent>& columns
 void wrap_segment(std::string& image, SegmentHeader header,
                   const std::map<std::string, ColumnExtent>& columns) {
   header.list_offset = image.size();
-  for (const auto& [path, column] : columns) {
-    image += path + " " + std::to_string(column.offset) + " " + std::to_string(column.bytes) + " " +
-             column.sha256 + "\n";
-  }
+  image += describe(columns);
   header.bytes = image.size();
   header.digest = digest_of_columns(columns);
   header.sha256 = sha256_hex(std::string_view(image).substr(kPreambleBytes));
@@ -171,8 +179,8 @@ std::map<std::string, ColumnExtent> parse_column_list(const std::string& name,
                                                       std::string_view file,
                                                       const SegmentHeader& header) {
   std::map<std::string, ColumnExtent> columns;
-  std::istringstream list(
-      std::string(file.substr(std::min<uint64_t>(header.list_offset, file.size()))));
+  const std::string text(file.substr(std::min<uint64_t>(header.list_offset, file.size())));
+  std::istringstream list(text);
   for (std::string line; std::getline(list, line);) {
     std::istringstream words(line);
     std::string column;
@@ -182,6 +190,9 @@ std::map<std::string, ColumnExtent> parse_column_list(const std::string& name,
       throw CorruptError(name, "list of columns", "a column within the file", "\"" + line + "\"");
     }
     columns[column] = extent;
+  }
+  if (describe(columns) != text) {
+    throw CorruptError(name, "list of columns", "a line for each in order of path", "another list");
   }
   return columns;
 }

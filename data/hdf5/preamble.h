@@ -45,7 +45,8 @@ void wrap_segment(std::string& image, SegmentHeader header,
                   const std::map<std::string, ColumnExtent>& columns);
 
 /// The preamble, which has a SHA-256 of its own. Throws CorruptError when this is no segment, one
-/// of another version, damaged here, or of another length than it says.
+/// of another version, damaged here (its lines are taken only as they are written here, byte for
+/// byte), or of another length than it says.
 SegmentHeader read_preamble(const std::filesystem::path& path);
 
 /// The same from the first kPreambleBytes of a file of `file_bytes`.

@@ -1,5 +1,6 @@
 #include <type_traits>
 
+#include "data/atomic_file.h"
 #include "data/hdf5/io.h"
 #include "data/hdf5/schema.h"
 #include "data/hdf5/segment.h"
@@ -172,11 +173,27 @@ void read_all(const std::filesystem::path& path, const SegmentHeader& header, Re
   }
 }
 
+/// The list of columns, by which SegmentView reads, leads to the bytes that HDF5 leads to.
+void verify_list(const std::filesystem::path& path, const SegmentHeader& header,
+                 std::vector<VerifyProblem>& problems) {
+  const std::string file = read_file(path);
+  const std::string digest = digest_of_columns(parse_column_list(path.string(), file, header));
+  if (digest != header.digest) {
+    throw CorruptError(path.string(), "list of columns, digest", header.digest, digest);
+  }
+  for (const auto& [column, finding] : damaged_columns(std::string_view(file), header)) {
+    problems.push_back({"", column, "list of columns: " + finding});
+  }
+}
+
 void verify(const std::filesystem::path& path, Records& records,
             std::vector<VerifyProblem>& problems) {
   const SegmentHeader header = read_preamble(path);
   const std::string digest = digest_after_preamble(path);
-  if (digest == header.sha256) return read_all(path, header, records, &problems);
+  if (digest == header.sha256) {
+    read_all(path, header, records, &problems);
+    return verify_list(path, header, problems);
+  }
   for (const auto& [column, finding] : damaged_columns(path, header)) {
     problems.push_back({"", column, finding});
   }

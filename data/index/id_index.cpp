@@ -26,12 +26,18 @@ SipKey random_key() {
   return key;
 }
 
+std::string name_of(int64_t first, int64_t last) {
+  char name[64];
+  std::snprintf(name, sizeof name, "ids-%06lld-%06lld.idx", static_cast<long long>(first),
+                static_cast<long long>(last));
+  return name;
+}
+
 /// {first, last} of "ids-000001-000004.idx", {0, 0} of another name.
 std::pair<int64_t, int64_t> range_of(const std::string& name) {
   long long first = 0, last = 0;
-  int end = 0;
-  if (std::sscanf(name.c_str(), "ids-%lld-%lld.idx%n", &first, &last, &end) != 2 ||
-      static_cast<std::size_t>(end) != name.size()) {
+  if (std::sscanf(name.c_str(), "ids-%lld-%lld", &first, &last) != 2 ||
+      name != name_of(first, last)) {
     return {0, 0};
   }
   return {first, last};
@@ -119,10 +125,7 @@ IdIndex::~IdIndex() {
 }
 
 std::filesystem::path IdIndex::file_of(const IdRange& range) const {
-  char name[64];
-  std::snprintf(name, sizeof name, "ids-%06lld-%06lld.idx", static_cast<long long>(range.first),
-                static_cast<long long>(range.last));
-  return index_directory(store_) / name;
+  return index_directory(store_) / name_of(range.first, range.last);
 }
 
 std::filesystem::path IdIndex::temporary_of(const std::filesystem::path& file) {

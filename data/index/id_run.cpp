@@ -25,6 +25,52 @@ uint64_t entry_bytes(std::size_t kind) { return (2 + kIdWords[kind]) * sizeof(ui
 /// About four entries a bucket: a bucket is one or two cache lines.
 int directory_bits(uint64_t count) { return count < 8 ? 0 : std::bit_width(count / 4) - 1; }
 
+uint64_t directory_bytes(uint64_t count) {
+  return ((uint64_t{1} << directory_bits(count)) + 1) * sizeof(uint64_t);
+}
+
+/// What stands in the file's first kHeaderBytes.
+struct RunHeader {
+  uint64_t bytes = 0;  // length of the file
+  IdRange range;
+  SipKey key{};
+  std::array<IdSection, kIdKinds> sections;
+  std::string body;  // SHA-256 of what follows the header
+};
+
+/// The lines before the seal. A reader takes no others.
+std::string describe(const RunHeader& header) {
+  std::ostringstream text;
+  text << kFormat << "\nbytes " << header.bytes << "\nsegments " << header.range.first << " "
+       << header.range.last << "\ncovers " << header.range.covers << "\nkey " << header.key[0]
+       << " " << header.key[1] << "\n";
+  for (const IdSection& section : header.sections) {
+    text << "ids " << section.count << " " << section.entries_at << " " << section.directory_at
+         << "\n";
+  }
+  text << "body " << header.body << "\n";
+  return text.str();
+}
+
+/// The whole header: the lines, their seal, zeros.
+std::string sealed(const std::string& lines) {
+  std::string header = lines + kSealWord + sha256_hex(lines) + "\n";
+  header.resize(kHeaderBytes, '\0');
+  return header;
+}
+
+/// Places for sections of these counts, one after the other; the length of the file.
+uint64_t lay_out(std::array<IdSection, kIdKinds>& sections) {
+  uint64_t at = kHeaderBytes;
+  for (std::size_t kind = 0; kind < kIdKinds; ++kind) {
+    IdSection& section = sections[kind];
+    section.entries_at = at;
+    section.directory_at = at + section.count * entry_bytes(kind);
+    at = section.directory_at + directory_bytes(section.count);
+  }
+  return at;
+}
+
 uint64_t bucket_of(const Fingerprint& id, int bits) {
   return bits == 0 ? 0 : id.high >> (64 - bits);
 }
@@ -34,14 +80,8 @@ class RunBody {
  public:
   RunBody(std::function<void(std::string_view)> sink, const std::array<uint64_t, kIdKinds>& counts)
       : sink_(std::move(sink)) {
-    uint64_t at = kHeaderBytes;
-    for (std::size_t kind = 0; kind < kIdKinds; ++kind) {
-      places_ << "ids " << counts[kind] << " " << at;
-      at += counts[kind] * entry_bytes(kind);
-      places_ << " " << at << "\n";
-      at += ((uint64_t{1} << directory_bits(counts[kind])) + 1) * sizeof(uint64_t);
-    }
-    bytes_ = at;
+    for (std::size_t kind = 0; kind < kIdKinds; ++kind) header_.sections[kind].count = counts[kind];
+    header_.bytes = lay_out(header_.sections);
   }
 
   void begin(uint64_t count) {
@@ -61,14 +101,10 @@ class RunBody {
 
   /// After the last kind: the header, padded.
   std::string header(const IdRange& range, const SipKey& key) {
-    std::ostringstream text;
-    text << kFormat << "\nbytes " << bytes_ << "\nsegments " << range.first << " " << range.last
-         << "\ncovers " << range.covers << "\nkey " << key[0] << " " << key[1] << "\n"
-         << places_.str() << "body " << digest_.hex() << "\n";
-    std::string header = text.str();
-    header += kSealWord + sha256_hex(header) + "\n";
-    header.resize(kHeaderBytes, '\0');
-    return header;
+    header_.range = range;
+    header_.key = key;
+    header_.body = digest_.hex();
+    return sealed(describe(header_));
   }
 
  private:
@@ -84,11 +120,10 @@ class RunBody {
   }
 
   std::function<void(std::string_view)> sink_;
-  std::ostringstream places_;
+  RunHeader header_;
   std::string buffer_;
   Sha256 digest_;
   std::vector<uint64_t> directory_;
-  uint64_t bytes_ = 0;
   int bits_ = 0;
 };
 
@@ -117,34 +152,31 @@ void IdRun::parse(const std::string& name) {
   const std::size_t seal = text.find(std::string("\n") + kSealWord);
   require(seal != std::string::npos, "header");
   const std::string lines = text.substr(0, seal + 1);
-  std::string sealed = lines + kSealWord + sha256_hex(lines) + "\n";
-  sealed.resize(kHeaderBytes, '\0');
-  require(sealed == text, "SHA-256 of the header");
-  std::istringstream stream(lines);
-  std::string format, version, word;
-  uint64_t size = 0;
-  stream >> format >> version >> word >> size;
-  require(format + " " + version == kFormat, "version");
-  require(size == bytes().size(), "length");
-  stream >> word >> range_.first >> range_.last >> word >> range_.covers;
-  stream >> word >> key_[0] >> key_[1];
-  for (std::size_t kind = 0; kind < kIdKinds; ++kind) {
-    Section& section = sections_[kind];
+  require(sealed(lines) == text, "SHA-256 of the header");
+  require(text.starts_with(std::string(kFormat) + "\n"), "version");
+  std::istringstream stream(lines.substr(std::strlen(kFormat)));
+  RunHeader header;
+  std::string word;
+  stream >> word >> header.bytes >> word >> header.range.first >> header.range.last >> word >>
+      header.range.covers >> word >> header.key[0] >> header.key[1];
+  for (IdSection& section : header.sections) {
     stream >> word >> section.count >> section.entries_at >> section.directory_at;
-    require(word == "ids" && section.entries_at <= size && section.directory_at <= size &&
-                section.count <= size / sizeof(Fingerprint) &&
-                section.count * entry_bytes(kind) <= size - section.entries_at &&
-                ((uint64_t{1} << directory_bits(section.count)) + 1) * sizeof(uint64_t) <=
-                    size - section.directory_at,
-            "sections");
+    require(section.count <= bytes().size() / sizeof(Fingerprint), "sections");  // no overflow
   }
-  stream >> word >> body_;
-  require(!stream.fail() && word == "body", "lines");
+  stream >> word >> header.body;
+  // Words may have been parted otherwise, numbers written otherwise: one form only is taken.
+  require(!stream.fail() && describe(header) == lines, "lines");
+  require(header.bytes == bytes().size(), "length");
+  require(lay_out(header.sections) == header.bytes && describe(header) == lines, "sections");
+  range_ = header.range;
+  key_ = header.key;
+  sections_ = header.sections;
+  body_ = header.body;
 }
 
 uint64_t IdRun::entries() const {
   uint64_t sum = 0;
-  for (const Section& section : sections_) sum += section.count;
+  for (const IdSection& section : sections_) sum += section.count;
   return sum;
 }
 
@@ -158,7 +190,7 @@ IdEntry IdRun::entry(IdKind kind, uint64_t index) const {
 
 bool IdRun::find(IdKind kind, const Fingerprint& id, IdWords& words) const {
   const auto k = static_cast<std::size_t>(kind);
-  const Section& section = sections_[k];
+  const IdSection& section = sections_[k];
   if (section.count == 0) return false;
   uint64_t span[2];
   std::memcpy(span,

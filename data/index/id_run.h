@@ -36,9 +36,15 @@ struct IdRange {
   std::string covers;
 };
 
+/// Where a kind's entries and their directory stand in the file.
+struct IdSection {
+  uint64_t count = 0, entries_at = 0, directory_at = 0;
+};
+
 class IdRun {
  public:
-  /// Throws CorruptError when the header is damaged or the file has another length.
+  /// Throws CorruptError when the header is not, byte for byte, one that is written here, or the
+  /// file has another length.
   static IdRun from_file(const std::filesystem::path& path);
   static IdRun from_image(std::string image);
 
@@ -55,15 +61,12 @@ class IdRun {
   bool is_whole() const;
 
  private:
-  struct Section {
-    uint64_t count = 0, entries_at = 0, directory_at = 0;
-  };
   void parse(const std::string& name);
   std::string_view bytes() const { return image_.empty() ? file_.bytes() : image_; }
 
   MappedFile file_;
   std::string image_;
-  std::array<Section, kIdKinds> sections_;
+  std::array<IdSection, kIdKinds> sections_;
   IdRange range_;
   SipKey key_{};
   std::string body_;

@@ -15,6 +15,8 @@
 #include "data/hdf5/io.h"
 #include "data/hdf5/preamble.h"
 #include "data/hdf5/segment.h"
+#include "data/hdf5/segment_view.h"
+#include "data/sha256.h"
 #include "data/store.h"
 #include "tests/data/store_fixture.h"
 #include "tests/data/temporary_directory.h"
@@ -103,6 +105,48 @@ TEST_F(Damage, AnotherVersionIsRefused) {
   spit(segment_, newer);
   EXPECT_THROW(Store::open(store_.directory()), CorruptError);
   EXPECT_NE(message_of<CorruptError>([&] { store_.read(); }).find("version"), std::string::npos);
+}
+
+// Preamble and list are taken as they are written, though their checksums would allow other forms.
+TEST_F(Damage, OtherLinesAreRefused) {
+  const auto forge = [&](const std::string& from, const std::string& to, std::size_t start) {
+    std::string file = whole_;
+    const std::size_t at = file.find(from, start);
+    ASSERT_NE(at, std::string::npos) << from;
+    file.replace(at, from.size(), to);
+    std::string lines = file.substr(0, file.find("sha256 "));
+    const std::string body =
+        start == 0 ? whole_.substr(hdf5::kPreambleBytes) : file.substr(hdf5::kPreambleBytes);
+    lines += "sha256 " + sha256_hex(body) + "\n";
+    lines += "preamble " + sha256_hex(lines) + "\n";
+    lines.resize(hdf5::kPreambleBytes, '\0');
+    spit(segment_, lines + body);
+  };
+  const std::size_t list = hdf5::read_preamble(segment_).list_offset;
+  forge("bytes", "bytes", 0);
+  EXPECT_TRUE(store_.verify().empty());  // the forger is right but for the change
+  forge("\nbytes ", "\vbytes ", 0);
+  expect_refused("white space of another kind");
+  forge("\nitems ", "\nitems 0", 0);
+  expect_refused("a zero before a count");
+  forge("\ncreated", " created", 0);
+  expect_refused("two words in a line");
+  // The list is not needed to read through HDF5; whoever reads by it, and verify, must see it.
+  const auto expect_list_refused = [&](const std::string& what) {
+    EXPECT_THROW(hdf5::SegmentView(segment_, hdf5::Check::kChecksums), CorruptError) << what;
+    ASSERT_EQ(store_.verify().size(), 1u) << what;
+    EXPECT_NE(store_.verify()[0].message.find("list of columns"), std::string::npos) << what;
+  };
+  forge(" ", "\t", list);
+  expect_list_refused("a tab in the list of columns");
+  forge("\n", "\r", list);
+  expect_list_refused("two columns in a line");
+  const std::size_t offset = whole_.find(' ', list) + 1;
+  const std::string place = whole_.substr(offset, whole_.find(' ', offset) - offset);
+  forge(" " + place + " ", " " + std::to_string(std::stoll(place) - 1) + " ", list);
+  const auto problems = store_.verify();
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_EQ(problems[0].column, whole_.substr(list, offset - 1 - list));
 }
 
 // Files with right checksums that lie: a file format is read by people who did not write it.

@@ -9,6 +9,7 @@
 #include "data/error.h"
 #include "data/index/id_index.h"
 #include "data/index/siphash.h"
+#include "data/sha256.h"
 #include "data/store.h"
 #include "tests/data/store_fixture.h"
 #include "tests/data/temporary_directory.h"
@@ -25,6 +26,36 @@ TEST(SipHash, PublishedVectors) {
   EXPECT_EQ(siphash128(key, message.substr(0, 1)),
             (Fingerprint{0x44af996bd8c187da, 0x45fc229b11597634}));
   EXPECT_EQ(siphash128(key, message), (Fingerprint{0x11a8b03399e99354, 0xd9c3cf970fec087e}));
+}
+
+/// A run of a few ids, `from` of its header replaced by `to`, under a right seal.
+std::string forged_run(const std::string& from, const std::string& to) {
+  IdEntries entries;
+  for (uint64_t i = 0; i < 20; ++i) entries[i % kIdKinds].push_back({{i, i}, {}});
+  std::string image = encode_id_run({1, 2, std::string(64, 'a')}, {5, 6}, entries);
+  std::string lines = image.substr(0, image.find("header "));
+  const std::size_t at = lines.find(from);
+  if (at == std::string::npos) ADD_FAILURE() << from << " is not in " << lines;
+  lines.replace(at, from.size(), to);
+  lines += "header " + sha256_hex(lines) + "\n";
+  lines.resize(4096, '\0');
+  return image.replace(0, lines.size(), lines);
+}
+
+TEST(IdRun, TakesOnlyTheLinesThatAreWritten) {
+  EXPECT_TRUE(IdRun::from_image(forged_run("", "")).is_whole());
+  const std::vector<std::pair<std::string, std::string>> forms = {
+      {"\nbody", "\vbody"},  // as a fuzzer found
+      {"\nbody", " body"},           {"\nbody ", "\nbody  "},
+      {"bytes ", "bytes +"},         {"bytes ", "bytes 0"},
+      {"segments", "segment"},       {"\ncovers", "\r\ncovers"},
+      {"\nkey", "\n\nkey"},          {"key 5", "key\t5"},
+      {"ids 4 4096", "ids 4 04096"}, {"\nbody", "\nids 0 4096 4096\nbody"},
+      {"ids 4 4096", "ids 4 4104"},  // within the file, and not where its entries are
+      {"ids 4 4096", "ids 3 4096"}};
+  for (const auto& [from, to] : forms) {
+    EXPECT_THROW(IdRun::from_image(forged_run(from, to)), CorruptError) << from << " as " << to;
+  }
 }
 
 class Index : public ::testing::Test {
