@@ -12,6 +12,34 @@ namespace hone::engine {
 
 void add_bench_command(CLI::App& app);  // bench_command.cpp
 
+namespace {
+
+struct NamedExperiment {
+  const char* name;
+  experiments::ExperimentResult (*run)(const experiments::ExperimentOptions&);
+};
+constexpr NamedExperiment kExperiments[] = {
+    {"exact-optimum", experiments::exact_optimum},
+    {"kl-placement", experiments::kl_placement},
+};
+
+std::string all_names() {
+  std::string names;
+  for (const auto& experiment : kExperiments) {
+    names += (names.empty() ? "" : ", ") + std::string(experiment.name);
+  }
+  return names;
+}
+
+const NamedExperiment& find_experiment(const std::string& name) {
+  for (const auto& experiment : kExperiments) {
+    if (name == experiment.name) return experiment;
+  }
+  throw data::InputError("hone experiment", "name", "one of " + all_names(), "'" + name + "'");
+}
+
+}  // namespace
+
 void add_experiment_commands(CLI::App& app) {
   add_bench_command(app);
   struct Arguments {
@@ -20,7 +48,7 @@ void add_experiment_commands(CLI::App& app) {
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("experiment", "Checks against exact answers: a table, JSON");
-  command->add_option("name", arguments->name, "exact-optimum or kl-placement")->required();
+  command->add_option("name", arguments->name, "One of " + all_names())->required();
   command->add_option("--output", arguments->output, "Write the figures as JSON to this file");
   command->add_option("--seed", arguments->options.seed, "Of the task and of the samples")
       ->capture_default_str();
@@ -33,15 +61,7 @@ void add_experiment_commands(CLI::App& app) {
       "  hone experiment kl-placement --output kl.json\n"
       "The exit code is 1 when a pass line fails.");
   command->callback([arguments] {
-    experiments::ExperimentResult result;
-    if (arguments->name == "exact-optimum") {
-      result = experiments::exact_optimum(arguments->options);
-    } else if (arguments->name == "kl-placement") {
-      result = experiments::kl_placement(arguments->options);
-    } else {
-      throw data::InputError("hone experiment", "name", "exact-optimum or kl-placement",
-                             "'" + arguments->name + "'");
-    }
+    const auto result = find_experiment(arguments->name).run(arguments->options);
     std::cout << result.table();
     if (!arguments->output.empty()) {
       data::write_file_atomically(arguments->output, result.json().dump(1) + "\n");
