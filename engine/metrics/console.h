@@ -12,7 +12,7 @@
 namespace hone::engine {
 
 /// Where a stage stands, on standard error. A terminal gets one line that refreshes:
-///   [ppo] 12/40 30% score 0.82 kl 2.1 1234 tok/s eta 0:21
+///   [train] 12/40 30% score 0.82 kl 2.1 1234 tok/s eta 0:21
 /// anything else gets a plain line every tenth of the stage.
 class Console {
  public:

@@ -74,11 +74,12 @@ Metrics::Metrics(const std::filesystem::path& run, bool quiet) : impl_(new Impl)
 
 Metrics::~Metrics() { end_stage(); }
 
-void Metrics::begin_stage(const std::string& stage, int64_t total_steps) {
+void Metrics::begin_stage(const std::string& stage, int64_t total_steps,
+                          const std::string& shown) {
   impl_->stage = stage;
   impl_->start = std::chrono::steady_clock::now();
   impl_->before = std::exchange(impl_->next_before, 0.0);
-  if (impl_->console) impl_->console->begin_stage(stage, total_steps);
+  if (impl_->console) impl_->console->begin_stage(shown.empty() ? stage : shown, total_steps);
 }
 
 void Metrics::step(int64_t step, const MetricValues& values, const std::vector<std::string>& line) {

@@ -24,8 +24,9 @@ class Metrics {
   Metrics(const std::filesystem::path& run, bool quiet);
   ~Metrics();
 
-  /// Begins a stage: {"stage": name} stands in each of its objects; total steps give the ETA.
-  void begin_stage(const std::string& stage, int64_t total_steps);
+  /// Begins a stage: {"stage": name} stands in each of its objects; total steps give the ETA. The
+  /// terminal shows `shown`, the run's name for it, where that is another.
+  void begin_stage(const std::string& stage, int64_t total_steps, const std::string& shown = "");
   /// One object: {"stage","step","time","seconds", values...}. `step` counts finished steps, from
   /// 1; time is Unix seconds, seconds are since begin_stage. Non-finite values become null.
   /// `line` lists the names shown on the terminal, best first (empty: the first four); a value

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <string_view>
 
 namespace hone::engine {
 namespace {
@@ -25,12 +26,17 @@ extern "C" void on_signal(int signal) {
   errno = saved_errno;
 }
 
-}  // namespace
+extern "C" void on_early_signal(int signal) {
+  const std::string_view note =
+      signal == SIGINT ? "hone: stopped by signal 2\n" : "hone: stopped by signal 15\n";
+  static_assert(SIGINT == 2 && SIGTERM == 15);
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, note.data(), note.size());
+  _exit(128 + signal);
+}
 
-void install_signal_handlers() {
-  tell = isatty(STDERR_FILENO) == 1;
+void handle_with(void (*handler)(int)) {
   struct sigaction action = {};
-  action.sa_handler = on_signal;
+  action.sa_handler = handler;
   sigemptyset(&action.sa_mask);
   // No SA_RESTART: a verb that waits for a person or for another program has to wake up.
   action.sa_flags = 0;
@@ -40,6 +46,15 @@ void install_signal_handlers() {
     // A parent that ignores the signal (nohup, a background job of a script) means it.
     if (before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);
   }
+}
+
+}  // namespace
+
+void end_on_signals() { handle_with(on_early_signal); }
+
+void install_signal_handlers() {
+  tell = isatty(STDERR_FILENO) == 1;
+  handle_with(on_signal);
 }
 
 int stop_signal() { return asked; }

@@ -2,6 +2,9 @@
 
 namespace hone::engine {
 
+/// SIGINT and SIGTERM end the process with one line and 128 + signal. For the time before there is
+/// anything to save; may be called before libraries are initialised.
+void end_on_signals();
 /// SIGINT and SIGTERM ask for a stop at the next safe point; a second one leaves at once.
 void install_signal_handlers();
 /// 0, or the signal that asked.

@@ -345,7 +345,7 @@ PpoResult PpoTrainer::run() {
   auto resumed = resume();
   const double peak = measured_matrix_flops(problem_.actor->parameters().data().device()) *
                       static_cast<double>(context_.communicator.world());
-  metrics.begin_stage("ppo", options_.iterations);
+  metrics.begin_stage("ppo", options_.iterations, "train");
   for (int64_t iteration = result.iterations; iteration < options_.iterations; ++iteration) {
     PpoFlight flight;
     if (resumed) {

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -108,7 +109,8 @@ def write_recipe(folder, iterations=4, name="recipe.toml"):
 @pytest.fixture(scope="module")
 def finished(folder, hone):
     out = folder / "first"
-    hone("run", write_recipe(folder), "--out", out)
+    said = hone("run", write_recipe(folder), "--out", out)
+    (folder / "first.txt").write_text(said.stderr)
     return out
 
 
@@ -135,6 +137,13 @@ def test_the_run_folder_is_whole(finished):
     assert {"pretrain", "sft", "reward", "ppo", "ppo_eval"} <= stages
     samples = [json.loads(line) for line in (finished / "evaluation/samples.jsonl").read_text().splitlines()]
     assert len(samples) == 20 and all(s["before"] is not None for s in samples)
+
+
+def test_progress_calls_each_stage_by_its_name(finished, folder):
+    said = (folder / "first.txt").read_text()
+    stages = {path.stem for path in (finished / "stages").glob("*.json")}
+    assert {label for label in re.findall(r"^\[([^]]*)\]", said, re.MULTILINE)} <= stages, said
+    assert "[train] 4/4 100%" in said
 
 
 def test_a_second_run_skips_everything(finished, folder, hone):
@@ -219,6 +228,20 @@ def test_ctrl_c_leaves_a_run_that_goes_on(folder, hone, tmp_path):
     said = hone("run", "--resume", "--out", out, "--set", "train.ppo.iterations=2")
     assert "[reward] already done" in said.stdout + said.stderr
     assert (out / "stages/train.json").exists()
+
+
+@pytest.mark.parametrize("stop, line", [("SIGINT", "hone: stopped by signal 2\n"), ("SIGTERM", "hone: stopped by signal 15\n")])
+def test_a_signal_while_libraries_load_is_one_line(hone, tmp_path, stop, line):
+    """A library that signals while it is initialised, so long before main."""
+    (tmp_path / "early.c").write_text(f"#include <signal.h>\n__attribute__((constructor)) static void start(void) {{ raise({stop}); }}\n")
+    library = tmp_path / "early.so"
+    subprocess.run(["cc", "-shared", "-fPIC", tmp_path / "early.c", "-o", library], check=True)
+    number = getattr(signal, stop)
+    environment = {**os.environ, "LD_PRELOAD": str(library)}
+    assert hone("--version", code=128 + number, env=environment).stderr == line
+    # Where the parent ignores it, it stays ignored.
+    ignore = lambda: signal.signal(number, signal.SIG_IGN)
+    assert hone("--version", env=environment, preexec_fn=ignore).stdout.startswith("hone ")
 
 
 @pytest.mark.parametrize("setting, expected", [
