@@ -74,8 +74,7 @@ Metrics::Metrics(const std::filesystem::path& run, bool quiet) : impl_(new Impl)
 
 Metrics::~Metrics() { end_stage(); }
 
-void Metrics::begin_stage(const std::string& stage, int64_t total_steps,
-                          const std::string& shown) {
+void Metrics::begin_stage(const std::string& stage, int64_t total_steps, const std::string& shown) {
   impl_->stage = stage;
   impl_->start = std::chrono::steady_clock::now();
   impl_->before = std::exchange(impl_->next_before, 0.0);
