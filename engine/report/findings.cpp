@@ -19,6 +19,7 @@ constexpr double kLengthChange = 0.4;
 constexpr double kRareEos = 0.5;
 constexpr double kPoorCalibration = 0.05;
 constexpr double kNearChance = 0.55;
+constexpr double kManyCutTexts = 0.2, kManyCutAnswers = 0.4;  // the main job: .04, .2
 
 std::string from_to(double before, double after) {
   return "from " + figure(before) + " to " + figure(after);
@@ -26,7 +27,7 @@ std::string from_to(double before, double after) {
 
 class Examiner {
  public:
-  explicit Examiner(const RunFiles& run) : run_(run) {}
+  explicit Examiner(const Figures& summary) : summary_(summary) {}
 
   std::vector<Finding> examine() {
     diversity();
@@ -35,14 +36,15 @@ class Examiner {
     length();
     judges();
     reward_model();
+    limits();
     std::stable_sort(out_.begin(), out_.end(),
                      [](const Finding& a, const Finding& b) { return a.severity > b.severity; });
     return std::move(out_);
   }
 
  private:
-  Number number(const std::string& key) const { return run_.summary.number(key); }
-  void add(Severity severity, const char* about, std::string title, std::string detail,
+  Number number(const std::string& key) const { return summary_.number(key); }
+  void add(Severity severity, const std::string& about, std::string title, std::string detail,
            bool collapse = false) {
     out_.push_back({severity, about, std::move(title), std::move(detail), collapse});
   }
@@ -105,7 +107,7 @@ class Examiner {
     const Number other_before = number("other.before"), other_after = number("other.after");
     const bool proxy_rose = proxy_before && proxy_after && *proxy_after > *proxy_before;
     if (before && after) {
-      const Number errors = combined_errors(run_.summary, "judge");
+      const Number errors = combined_errors(summary_, "judge");
       if (*after < *before && proxy_rose && errors.value_or(-2) <= -2) {
         add(Severity::kBad, "judge", "The reward model was gamed",
             "Its score rose while the independent judge's fell " + from_to(*before, *after) + ".");
@@ -148,13 +150,32 @@ class Examiner {
     }
   }
 
-  const RunFiles& run_;
+  void limits() {
+    const auto cut = [&](const std::string& plural, const std::string& singular, double allowed,
+                         const char* title, const std::string& option, const char* result) {
+      const Number share = number("data.cut_" + plural);
+      const Number limit = number("data." + singular + "_limit");
+      const Number most = number("data." + singular + "_tokens");
+      if (!share || !limit || !most || *share <= allowed) return;
+      add(Severity::kWarn, "data.cut_" + plural, title,
+          percent(*share) + " of people's " + plural + " are longer than the " + figure(*limit) +
+              " tokens of " + option + ": " + result + " With this tokenizer " + figure(*most) +
+              " tokens hold 99 % of them.");
+    };
+    cut("texts", "text", kManyCutTexts, "Texts are cut",
+        "data.max_tokens (or the model's positions)",
+        "nothing learns from the rest, nor how a text ends.");
+    cut("answers", "answer", kManyCutAnswers, "Answers are cut", "train.ppo.max_new_tokens",
+        "a policy that is paid for ending learns to break off early.");
+  }
+
+  const Figures& summary_;
   std::vector<Finding> out_;
 };
 
 }  // namespace
 
-std::vector<Finding> examine(const RunFiles& run) { return Examiner(run).examine(); }
+std::vector<Finding> examine(const Figures& summary) { return Examiner(summary).examine(); }
 
 std::optional<double> combined_errors(const Figures& summary, const std::string& score) {
   const Number before = summary.number(score + ".before"), after = summary.number(score + ".after");

@@ -35,8 +35,8 @@ struct Verdict {
 /// absent where a figure is missing or both errors are 0.
 std::optional<double> combined_errors(const Figures& summary, const std::string& score);
 
-/// What smells, worst first.
-std::vector<Finding> examine(const RunFiles& run);
+/// What smells in the figures of summary.json, those that are there; worst first.
+std::vector<Finding> examine(const Figures& summary);
 
 Verdict judge_run(const RunFiles& run);
 

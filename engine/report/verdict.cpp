@@ -126,7 +126,7 @@ Severity Verdict::about(const std::string& figure) const {
 Verdict judge_run(const RunFiles& run) {
   Verdict out;
   out.sentence = sentence(run);
-  out.findings = examine(run);
+  out.findings = examine(run.summary);
   const Figures& summary = run.summary;
   const bool worst_is_bad =
       !out.findings.empty() && out.findings.front().severity == Severity::kBad;

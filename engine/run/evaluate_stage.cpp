@@ -3,29 +3,12 @@
 #include "data/atomic_file.h"
 #include "data/sha256.h"
 #include "engine/config/toml_printer.h"
+#include "engine/run/early_findings.h"
 #include "engine/run/policy_judge.h"
 #include "engine/run/stages.h"
 
 namespace hone::engine {
 namespace {
-
-/// Every figure of one policy under `when` ("before", "after").
-void summarise(const JudgedPolicy& policy, const std::string& when, nlohmann::json& summary) {
-  const auto put = [&](const std::string& name, const std::vector<double>& values) {
-    if (values.empty()) return;
-    const auto figure = estimate(values);
-    summary[name + "." + when] = figure.mean;
-    summary[name + ".stderr_" + when] = figure.standard_error;
-  };
-  put("judge", policy.judge);
-  put("proxy", policy.proxy);
-  put("other", policy.other);
-  put("length", policy.length);
-  summary["diversity." + when] = policy.statistics.distinct_bigrams;
-  summary["copied." + when] = policy.statistics.copied_six_grams;
-  summary["real_words." + when] = policy.statistics.real_words;
-  summary["eos." + when] = policy.eos_rate;
-}
 
 std::vector<double> differences(const std::vector<double>& after,
                                 const std::vector<double>& before) {

@@ -6,7 +6,9 @@
 #include "data/sha256.h"
 #include "engine/config/recipe_model.h"
 #include "engine/config/toml_printer.h"
+#include "engine/run/early_findings.h"
 #include "engine/run/stages.h"
+#include "engine/run/text_lengths.h"
 #include "engine/trainers/lm_trainer.h"
 
 namespace hone::engine {
@@ -82,6 +84,15 @@ StageOutcome pretrain_stage(Workspace& workspace) {
   const auto& recipe = workspace.recipe();
   const auto directory = workspace.run().pretrain();
   StageOutcome outcome;
+  const auto measure_lengths = [&] {
+    workspace.lead([&] {
+      outcome.summary = text_length_figures(workspace);
+      auto known =
+          outcome.summary;  // the answers' limit is the train stage's, where it is recorded
+      known.update(answer_length_figures(workspace));
+      say_findings(workspace.metrics(), "[pretrain]", known);
+    });
+  };
   std::unique_ptr<CausalLM> model;
   if (!recipe.model.path.empty()) {
     const fs::path source = workspace.expand(recipe.model.path);
@@ -90,6 +101,7 @@ StageOutcome pretrain_stage(Workspace& workspace) {
       copy_tokenizer(source, directory);
       save_model(*model, directory);
     });
+    measure_lengths();
   } else {
     const std::string json = workspace.led([&] { return train_tokenizer(workspace); });
     Tokenizer tokenizer = Tokenizer::parse(json, "trained");
@@ -99,6 +111,7 @@ StageOutcome pretrain_stage(Workspace& workspace) {
     model->initialize(workspace.seed());
     // Until training has ended, the folder keeps what an earlier run left there.
     workspace.use_codec({std::move(tokenizer), config, recipe.data.max_tokens});
+    measure_lengths();
     const auto result =
         train_lm(*model, whole_texts(workspace, data::Split::kTrain), recipe.pretrain,
                  workspace.seed(), "pretrain", workspace.training());

@@ -6,6 +6,7 @@
 #include "data/atomic_file.h"
 #include "data/error.h"
 #include "engine/config/toml_printer.h"
+#include "engine/run/early_findings.h"
 #include "engine/run/reward_files.h"
 #include "engine/run/stages.h"
 #include "engine/trainers/reward_trainer.h"
@@ -189,6 +190,7 @@ StageOutcome reward_stage(Workspace& workspace) {
     outcome.summary["reward.demonstrations_mean"] = file.normalization.mean;
     const auto baseline = train_baseline(workspace, other_fold(fold));
     measure(workspace, *model, baseline, file, outcome);
+    say_findings(workspace.metrics(), "[reward]", outcome.summary);
     copy_tokenizer(run.pretrain(), run.reward());
     save_model(*model, run.reward());
     write_reward_file(run.reward(), file);

@@ -8,9 +8,11 @@
 #include "data/sha256.h"
 #include "engine/config/toml_printer.h"
 #include "engine/optim/parameter_gather.h"
+#include "engine/run/early_findings.h"
 #include "engine/run/external_program.h"
 #include "engine/run/policy_judge.h"
 #include "engine/run/stages.h"
+#include "engine/run/text_lengths.h"
 #include "engine/trainers/reward_trainer.h"
 
 namespace hone::engine {
@@ -103,8 +105,14 @@ StageOutcome train_stage(Workspace& workspace) {
   std::optional<PolicyJudge> judge;
   if (recipe.evaluate_every > 0 && workspace.communicator().leads())
     judge.emplace(workspace, normalization);
+  GamingWatch watch(workspace.metrics());
   const auto look = [&](int64_t iteration) {
-    workspace.lead([&] { record_look(workspace, judge->judge(*actor), iteration); });
+    workspace.lead([&] {
+      const auto judged = judge->judge(*actor);
+      record_look(workspace, judged, iteration);
+      if (!watch.has_start()) watch.starts_from(iteration > 0 ? judge->judge(*reference) : judged);
+      if (iteration > 0) watch.look(judged, iteration);
+    });
   };
   if (recipe.evaluate_every > 0) {
     problem.before_iteration = [&](int64_t iteration) {
@@ -118,6 +126,7 @@ StageOutcome train_stage(Workspace& workspace) {
     save_model(*actor, run.policy());
   });
   StageOutcome outcome;
+  workspace.lead([&] { outcome.summary = answer_length_figures(workspace); });
   outcome.figures = {{"iterations", result.iterations},
                      {"tokens", result.tokens},
                      {"training_seconds", result.seconds},

@@ -146,6 +146,23 @@ def test_progress_calls_each_stage_by_its_name(finished, folder):
     assert "[train] 4/4 100%" in said
 
 
+def test_texts_that_do_not_fit_are_told_before_anything_is_trained(finished, folder, hone, tmp_path):
+    """Shares and limits counted here with the run's own tokenizer, by the library of that name."""
+    tokenizers = pytest.importorskip("tokenizers")
+    said = hone("run", folder / "recipe.toml", "--out", tmp_path / "cut", "--set", "data.max_tokens=16",
+                "--set", "stages=['import','pretrain']", "--set", "pretrain.steps=1").stderr
+    assert said.index("[pretrain] Texts are cut. ") < said.index("[pretrain] 1/1")
+    assert "16 tokens of data.max_tokens" in said
+    summary = json.loads((tmp_path / "cut/summary.json").read_text())
+    tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "cut/pretrain/tokenizer.json"))
+    texts = [json.loads(line) for line in open(folder / "texts.jsonl")]
+    lengths = sorted(len(tokenizer.encode(text["text"]).ids) + 1 for text in texts if text["split"] == "train")
+    assert summary["data.cut_texts"] == pytest.approx(sum(length > 16 for length in lengths) / len(lengths))
+    assert summary["data.text_limit"] == 16 and summary["data.text_tokens"] == lengths[int(0.99 * (len(lengths) - 1))]
+    # The limit of answers is the train stage's, so another one is measured anew.
+    assert json.loads((finished / "summary.json").read_text())["data.answer_limit"] == 12
+
+
 def test_a_second_run_skips_everything(finished, folder, hone):
     before = digest(finished / "policy/model.safetensors")
     start = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime  # of the processor: the machine may be busy

@@ -48,6 +48,16 @@ TEST(Verdict, TextsThatWereNoMoreVariedBeforeAreNoFinding) {
                   .findings.empty());
 }
 
+TEST(Verdict, AFewLongTextsAreNoFinding) {
+  EXPECT_TRUE(judge_run(run_with({{"data.cut_texts", 0.04},
+                                  {"data.text_limit", 56},
+                                  {"data.text_tokens", 63},
+                                  {"data.cut_answers", 0.2},
+                                  {"data.answer_limit", 36},
+                                  {"data.answer_tokens", 57}}))
+                  .findings.empty());
+}
+
 TEST(Verdict, AChangeWithinTheNoiseIsNotCalledARise) {
   const auto sentence = judge_run(run_with({{"judge.after", 0.31}})).sentence;
   EXPECT_NE(sentence.find("did not clearly change the independent judge's score"),
@@ -129,6 +139,16 @@ INSTANTIATE_TEST_SUITE_P(
         Smell{"chance",
               {{"reward.pair_accuracy", 0.53}, {"reward.bow_accuracy", 0.5}},
               "Reward model near chance",
+              Severity::kWarn,
+              "Improved"},
+        Smell{"cut_texts",
+              {{"data.cut_texts", 0.6}, {"data.text_limit", 56}, {"data.text_tokens", 139}},
+              "Texts are cut",
+              Severity::kWarn,
+              "Improved"},
+        Smell{"cut_answers",
+              {{"data.cut_answers", 0.7}, {"data.answer_limit", 36}, {"data.answer_tokens", 127}},
+              "Answers are cut",
               Severity::kWarn,
               "Improved"},
         Smell{"calibration",
