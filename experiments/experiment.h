@@ -2,6 +2,7 @@
 
 // What an experiment hands back: rows of figures, each with its pass line.
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -29,6 +30,7 @@ struct ExperimentOptions {
   uint64_t seed = 0;
   /// Updates relative to the full experiment (tests use less).
   double scale = 1.0;
+  std::filesystem::path run;  // selection_replay: a run's folder
 };
 
 /// PPO and RLOO against the exact optimum, and what each classic bug costs (ALGORITHMS.md E1).
@@ -36,5 +38,12 @@ ExperimentResult exact_optimum(const ExperimentOptions& options);
 
 /// Where the KL goes and which estimator: ten placements against the exact optimum (E2).
 ExperimentResult kl_placement(const ExperimentOptions& options);
+
+/// How many labels each acquisition rule needs beside random ones, in three settings (E8).
+ExperimentResult active_selection(const ExperimentOptions& options);
+
+/// The same on the judgements that people gave in `options.run`. Throws data::InputError when there
+/// are none.
+ExperimentResult selection_replay(const ExperimentOptions& options);
 
 }  // namespace hone::experiments

@@ -21,6 +21,8 @@ struct NamedExperiment {
 constexpr NamedExperiment kExperiments[] = {
     {"exact-optimum", experiments::exact_optimum},
     {"kl-placement", experiments::kl_placement},
+    {"active-selection", experiments::active_selection},
+    {"selection-replay", experiments::selection_replay},
 };
 
 std::string all_names() {
@@ -49,16 +51,22 @@ void add_experiment_commands(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("experiment", "Checks against exact answers: a table, JSON");
   command->add_option("name", arguments->name, "One of " + all_names())->required();
+  command->add_option("--run", arguments->options.run,
+                      "selection-replay: the run whose judgements are shown again");
   command->add_option("--output", arguments->output, "Write the figures as JSON to this file");
   command->add_option("--seed", arguments->options.seed, "Of the task and of the samples")
       ->capture_default_str();
-  command->add_option("--scale", arguments->options.scale, "Share of the full number of updates")
+  command
+      ->add_option("--scale", arguments->options.scale,
+                   "Share of the full number of updates, or of seeds")
       ->check(CLI::Range(0.01, 100.0))
       ->capture_default_str();
   command->footer(
       "Examples:\n"
       "  hone experiment exact-optimum\n"
       "  hone experiment kl-placement --output kl.json\n"
+      "  hone experiment active-selection\n"
+      "  hone experiment selection-replay --run runs/quickstart\n"
       "The exit code is 1 when a pass line fails.");
   command->callback([arguments] {
     const auto result = find_experiment(arguments->name).run(arguments->options);

@@ -30,23 +30,24 @@ double binary_entropy(double p) {
   return (p > 0.0 ? -p * std::log(p) : 0.0) + (q > 0.0 ? -q * std::log(q) : 0.0);
 }
 
-struct Moments {
-  double mean = 0, variance = 0, entropy = 0;  // of p; expectation of its entropy
-};
-
-Moments moments_of(const PairBelief& belief, const PairLikelihood& likelihood) {
+/// E p and E f(p), p = P(first | z).
+template <class F>
+std::pair<double, double> expectations(const PairBelief& belief, const PairLikelihood& likelihood,
+                                       F&& f) {
   const auto& [nodes, weights] = normal_quadrature();
   const double deviation = std::sqrt(belief.variance);
-  Moments moments;
-  double square = 0.0;
+  double mean = 0.0, of_f = 0.0;
   for (size_t n = 0; n < nodes.size(); ++n) {
     const double p = likelihood.probability(belief.mean + deviation * nodes[n]);
-    moments.mean += weights[n] * p;
-    square += weights[n] * p * p;
-    moments.entropy += weights[n] * binary_entropy(p);
+    mean += weights[n] * p;
+    of_f += weights[n] * f(p);
   }
-  moments.variance = std::max(0.0, square - moments.mean * moments.mean);
-  return moments;
+  return {mean, of_f};
+}
+
+double probability_variance(const PairBelief& belief, const PairLikelihood& likelihood) {
+  const auto [mean, square] = expectations(belief, likelihood, [](double p) { return p * p; });
+  return std::max(0.0, square - mean * mean);
 }
 
 NormalQuadrature make_quadrature() {
@@ -185,10 +186,10 @@ double acquisition_score(AcquisitionRule rule, const PairBelief& belief,
     case AcquisitionRule::kEntropy:
       return binary_entropy(belief.probability);
     case AcquisitionRule::kVariance:
-      return moments_of(belief, likelihood).variance;
+      return probability_variance(belief, likelihood);
     case AcquisitionRule::kBald: {
-      const Moments moments = moments_of(belief, likelihood);
-      return binary_entropy(moments.mean) - moments.entropy;
+      const auto [mean, entropy] = expectations(belief, likelihood, binary_entropy);
+      return binary_entropy(mean) - entropy;
     }
     case AcquisitionRule::kDOptimal:
       return std::log1p(belief.information * belief.variance);
@@ -199,7 +200,7 @@ double acquisition_score(AcquisitionRule rule, const PairBelief& belief,
 }
 
 double probability_spread(const PairBelief& belief, const PairLikelihood& likelihood) {
-  return std::sqrt(moments_of(belief, likelihood).variance);
+  return std::sqrt(probability_variance(belief, likelihood));
 }
 
 std::vector<SelectedPair> select_pairs(const Posterior& posterior, const at::Tensor& features,

@@ -150,8 +150,23 @@ class WeightedParts {
   double total_ = 0.0;
 };
 
+/// Of one part: a rater's first number is only where their scale begins.
+double comparisons_in(const RatedPart& part) {
+  std::unordered_set<int32_t> raters;
+  double ratings = 0.0;
+  for (const auto* item : part.items) {
+    for (const auto& rating : item->ratings) {
+      if (rating.rater >= 0) raters.insert(rating.rater);
+    }
+    ratings += static_cast<double>(item->ratings.size());
+  }
+  return ratings - static_cast<double>(raters.size());
+}
+
 PairBatch rated_batch(const std::vector<RatedPart>& parts, double across_weight) {
   PairBatch batch;
+  batch.rated = true;
+  for (const auto& part : parts) batch.comparisons += comparisons_in(part);
   BatchItems place(batch);
   WeightedParts weights(batch.pairs);
   std::vector<std::vector<int32_t>> places(parts.size());
@@ -196,6 +211,7 @@ PairBatch compared_batch(const std::vector<const ComparedPair*>& pairs) {
     batch.pairs.push_back(
         {first, second, static_cast<float>(sum / count), static_cast<float>(count)});
     total += count;
+    batch.comparisons += pair->comparisons;
   }
   for (auto& pair : batch.pairs) pair.weight = static_cast<float>(pair.weight / total);
   return batch;

@@ -25,6 +25,10 @@ struct Pair {
 struct PairBatch {
   std::vector<int64_t> items;  // indices into Records::items, each once
   std::vector<Pair> pairs;     // indices into `items`
+  /// Comparisons that the pairs say as much as: an order of k items is worth k - 1, although it
+  /// makes k (k - 1) / 2 pairs.
+  double comparisons = 0;
+  bool rated = false;  // made of ratings, not of explicit comparisons
 };
 
 /// A held-out single judgement: target 1, 0 or 0.5 (tie); indices into Records::items.
@@ -39,8 +43,11 @@ struct Vote {
 enum class RaterFold { kAll, kEven, kOdd };
 
 /// Which records count. Comparisons may have been drawn from the same people's ratings; both would
-/// then count twice.
-enum class Judgements { kAll, kRatings, kComparisons };
+/// then count twice. Answers to questions that Hone asked (`hone collect`) never are.
+enum class Judgements { kAll, kRatings, kComparisons, kRatingsAndCollected };
+
+/// Whether a person gave it to a question that Hone asked.
+bool is_collected(const data::Comparison& comparison);
 
 struct PreferenceDataOptions {
   data::Split split = data::Split::kTrain;

@@ -144,7 +144,9 @@ void collect_ratings(const Records& records, const PreferenceDataOptions& option
 void collect_comparisons(const Records& records, const PreferenceDataOptions& options,
                          const FoldFilter& fold, Numbering& raters, PreferenceGroups& groups) {
   std::map<std::string_view, std::map<std::pair<int64_t, int64_t>, ComparedPair>> found;
+  const bool collected_only = options.judgements == Judgements::kRatingsAndCollected;
   for (const auto& comparison : records.comparisons) {
+    if (collected_only && !is_collected(comparison)) continue;
     if (!usable(records, comparison, options.split)) continue;
     const auto& items = comparison.items;
     const std::string_view group = records.items[static_cast<size_t>(items[0])].group;
@@ -161,6 +163,7 @@ void collect_comparisons(const Records& records, const PreferenceDataOptions& op
         pair.second = high;
         auto& judgements = across_people(comparison) ? pair.across : pair.same_person;
         judgements.push_back(items[i] == low ? better : 1.0f - better);
+        pair.comparisons += 2.0 / static_cast<double>(items.size());
         ++groups.judgements;
       }
     }
@@ -173,6 +176,10 @@ void collect_comparisons(const Records& records, const PreferenceDataOptions& op
 }
 
 }  // namespace
+
+bool is_collected(const Comparison& comparison) {
+  return comparison.provenance.source == "collect";
+}
 
 PreferenceGroups collect_groups(const data::Records& records,
                                 const PreferenceDataOptions& options) {

@@ -34,6 +34,7 @@ struct ComparedPair {
   int64_t first = 0, second = 0;   // indices into Records::items
   std::vector<float> same_person;  // one entry a judgement: 1, 0.5 (tie) or 0 for `first`
   std::vector<float> across;       // judgements put together from two people
+  double comparisons = 0;          // PairBatch::comparisons of it
 };
 
 struct ComparedGroup {

@@ -2,6 +2,7 @@
 
 #include "data/error.h"
 #include "engine/cli/command.h"
+#include "engine/cli/selection_options.h"
 #include "engine/collect/service_session.h"
 #include "engine/collect/terminal_session.h"
 
@@ -11,6 +12,7 @@ namespace {
 struct Arguments {
   TerminalSessionOptions session;
   ServiceSessionOptions service;
+  SelectionArguments selection;
   bool terminal = false;
 };
 
@@ -37,9 +39,11 @@ void add_service_options(CLI::App& command, ServiceSessionOptions& service) {
                      "Hugging Face directory that writes answers");
   command.add_option("--prompts", service.policy.prompts,
                      R"(JSONL of {"prompt": ...} or {"messages": [...]} for --policy)");
-  command.add_option("--candidates", service.policy.candidates, "Answers a prompt; 2 makes pairs")
+  command
+      .add_option("--candidates", service.policy.candidates,
+                  "Answers a prompt; 2 makes pairs. With --reward: to choose pairs from")
       ->check(CLI::Range(2, 9))
-      ->capture_default_str();
+      ->default_str("2, with --reward 4");
   command.add_option("--max-new-tokens", service.policy.max_new_tokens, "Of an answer, at most")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
@@ -95,6 +99,10 @@ void collect(Arguments& arguments) {
   }
   if (!arguments.session.run.empty()) service.demo_run = arguments.session.run;
   if (arguments.session.seed >= 0) service.policy.seed = arguments.session.seed;
+  if (service.policy.candidates == 0) {
+    service.policy.candidates = arguments.selection.reward.empty() ? 2 : 4;
+  }
+  service.selection = arguments.selection.resolve("hone collect", service.policy.seed);
   run_service_session(service);
 }
 
@@ -102,8 +110,10 @@ void collect(Arguments& arguments) {
 
 void add_collect_command(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
+  arguments->service.policy.candidates = 0;  // not given
   auto* command = app.add_subcommand("collect", "Ask people: serve the rater page, or ask here");
   add_service_options(*command, arguments->service);
+  add_selection_options(*command, arguments->selection, "--select");
   command->add_flag("--terminal", arguments->terminal, "Ask here, with keys")
       ->group("In the terminal");
   add_terminal_options(*command, arguments->session);
@@ -117,6 +127,9 @@ void add_collect_command(CLI::App& app) {
       "  hone collect --demo\n"
       "  hone collect --store feedback --project project.toml --questions questions.jsonl\n"
       "  hone collect --store feedback --policy runs/quickstart/policy --prompts prompts.jsonl\n"
+      "  hone collect --store feedback --policy runs/quickstart/policy --reward "
+      "runs/quickstart/reward \\\n"
+      "      --prompts prompts.jsonl --select d_optimal --count 100\n"
       "  hone collect --store feedback --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key "
       "key.pem\n"
       "  hone collect --terminal --run runs/quickstart --pairs 10\n"

@@ -18,6 +18,7 @@ void add_tokenize_command(CLI::App& app);
 void add_score_command(CLI::App& app);
 void add_run_command(CLI::App& app);  // run, and each stage as a verb of its own
 void add_collect_command(CLI::App& app);
+void add_select_command(CLI::App& app);
 void add_raters_command(CLI::App& app);
 void add_report_command(CLI::App& app);
 void add_doctor_command(CLI::App& app);

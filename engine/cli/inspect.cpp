@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/journal/journal.h"
+#include "data/quality/selection_note.h"
 #include "data/summary.h"
 #include "engine/cli/command.h"
 #include "engine/cli/inspect_model.h"
@@ -189,6 +190,56 @@ nlohmann::ordered_json to_json(const StoreSummary& summary) {
   return json;
 }
 
+/// Answers to pairs that a reward model selected, sealed or not; nothing where nobody has answered.
+std::vector<data::PoolAccuracy> selected_pools(const std::string& store,
+                                               const StoreSummary& summary,
+                                               const std::optional<data::JournalSummary>& journal) {
+  const bool answered =
+      summary.answers > 0 ||
+      (journal && std::any_of(journal->counts.begin(), journal->counts.end(),
+                              [](const auto& counts) { return counts.answers > 0; }));
+  return answered ? data::pool_accuracy(data::read_feedback(store))
+                  : std::vector<data::PoolAccuracy>{};
+}
+
+std::string pools_table(const std::vector<data::PoolAccuracy>& pools) {
+  std::string text;
+  for (const auto& pool : pools) {
+    text += labelled("reward model", printable(pool.reward_hash));
+    text += labelled("  selected", std::to_string(pool.questions) + " answered of a pool of " +
+                                       std::to_string(pool.pool) + " pairs");
+    char line[160];
+    std::snprintf(line, sizeof line, "%.1f %%", 100 * pool.asked);
+    text += labelled("  right, asked", line);
+    if (pool.accuracy) {
+      std::snprintf(line, sizeof line, "%.1f %% (s.e. %.1f), weighted by 1 / propensity",
+                    100 * *pool.accuracy, 100 * *pool.error);
+    } else {
+      std::snprintf(line, sizeof line,
+                    "unknown: no pair drawn by chance has an answer that decides");
+    }
+    text += labelled("  right, pool", line);
+  }
+  return text;
+}
+
+nlohmann::ordered_json pools_json(const std::vector<data::PoolAccuracy>& pools) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const auto& pool : pools) {
+    json.push_back({{"reward_model", pool.reward_hash},
+                    {"answers", pool.answers},
+                    {"questions", pool.questions},
+                    {"pool", pool.pool},
+                    {"accuracy_asked", pool.asked},
+                    {"accuracy", nullptr},
+                    {"standard_error", nullptr}});
+    if (!pool.accuracy) continue;
+    json.back()["accuracy"] = *pool.accuracy;
+    json.back()["standard_error"] = *pool.error;
+  }
+  return json;
+}
+
 struct InspectArguments {
   std::string path;
   bool json = false;
@@ -203,9 +254,12 @@ void run_inspect(const InspectArguments& arguments) {
   const auto journal = data::summarize_journal(arguments.path);
   std::string text = table_text(arguments.path, summary);
   if (journal) text += "\n" + journal_table(*journal);
+  const auto pools = selected_pools(arguments.path, summary, journal);
+  if (!pools.empty()) text += "\n" + pools_table(pools);
   if (arguments.json) {
     nlohmann::ordered_json json = to_json(summary);
     if (journal) json["journal"] = journal_json(*journal);
+    if (!pools.empty()) json["selected"] = pools_json(pools);
     text = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   }
   text.pop_back();  // write() ends the line

@@ -43,6 +43,7 @@ int run(int argc, char** argv) {
   add_inspect_command(app);
   add_verify_command(app);
   add_collect_command(app);
+  add_select_command(app);
   add_raters_command(app);
   add_experiment_commands(app);
   add_report_command(app);

@@ -1,7 +1,6 @@
 #include "engine/collect/policy_questions.h"
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "data/atomic_file.h"
@@ -9,6 +8,7 @@
 #include "data/plain_text.h"
 #include "data/sha256.h"
 #include "engine/collect/questions.h"
+#include "engine/collect/text_lines.h"
 #include "engine/config/recipe.h"
 #include "engine/generation/generator.h"
 #include "engine/generation/response_text.h"
@@ -28,18 +28,6 @@ struct Prompts {
   std::vector<bool> is_messages;
   std::vector<TokenIds> tokens;
 };
-
-/// Calls line(text, "file:12") for each line that is not blank.
-template <typename Visit>
-void for_each_text_line(const std::filesystem::path& path, const Visit& visit) {
-  std::ifstream file(path);
-  if (!file) throw data::InputError(path.string(), "file", "one that can be read", "none");
-  std::string text;
-  for (int64_t number = 1; std::getline(file, text); ++number) {
-    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    visit(text, path.string() + ":" + std::to_string(number));
-  }
-}
 
 Prompts read_prompts(const PolicyQuestionOptions& options, const TextCodec& codec,
                      int64_t max_positions) {
@@ -72,7 +60,8 @@ Prompts read_prompts(const PolicyQuestionOptions& options, const TextCodec& code
 
 std::vector<data::Question> questions_from_policy(const PolicyQuestionOptions& options,
                                                   const std::string& project) {
-  const auto model = load_model(options.policy, HeadKind::kLanguageModel);
+  const auto model =
+      load_model(options.policy, HeadKind::kLanguageModel, at::kFloat, options.device);
   const auto& config = model->config();
   const TextCodec codec(Tokenizer::load(options.policy), config, config.max_positions);
   const Prompts prompts = read_prompts(options, codec, config.max_positions);

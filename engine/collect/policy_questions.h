@@ -8,20 +8,22 @@
 #include <vector>
 
 #include "data/journal/question.h"
+#include "engine/runtime/device.h"
 
 namespace hone::engine {
 
 struct PolicyQuestionOptions {
   std::filesystem::path policy;   // a Hugging Face directory
   std::filesystem::path prompts;  // JSONL of {"prompt": ...} or {"messages": [...]}
-  int64_t candidates = 2;         // two: pairs; more: rankings
+  int64_t candidates = 2;         // answers a prompt; asked about all at once: two make pairs
   int64_t max_new_tokens = 200;
   double temperature = 1.0, top_p = 1.0;
   int64_t seed = 0;
+  at::Device device = at::kCPU;
 };
 
-/// One question a prompt; equal candidates are dropped, and prompts that are left with fewer than
-/// two. Throws data::InputError naming file and line, Interrupted after a signal.
+/// One question a prompt with all its answers; equal ones are dropped, and prompts that are left
+/// with fewer than two. Throws data::InputError naming file and line, Interrupted after a signal.
 std::vector<data::Question> questions_from_policy(const PolicyQuestionOptions& options,
                                                   const std::string& project);
 

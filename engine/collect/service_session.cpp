@@ -70,6 +70,12 @@ void check_options(const ServiceSessionOptions& options, const service::ServerOp
   if (options.policy.policy.empty() != options.policy.prompts.empty()) {
     throw data::InputError("hone collect", "--policy and --prompts", "both or neither", "one");
   }
+  if (!options.selection.reward.empty() && options.policy.policy.empty()) {
+    throw data::InputError("hone collect", "--reward",
+                           "--policy and --prompts beside it, whose answers it chooses from "
+                           "(`hone select` chooses from a file)",
+                           "neither");
+  }
 }
 
 data::Project demo_project() {
@@ -108,7 +114,14 @@ void fill(data::Journal& journal, const ServiceSessionOptions& options) {
     add(questions_from_file(options.questions, project_id), options.questions.string());
   }
   if (!options.policy.policy.empty()) {
-    add(questions_from_policy(options.policy, project_id), options.policy.policy.string());
+    auto questions = questions_from_policy(options.policy, project_id);
+    std::string from = options.policy.policy.string();
+    if (!options.selection.reward.empty()) {
+      questions = select_questions(questions, options.selection, project_id);
+      from += std::string(", chosen by ") + reward::rule_name(options.selection.pairs.rule) +
+              " with " + options.selection.reward.string();
+    }
+    add(questions, from);
   } else if (options.demo && options.questions.empty()) {
     if (is_finished_run(options.demo_run)) {
       add(questions_from_run(options.demo_run, kDemoQuestions, project_id),

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/collect/policy_questions.h"
+#include "engine/collect/selected_questions.h"
 
 namespace hone::engine {
 
@@ -18,6 +19,7 @@ struct ServiceSessionOptions {
   bool behind_proxy = false;
   std::vector<std::string> hosts;
   PolicyQuestionOptions policy;
+  QuestionSelectionOptions selection;  // without a reward model: everything is asked
   bool demo = false;
   std::filesystem::path demo_run = "runs/quickstart";
   double rater_rate = 20, address_rate = 200;  // requests a second; 0: no limit

@@ -58,6 +58,7 @@ void show(const Question& question, size_t index, size_t count) {
   std::cout << "\n(" << index + 1 << "/" << count << ")  " << question.prompt << " ...\n\n"
             << "  A  " << question.prompt << question.answers[0] << "\n\n"
             << "  B  " << question.prompt << question.answers[1] << "\n\n"
+            << (question.why.empty() ? "" : "Why this pair: " + question.why + ".\n\n")
             << "1 A much better  2 A  3 B  4 B much better  = tie  0 both bad  s skip  u undo  q "
                "quit: "
             << std::flush;
@@ -128,6 +129,7 @@ void Session::store(const Question& question, const Answer& answer, int64_t serv
   comparison.provenance.source = "collect";
   comparison.provenance.kind = "same-person";
   comparison.provenance.reward_hash = reward_hash_;
+  comparison.provenance.propensity = question.propensity;
   comparison.provenance.served_us = served_us;
   comparison.provenance.answered_us = now_us();
   comparison.provenance.supersedes = supersedes;

@@ -92,7 +92,9 @@ struct RewardStageOptions {
   void visit(V&& v) {
     v("init", init, "sft | pretrain | random: what the reward model starts from");
     v("raters", raters, "even | odd | all raters of each group train it; the others judge");
-    v("judgements", judgements, "auto (ratings when there are any) | ratings | comparisons | all");
+    v("judgements", judgements,
+      "auto (ratings when there are any, and what `hone collect` asked) | ratings | comparisons | "
+      "all");
     v("votes", votes, "held-out single judgements of each kind that measure it");
     v("baseline_votes", baseline_votes, "judgements of the other raters for the bag of words");
     v("baseline_same_person", baseline_same_person,

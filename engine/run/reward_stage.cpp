@@ -5,10 +5,14 @@
 
 #include "data/atomic_file.h"
 #include "data/error.h"
+#include "data/journal/journal.h"
+#include "data/sha256.h"
 #include "engine/config/toml_printer.h"
 #include "engine/run/early_findings.h"
+#include "engine/run/posterior_file.h"
 #include "engine/run/reward_files.h"
 #include "engine/run/stages.h"
+#include "engine/trainers/reward_posterior.h"
 #include "engine/trainers/reward_trainer.h"
 #include "reward/bag_of_words.h"
 #include "reward/evaluation.h"
@@ -43,11 +47,14 @@ PreferenceData judgements(Workspace& workspace, data::Split split, RaterFold fol
   options.groups_per_batch = recipe.training.groups_per_batch;
   options.items_per_batch = recipe.training.items_per_batch;
   options.across_weight = recipe.training.across_weight;
+  using reward::Judgements;
   const bool rated = !workspace.records().ratings.empty();
-  options.judgements = recipe.judgements == "all" ? reward::Judgements::kAll
-                       : recipe.judgements == "ratings" || (recipe.judgements == "auto" && rated)
-                           ? reward::Judgements::kRatings
-                           : reward::Judgements::kComparisons;
+  // What Hone asked was chosen, so it trains and does not measure where there are ratings to.
+  options.judgements = recipe.judgements == "all"                     ? Judgements::kAll
+                       : recipe.judgements == "ratings"               ? Judgements::kRatings
+                       : recipe.judgements == "comparisons" || !rated ? Judgements::kComparisons
+                       : split == data::Split::kTrain ? Judgements::kRatingsAndCollected
+                                                      : Judgements::kRatings;
   return PreferenceData(workspace.records(), options);
 }
 
@@ -111,6 +118,27 @@ nlohmann::json bins_of(const reward::Calibration& calibration) {
   return bins;
 }
 
+/// What people have answered in the run's store since its import, sealed or not; empty: nothing.
+/// The same answers give the same text wherever they lie.
+std::string answers_since_import(Workspace& workspace) {
+  const auto& store = workspace.run().feedback();
+  const auto imported = read_stage_record(workspace.run(), "import");
+  if (!imported || workspace.recipe().reward.judgements == "ratings") return "";
+  const auto journal = data::summarize_journal(store);
+  const bool unsealed = journal && std::any_of(journal->counts.begin(), journal->counts.end(),
+                                               [](const auto& each) { return each.unsealed > 0; });
+  const auto hash = imported->summary.value("data.store_hash", "");
+  if (!unsealed && data::Store::open(store).hash() == hash) return "";
+  std::string text;
+  for (const auto& comparison : workspace.records().comparisons) {
+    if (!reward::is_collected(comparison)) continue;
+    text += comparison.id + " " + std::to_string(static_cast<int>(comparison.outcome));
+    for (const auto rank : comparison.ranks) text += " " + std::to_string(rank);
+    text += "\n";
+  }
+  return text.empty() ? "" : "answers " + data::sha256_hex(text) + "\n";
+}
+
 /// Accuracies, ceilings and baseline on votes about texts and by people that training never saw.
 void measure(Workspace& workspace, CausalLM& model, const reward::BagOfWords& baseline,
              RewardFile& file, StageOutcome& outcome) {
@@ -164,7 +192,9 @@ void measure(Workspace& workspace, CausalLM& model, const reward::BagOfWords& ba
 
 }  // namespace
 
-std::string reward_inputs(Workspace& workspace) { return to_toml(workspace.recipe().reward); }
+std::string reward_inputs(Workspace& workspace) {
+  return to_toml(workspace.recipe().reward) + answers_since_import(workspace);
+}
 
 StageOutcome reward_stage(Workspace& workspace) {
   const auto& recipe = workspace.recipe().reward;
@@ -184,6 +214,11 @@ StageOutcome reward_stage(Workspace& workspace) {
                      {"training_seconds", result.seconds}};
   outcome.summary["reward.raters"] = training.raters();
   outcome.summary["reward.judgements"] = training.judgements();
+  const auto& comparisons = workspace.records().comparisons;
+  if (const auto collected =
+          std::count_if(comparisons.begin(), comparisons.end(), reward::is_collected)) {
+    outcome.summary["reward.collected"] = collected;
+  }
   workspace.lead([&] {
     RewardFile file;
     file.normalization.mean = mean_score_of_demonstrations(workspace, *model);
@@ -194,6 +229,10 @@ StageOutcome reward_stage(Workspace& workspace) {
     copy_tokenizer(run.pretrain(), run.reward());
     save_model(*model, run.reward());
     write_reward_file(run.reward(), file);
+    write_posterior(
+        run.reward(),
+        reward_posterior(*model, training, workspace.item_tokens(), recipe.training,
+                         file.temperature > 0 ? file.temperature : 1.0, workspace.seed() + 2));
     data::write_file_atomically(run.reward() / "bag_of_words.json", baseline.to_json() + "\n");
   });
   return outcome;

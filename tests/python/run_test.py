@@ -417,6 +417,7 @@ def test_a_stop_while_standard_input_flows(finished, hone, tmp_path, verb):
 def test_collect_in_the_terminal(finished, hone):
     done = hone("collect", "--terminal", "--run", finished, "--pairs", "4", input="1\n4\nu\n2\n=\ns\n")
     assert "you put the trained policy first" in done.stdout
+    assert done.stdout.count("Why this pair: ") == 6  # one came again, and the last was never answered
     assert "Updated reward model" in done.stdout
     assert '"collect"' in json.dumps(json.loads(hone("inspect", finished / "feedback", "--json").stdout))
     assert (finished / "reward-mine/model.safetensors").exists()
@@ -425,7 +426,7 @@ def test_collect_in_the_terminal(finished, hone):
 
 def test_help_version_and_completion(hone):
     for verb in ("run", "generate", "logprobs", "tokenize", "score", "import", "export", "inspect", "verify", "collect",
-                 "experiment", "report", "doctor", "completion"):
+                 "select", "experiment", "report", "doctor", "completion"):
         assert "Example" in hone(verb, "--help").stdout, verb
     assert hone("--version").stdout.startswith("hone 0.")
     script = hone("completion", "bash").stdout
