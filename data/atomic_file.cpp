@@ -54,7 +54,15 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
   }
 }
 
+bool is_stream(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  return std::filesystem::exists(status) && !std::filesystem::is_regular_file(status) &&
+         !std::filesystem::is_directory(status);
+}
+
 void publish_file(const std::filesystem::path& temporary, const std::filesystem::path& path) {
+  if (is_stream(path)) throw IoError(path.string(), "replace", "a file", "a device or pipe");
   {
     const FileDescriptor file = open_file(temporary, O_RDONLY);
     sync_file(file, temporary);

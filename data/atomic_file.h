@@ -19,7 +19,11 @@ std::filesystem::path write_temporary_file(const std::filesystem::path& path,
 /// rename(2); durable when its directory is synced. Throws IoError.
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
 
-/// Durable rename of a finished temporary file: fsync(file), rename, fsync(directory).
+/// A device, pipe or socket: to be written into, never to be replaced by a file.
+bool is_stream(const std::filesystem::path& path);
+
+/// Durable rename of a finished temporary file: fsync(file), rename, fsync(directory). Throws
+/// IoError, for a stream at `path` too.
 void publish_file(const std::filesystem::path& temporary, const std::filesystem::path& path);
 
 /// The whole file. Throws InputError when missing, IoError when unreadable.

@@ -43,6 +43,9 @@ struct FormatInfo {
 /// texts-jsonl, ratings-tsv, votes-tsv, preference-jsonl, hh, demonstrations-jsonl, argilla,
 /// label-studio, open-assistant, arena
 std::vector<FormatInfo> import_formats();
+/// What can be said before there is a store: throws InputError for a format or an option that
+/// cannot be, or an input that cannot be opened.
+void check_import(const ImportOptions& options);
 /// Streams the file; a bad line is rejected with its number and reason in
 /// `<store>/rejects/<input name>-<hash>.jsonl`, never fatal; an unusable file (missing, damaged,
 /// not one good line) is an InputError, and then nothing is stored. .gz inputs are read as they

@@ -83,9 +83,11 @@ void drop_superseded(std::vector<Record>& records) {
 Store Store::open_unchecked(const std::filesystem::path& directory) {
   std::error_code error;
   if (!std::filesystem::exists(description_path(directory), error)) {
-    const bool exists = std::filesystem::exists(directory, error);
+    const auto status = std::filesystem::status(directory, error);
     throw InputError(directory.string(), "open store", "a directory with store.json",
-                     exists ? "none in it" : "no such directory");
+                     std::filesystem::is_directory(status) ? "none in it"
+                     : std::filesystem::exists(status)     ? "a file"
+                                                           : "no such directory");
   }
   check_description(description_path(directory));
   return Store(directory);

@@ -103,6 +103,12 @@ uint64_t export_file(const Store& store, const std::string& format_name,
   if (output == "-") {
     return write_lines(format, answers, FileDescriptor(::dup(STDOUT_FILENO)), output);
   }
+  if (is_stream(output)) {  // /dev/null, /dev/stdout, a named pipe
+    FileDescriptor file = open_file(output, O_WRONLY);
+    const uint64_t count = write_lines(format, answers, file, output);
+    file.close(output);
+    return count;
+  }
   std::filesystem::path temporary = output;
   temporary += ".tmp-" + std::to_string(::getpid());
   FileDescriptor file = open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC);

@@ -168,9 +168,14 @@ ImportReport import_into(StoreWriter& writer, LineReader& reader, const ImportOp
   return report;
 }
 
-ImportReport import_file(Store& store, const ImportOptions& options) {
+void check_import(const ImportOptions& options) {
   find_format(options.format);
   check_options(options);
+  if (options.input != "-" && !is_stream(options.input)) open_file(options.input, O_RDONLY);
+}
+
+ImportReport import_file(Store& store, const ImportOptions& options) {
+  check_import(options);
   LineReader reader(options.input, options.max_line_bytes);
   if (options.progress) {
     reader.on_interrupt([&] { options.progress(reader.bytes_read(), reader.bytes_total()); });

@@ -13,6 +13,7 @@
 #include "engine/cli/generate_prompts.h"
 #include "engine/cli/line_output.h"
 #include "engine/cli/weight_type.h"
+#include "engine/generation/generation_checks.h"
 #include "engine/generation/generator.h"
 #include "engine/io/json.h"
 #include "engine/runtime/progress.h"
@@ -58,6 +59,7 @@ nlohmann::ordered_json sample_line(const Sample& sample, const Prompts& prompts,
 void print_text(CausalLM& model, const Prompts& prompts, GenerationOptions options,
                 LazyCodec& codec) {
   options.tokenizer = &codec.get().tokenizer();
+  check_generation(options, prompts.tokens, 1, {}, model.config());  // before anything is printed
   std::cout << prompts.texts[0] << std::flush;
   options.on_text = [](const Sample&, const std::string& text) { std::cout << text << std::flush; };
   options.progress = [](int64_t) { return stop_signal() == 0 && std::cout.good(); };

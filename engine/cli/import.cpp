@@ -30,6 +30,7 @@ void read_fields(const std::vector<std::string>& texts, data::ImportOptions& opt
 void run_import(ImportArguments arguments) {
   data::ImportOptions& options = arguments.options;
   read_fields(arguments.fields, options);
+  data::check_import(options);  // a mistyped word must not leave an empty store behind
   std::unique_ptr<Progress> progress;
   options.progress = [&](uint64_t read, uint64_t total) {
     constexpr uint64_t kMegabyte = 1000000;

@@ -9,6 +9,7 @@
 #include "data/error.h"
 #include "data/journal/journal.h"
 #include "data/service/accounts.h"
+#include "data/store.h"
 #include "engine/cli/command.h"
 #include "engine/cli/line_output.h"
 
@@ -45,9 +46,7 @@ std::string date_of(int64_t us) {
 
 /// Never makes a store by a mistyped name.
 Accounts open_accounts(const std::filesystem::path& store) {
-  if (!std::filesystem::is_directory(store)) {
-    throw data::InputError("hone raters", "--store", "a store's folder", store.string());
-  }
+  data::Store::open_unchecked(store);
   return Accounts(store);
 }
 

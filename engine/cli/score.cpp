@@ -11,6 +11,7 @@
 #include "engine/cli/sequence_lines.h"
 #include "engine/cli/weight_type.h"
 #include "engine/models/causal_lm.h"
+#include "engine/models/checkpoint.h"
 #include "engine/run/reward_files.h"
 #include "engine/runtime/progress.h"
 #include "engine/text/text_codec.h"
@@ -76,6 +77,11 @@ TokenIds read_sequence(const nlohmann::json& object, const std::string& where,
 }
 
 void run_score(const ScoreArguments& arguments) {
+  if (!Checkpoint(arguments.model).has_scalar_head()) {
+    throw data::InputError(arguments.model, "model",
+                           "a reward model (a sequence classifier with one label)",
+                           "one without a head that scores");
+  }
   const auto model = load_model(arguments.model, HeadKind::kScalar, at::kFloat,
                                 find_device("hone score", arguments.device));
   reward::Normalization normalization;  // a classifier that Hone did not train has none

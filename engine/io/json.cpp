@@ -24,6 +24,9 @@ std::string shown_json(const json& value) {
 
 std::string shown_error(const json::exception& error) {
   std::string text = error.what();
+  if (const size_t end = text.find("] "); text.starts_with("[json") && end != std::string::npos) {
+    text.erase(0, end + 2);  // the library's name and number of it
+  }
   for (char& c : text) {
     if (c < ' ' || c > '~') c = '?';
   }

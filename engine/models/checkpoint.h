@@ -36,6 +36,8 @@ class Checkpoint {
   /// Reads config.json, generation_config.json and the headers of the weights.
   explicit Checkpoint(const std::filesystem::path& directory);
 
+  /// Whether there is a head that makes a score of a text.
+  bool has_scalar_head() const { return find(family_.names.scalar_head) != nullptr; }
   const ModelConfig& config() const { return config_; }
   const Family& family() const { return family_; }
   const Safetensors& file() const { return file_; }

@@ -249,7 +249,8 @@ const Stage* RunFiles::stage(std::string_view name) const {
 
 RunFiles read_run_files(const fs::path& run) {
   if (!fs::is_directory(run)) {
-    throw data::InputError(run.string(), "run", "a run directory", "no such directory");
+    throw data::InputError(run.string(), "run", "a run directory",
+                           fs::exists(run) ? "a file" : "no such directory");
   }
   RunFiles out;
   out.name = fs::weakly_canonical(run).filename().string();

@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import os
+import stat
+import subprocess
 
 import pytest
 
@@ -175,6 +177,31 @@ def test_annotation_tools(hone, tmp_path):
     assert pairs == expected
     assert hone("export", store, "--format", "votes-tsv", "--since", "2025-11-25T19:50", "--until",
                 "2025-11-25T19:51").stdout.count("\n") - 1 == 40
+
+
+@pytest.mark.parametrize("format, input", [("text-jsonl", "texts.jsonl"), ("texts-jsonl", "text.jsonl"), ("texts-jsonl", ".")])
+def test_a_mistyped_import_leaves_no_store(hone, tmp_path, format, input):
+    (tmp_path / "texts.jsonl").write_text('{"text": "one"}\n')
+    said = hone("import", "--format", format, "--input", tmp_path / input, "--store", tmp_path / "store", code=2).stderr
+    assert said.count("\n") == 1 and os.listdir(tmp_path) == ["texts.jsonl"]
+
+
+def test_an_export_into_a_pipe_or_device_leaves_it_there(hone, tmp_path):
+    """Renaming a finished file over the name would, for an administrator, do away with /dev/null."""
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "one"}\n')
+    hone("import", "--format", "texts-jsonl", "--input", texts, "--store", tmp_path / "store")
+    whole = hone("export", tmp_path / "store", "--format", "csv").stdout
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+    hone("export", tmp_path / "store", "--format", "csv", "--output", pipe)
+    assert reader.communicate(timeout=60)[0].decode() == whole
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    said = hone("export", tmp_path / "store", "--format", "csv", "--output", full, code=1).stderr
+    assert "No space left on device" in said and stat.S_ISCHR(os.stat(full).st_mode) and full.is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["full", "pipe", "store", "texts.jsonl"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")

@@ -288,7 +288,8 @@ def test_bad_prompt_lines(line, named):
     (["--stop-id", "-1"], "stop_ids"), (["--stop", ""], "--stop"), (["--stop", b"\xff"], "--stop"), (["--rows", "0"], "max_rows"),
     (["--prefill-tokens", "0"], "prefill_tokens"), (["--n", "0"], "n"), (["--n", "99999999999"], "n"),
     (["--dtype", "int8"], "dtype"), (["--chat-format", "klingon"], "chatml"), (["--temperature", "inf"], "temperature"), (["--prompt", b"a\xff"], "--prompt"),
-    (["--prompt", "a", "--prompts", "b"], "prompt"), (["--max-new-tokens", "0"], "max_new_tokens")])
+    (["--prompt", "a", "--prompts", "b"], "prompt"), (["--max-new-tokens", "0"], "max_new_tokens"),
+    (["--prompt", "a", "--temperature", "-1"], "temperature")])
 def test_bad_options(arguments, named):
     arguments = [os.fsencode(a) for a in arguments]
     result = subprocess.run([HONE, "generate", "--model", STORIES, *arguments], capture_output=True, timeout=60)

@@ -140,5 +140,19 @@ def test_missing_model_is_bad_input(tmp_path):
     assert result.returncode == 2 and "none" in result.stderr.decode()
 
 
+def test_a_policy_is_no_reward_model(model, tmp_path):
+    """Its head would be made of random numbers."""
+    policy = transformers.LlamaForCausalLM(transformers.LlamaConfig.from_pretrained(model))
+    policy.save_pretrained(tmp_path)
+    result = score(tmp_path, [{"tokens": [1, 5, 2]}])
+    assert result.returncode == 2 and result.stdout == b""
+    assert b"expected a reward model" in result.stderr and result.stderr.count(b"\n") == 1
+
+
+def test_broken_json_is_named_without_the_parsers_own_name(model):
+    result = score(model, b'{"text": "a"}\n{"text": "a"\n')
+    assert result.returncode == 2 and b"standard input:2: content: expected valid JSON, got parse error" in result.stderr
+
+
 def test_no_lines_no_scores(model):
     assert scores(score(model, b"")) == []

@@ -118,6 +118,12 @@ def test_roles(serve):
     assert status_of(manager.post, f"/api/manage/raters/{joined['pseudonym']}/revoke") == 404
 
 
+def test_invitations_into_what_is_no_store_are_refused(hone, tmp_path):
+    for verb in ("invite", "list", "key"):
+        assert "store.json" in hone("raters", verb, "--store", tmp_path, code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_server_a_store_and_an_erasure_beside_it_is_the_owners(serve, hone):
     server = serve()
     for arguments in (("collect", "--store", server.store, "--listen", "127.0.0.1:0"),
