@@ -46,4 +46,8 @@ ExperimentResult active_selection(const ExperimentOptions& options);
 /// are none.
 ExperimentResult selection_replay(const ExperimentOptions& options);
 
+/// Choices that go straight through by a threshold learned from judged ones, deployed many times
+/// where the true risk is known (FEEDBACK.md 7c, T3).
+ExperimentResult routing(const ExperimentOptions& options);
+
 }  // namespace hone::experiments

@@ -23,6 +23,7 @@ constexpr NamedExperiment kExperiments[] = {
     {"kl-placement", experiments::kl_placement},
     {"active-selection", experiments::active_selection},
     {"selection-replay", experiments::selection_replay},
+    {"routing", experiments::routing},
 };
 
 std::string all_names() {

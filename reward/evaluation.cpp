@@ -5,37 +5,16 @@
 #include <string>
 
 #include "data/error.h"
+#include "reward/margins.h"
 
 namespace hone::reward {
 namespace {
 
 constexpr size_t kBins = 10;
 
-/// Score difference of a vote without tie, turned so that positive is right.
-template <class F>
-void for_each_margin(const std::vector<float>& scores, const std::vector<Vote>& votes, F&& f) {
-  const auto score = [&](int64_t item) {
-    if (item < 0 || item >= static_cast<int64_t>(scores.size())) {
-      throw data::InputError("evaluation", "vote",
-                             "an item index below " + std::to_string(scores.size()),
-                             std::to_string(item));
-    }
-    return static_cast<double>(scores[static_cast<size_t>(item)]);
-  };
-  for (const auto& vote : votes) {
-    if (vote.target == 0.5f) continue;
-    const double delta = score(vote.first) - score(vote.second);
-    f(vote.target > 0.5f ? delta : -delta);
-  }
-}
-
 /// log(1 + exp(-x)) without overflow.
 double softplus_negative(double x) {
   return std::max(-x, 0.0) + std::log1p(std::exp(-std::abs(x)));
-}
-
-double sigmoid(double x) {
-  return x >= 0.0 ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x) / (1.0 + std::exp(x));
 }
 
 double correctness(double margin) { return margin > 0.0 ? 1.0 : margin < 0.0 ? 0.0 : 0.5; }

@@ -86,6 +86,11 @@ class PreferenceData {
   /// when there are ratings too. Fewer than `count` when the data has no more.
   std::vector<Vote> votes(bool same_person, int64_t count, uint64_t seed) const;
 
+  /// Pairs that share no item, each with what most people said of it (ties of a person and even
+  /// splits left out), in an order that depends on `seed` only: judgements that hardly depend on one
+  /// another. Rated items are paired within their group, as people compare them.
+  std::vector<Vote> consensus(uint64_t seed) const;
+
   struct Ceiling {
     double person_vs_majority = 0;  // one person against the majority of the others
     double person_vs_person = 0;    // two people, neither of whom tied

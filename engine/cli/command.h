@@ -16,6 +16,7 @@ void add_generate_command(CLI::App& app);
 void add_logprobs_command(CLI::App& app);
 void add_tokenize_command(CLI::App& app);
 void add_score_command(CLI::App& app);
+void add_route_command(CLI::App& app);
 void add_run_command(CLI::App& app);  // run, and each stage as a verb of its own
 void add_collect_command(CLI::App& app);
 void add_select_command(CLI::App& app);

@@ -45,6 +45,7 @@ int run(int argc, char** argv) {
   add_collect_command(app);
   add_select_command(app);
   add_raters_command(app);
+  add_route_command(app);
   add_experiment_commands(app);
   add_report_command(app);
   add_plan_command(app);

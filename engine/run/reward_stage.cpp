@@ -1,3 +1,5 @@
+#include "engine/run/reward_stage.h"
+
 #include <algorithm>
 #include <map>
 #include <numeric>
@@ -39,6 +41,8 @@ RaterFold other_fold(RaterFold fold) {
                                    : RaterFold::kAll;
 }
 
+}  // namespace
+
 PreferenceData judgements(Workspace& workspace, data::Split split, RaterFold fold) {
   const auto& recipe = workspace.recipe().reward;
   PreferenceDataOptions options;
@@ -58,6 +62,8 @@ PreferenceData judgements(Workspace& workspace, data::Split split, RaterFold fol
   return PreferenceData(workspace.records(), options);
 }
 
+namespace {
+
 std::unique_ptr<CausalLM> starting_model(Workspace& workspace) {
   const auto& init = workspace.recipe().reward.init;
   const auto from = init == "sft" ? workspace.run().sft() : workspace.run().pretrain();
@@ -67,7 +73,8 @@ std::unique_ptr<CausalLM> starting_model(Workspace& workspace) {
   return model;
 }
 
-/// Raw scores of every item of `items`, at their indices.
+}  // namespace
+
 std::vector<float> score_items(Workspace& workspace, CausalLM& model,
                                const std::vector<int64_t>& items) {
   std::vector<TokenIds> sequences;
@@ -79,6 +86,8 @@ std::vector<float> score_items(Workspace& workspace, CausalLM& model,
   for (size_t k = 0; k < items.size(); ++k) by_item[static_cast<size_t>(items[k])] = scores[k];
   return by_item;
 }
+
+namespace {
 
 reward::BagOfWords train_baseline(Workspace& workspace, RaterFold fold) {
   const auto& recipe = workspace.recipe().reward;
