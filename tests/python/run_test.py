@@ -72,12 +72,14 @@ for line in sys.stdin:
 """
 
 
-def make_data(folder):
+def make_data(folder, blocks=22):
+    """The last 7 blocks, or the last third, are held out."""
+    held_out = max(7, blocks // 3)
     rng = random.Random(0)
     with open(folder / "texts.jsonl", "w") as texts, open(folder / "ratings.tsv", "w") as ratings, \
             open(folder / "demonstrations.jsonl", "w") as demonstrations:
-        for block in range(22):
-            split = "test" if block >= 17 else "validation" if block >= 15 else "train"
+        for block in range(blocks):
+            split = "test" if block >= blocks - held_out + 2 else "validation" if block >= blocks - held_out else "train"
             for i in range(10):
                 words = rng.choices(PLAIN, k=6) + rng.choices(GOOD if rng.random() < 0.5 else BAD, k=2)
                 rng.shuffle(words)
