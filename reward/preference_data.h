@@ -87,8 +87,8 @@ class PreferenceData {
   std::vector<Vote> votes(bool same_person, int64_t count, uint64_t seed) const;
 
   /// Pairs that share no item, each with what most people said of it (ties of a person and even
-  /// splits left out), in an order that depends on `seed` only: judgements that hardly depend on one
-  /// another. Rated items are paired within their group, as people compare them.
+  /// splits left out), in an order that depends on `seed` only: judgements that hardly depend on
+  /// one another. Rated items are paired within their group, as people compare them.
   std::vector<Vote> consensus(uint64_t seed) const;
 
   struct Ceiling {
