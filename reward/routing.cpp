@@ -10,10 +10,10 @@
 namespace hone::reward {
 namespace {
 
-// Percent. Few judged choices lie near 1: a sequence that starts there may end at once, one that
+// Percent. Few judged choices may lie near 1: a sequence that starts there may end at once, one that
 // starts lower may go on. Each start takes an equal part of the probability to err.
 constexpr int kHighest = 99, kLowest = 50;
-constexpr int kStarts[] = {99, 95, 90, 80, 70, 60};
+constexpr int kStarts[] = {99, 90, 75};
 
 struct Count {
   int64_t straight = 0, wrong = 0;

@@ -28,17 +28,17 @@ def outputs(run):
     lines = []
     for i in range(80):
         count = 2 if i % 4 else 3
-        answers = [" " + " ".join(rng.choices(PLAIN, k=4) + rng.choices(GOOD if rng.random() < 0.5 else BAD, k=2))
+        answers = [" " + " ".join(rng.choices(PLAIN, k=2) + rng.choices(GOOD if rng.random() < 0.5 else BAD, k=1))
                    for _ in range(count)]
-        lines.append({"prompt": f"the film {i}", "responses": answers})
+        lines.append({"prompt": f"film {i}", "responses": answers})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
 
-def route(hone, run, outputs, folder, *more, **options):
+def route(hone, run, outputs, folder, *more, risk="0.12"):
     folder.mkdir(exist_ok=True)
     done = hone("route", "--run", run, "--input", outputs, "--straight", folder / "straight.jsonl", "--people",
-                folder / "people.jsonl", "--report", folder / "report.json", "--risk", "0.4", *more, **options)
+                folder / "people.jsonl", "--report", folder / "report.json", "--risk", risk, *more)
     read = lambda name: [json.loads(line) for line in (folder / name).read_text().splitlines()]
     return done.stdout, json.loads((folder / "report.json").read_text()), read("straight.jsonl"), read("people.jsonl")
 
@@ -83,7 +83,7 @@ def test_every_output_goes_where_its_confidence_says(hone, run, outputs, tmp_pat
 
 
 def test_without_evidence_everything_goes_to_people(hone, run, outputs, tmp_path):
-    text, report, straight, people = route(hone, run, outputs, tmp_path / "c", "--risk", "0.001")
+    text, report, straight, people = route(hone, run, outputs, tmp_path / "c", risk="0.001")
     assert report["threshold"] is None and not straight and len(people) == 80
     assert "Everything goes to people" in text
 
@@ -97,13 +97,13 @@ def test_audits_say_whether_the_promise_is_kept(hone, run, outputs, tmp_path, se
         server = serve(questions=audits)
         rater = server.person()
         while (assignment := rater.next()) is not None:
-            texts = [c["text"] for c in assignment["candidates"]]
+            texts = assignment["texts"]
             best = texts.index(chosen[assignment["prompt"]])
             ranks = [int((i == best) != agree) for i in range(len(texts))]
             body = {"outcome": "ordered", "ranks": ranks} | ({"strength": 2} if len(texts) == 2 else {})
             rater.answer(assignment, body)
         server.stop()
-        done = hone("route", "--run", run, "--risk", "0.4", "--audits", server.store, code=0 if agree else 1)
+        done = hone("route", "--run", run, "--risk", "0.12", "--audits", server.store, code=0 if agree else 1)
         wrong = 0 if agree else len(audits)
         assert f"{len(audits)} audited outputs judged: people would have chosen otherwise in {wrong} " in done.stdout
         if not agree:

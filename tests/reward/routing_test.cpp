@@ -62,10 +62,10 @@ TEST(Routing, TheThresholdRefutesTheRiskAndIsTheLowestOfItsSequences) {
         ++straight;
         wrong += choice.wrong;
       }
-      return binomial_tail(wrong, straight, goal.risk) <= goal.failure / 6;
+      return binomial_tail(wrong, straight, goal.risk) <= goal.failure / 3;
     };
     int lowest = 100;
-    for (const int start : {99, 95, 90, 80, 70, 60}) {
+    for (const int start : {99, 90, 75}) {
       for (int percent = start; percent >= 50 && refuted(percent); --percent) {
         lowest = std::min(lowest, percent);
       }
@@ -86,9 +86,9 @@ TEST(Routing, NothingGoesStraightWithoutEvidence) {
   EXPECT_GT(fit_routing({}, {0.1, 0.1}).threshold, 1.0);
   EXPECT_GT(fit_routing({{0.99, false}, {0.99, false}}, {0.1, 0.1}).threshold, 1.0);
   EXPECT_GT(fit_routing(random_choices(1, 5000, 0.0), {0.3, 0.1}).threshold, 1.0);
-  // 0.9^n <= 0.1 / 6 from n = 39 on.
-  EXPECT_GT(fit_routing(std::vector<JudgedChoice>(38, {0.995, false}), {0.1, 0.1}).threshold, 1.0);
-  EXPECT_EQ(fit_routing(std::vector<JudgedChoice>(39, {0.995, false}), {0.1, 0.1}).threshold, 0.5);
+  // 0.9^n <= 0.1 / 3 from n = 33 on.
+  EXPECT_GT(fit_routing(std::vector<JudgedChoice>(32, {0.995, false}), {0.1, 0.1}).threshold, 1.0);
+  EXPECT_EQ(fit_routing(std::vector<JudgedChoice>(33, {0.995, false}), {0.1, 0.1}).threshold, 0.5);
   for (const double bad : {0.0, 1.0, -0.1, std::nan("")}) {
     EXPECT_THROW(fit_routing({}, {bad, 0.1}), data::InputError);
     EXPECT_THROW(fit_routing({}, {0.1, bad}), data::InputError);
