@@ -10,8 +10,8 @@
 namespace hone::reward {
 namespace {
 
-// Percent. Few judged choices may lie near 1: a sequence that starts there may end at once, one that
-// starts lower may go on. Each start takes an equal part of the probability to err.
+// Percent. Few judged choices may lie near 1: a sequence that starts there may end at once, one
+// that starts lower may go on. Each start takes an equal part of the probability to err.
 constexpr int kHighest = 99, kLowest = 50;
 constexpr int kStarts[] = {99, 90, 75};
 

@@ -2,8 +2,8 @@
 
 #include "data/error.h"
 #include "engine/cli/command.h"
-#include "engine/cli/weight_type.h"
 #include "engine/cli/router.h"
+#include "engine/cli/weight_type.h"
 
 namespace hone::engine {
 namespace {

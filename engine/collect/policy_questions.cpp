@@ -12,7 +12,7 @@
 #include "engine/config/recipe.h"
 #include "engine/generation/generator.h"
 #include "engine/generation/response_text.h"
-#include "engine/metrics/metrics.h"
+#include "engine/run/finished_run.h"
 #include "engine/run/run_directory.h"
 #include "engine/runtime/progress.h"
 #include "engine/runtime/signals.h"
@@ -118,10 +118,8 @@ std::vector<data::Question> questions_from_run(const std::filesystem::path& run,
   if (!is_finished_run(run)) {
     throw data::InputError(run.string(), "run folder", "a finished run (`hone run`)", "none");
   }
-  const auto recipe_dir = data::read_file(run / "recipe_dir");
-  Metrics silent("", true);
-  Workspace workspace(read_recipe(run / "config.toml", {}),
-                      recipe_dir.substr(0, recipe_dir.find('\n')), RunDirectory{run}, silent);
+  FinishedRun finished(run, {"sft", "train"});
+  Workspace& workspace = finished.workspace();
   const std::string hashes[2] = {data::sha256_file(workspace.run().sft() / "model.safetensors"),
                                  data::sha256_file(workspace.run().policy() / "model.safetensors")};
   std::vector<data::Question> questions;

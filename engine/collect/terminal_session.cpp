@@ -11,6 +11,7 @@
 #include "data/sha256.h"
 #include "engine/collect/key_reader.h"
 #include "engine/collect/questions.h"
+#include "engine/run/finished_run.h"
 #include "engine/run/reward_files.h"
 #include "engine/trainers/reward_trainer.h"
 
@@ -243,23 +244,14 @@ void Session::update_reward_model() {
 }  // namespace
 
 void run_terminal_session(const TerminalSessionOptions& options) {
-  const RunDirectory run{options.run};
-  for (const char* stage : {"import", "sft", "reward", "train"}) {
-    if (!read_stage_record(run, stage)) {
-      throw data::InputError(options.run.string(), "run folder",
-                             std::string("stage ") + stage + " done (`hone run` does it)",
-                             "no stages/" + std::string(stage) + ".json");
-    }
-  }
-  const auto recipe_dir = data::read_file(options.run / "recipe_dir");
-  Metrics silent("", true);
-  Workspace workspace(read_recipe(options.run / "config.toml", {}),
-                      recipe_dir.substr(0, recipe_dir.find('\n')), run, silent);
+  FinishedRun finished(options.run, {"import", "sft", "reward", "train"});
+  Workspace& workspace = finished.workspace();
   Session session(workspace, options);
   session.ask();
   session.tell_verdict();
   session.update_reward_model();
-  std::cout << "Your answers are in " << run.feedback().string() << " (hone inspect shows them).\n";
+  std::cout << "Your answers are in " << workspace.run().feedback().string()
+            << " (hone inspect shows them).\n";
 }
 
 }  // namespace hone::engine
