@@ -216,13 +216,19 @@ void add_raters_command(CLI::App& app) {
   auto arguments = std::make_shared<RatersArguments>();
   auto* command = app.add_subcommand("raters", "Who may rate: invite, list, revoke, erase, export");
   command->require_subcommand(1);
-  const auto add = [&](const char* name, const char* help, void (*run)(const RatersArguments&)) {
+  const auto add = [&](const char* name, const char* help, void (*run)(const RatersArguments&),
+                       const std::string& examples) {
     auto* verb = command->add_subcommand(name, help);
+    verb->footer("Examples:\n" + examples);
     verb->add_option("--store", arguments->store, "The store's folder")->required();
     verb->callback([arguments, run] { run(*arguments); });
     return verb;
   };
-  auto* inviting = add("invite", "Print links that work once each", invite);
+  auto* inviting =
+      add("invite", "Print links that work once each", invite,
+          "  hone raters invite --store feedback --count 20 --url "
+          "https://rate.example.org\n"
+          "  hone raters invite --store feedback --role expert --language de --days 3");
   inviting->add_option("--role", arguments->role, "rater, expert, manager or owner")
       ->capture_default_str();
   inviting->add_option("--count", arguments->count, "How many links")
@@ -236,20 +242,25 @@ void add_raters_command(CLI::App& app) {
       ->capture_default_str();
   inviting->add_option("--url", arguments->url, "Where the service is reached")
       ->capture_default_str();
-  auto* listing = add("list", "People, open invitations and keys", list);
+  auto* listing = add("list", "People, open invitations and keys", list,
+                      "  hone raters list --store feedback\n"
+                      "  hone raters list --store feedback --json | jq .raters");
   listing->add_flag("--json", arguments->as_json, "As JSON");
-  auto* revoking = add("revoke", "Sign a person out for good, or end a key; answers stay", revoke);
+  auto* revoking = add("revoke", "Sign a person out for good, or end a key; answers stay", revoke,
+                       "  hone raters revoke --store feedback r-k3mbx7w2qd");
   revoking->add_option("who", arguments->who, "Pseudonym, or id of an invitation or key")
       ->required();
-  auto* erasing =
-      add("erase", "Remove a person and every answer of theirs, sealed ones too", erase);
+  auto* erasing = add("erase", "Remove a person and every answer of theirs, sealed ones too", erase,
+                      "  hone raters erase --store feedback r-k3mbx7w2qd");
   erasing->add_option("who", arguments->who, "Pseudonym")->required();
   auto* exporting =
-      add("export", "All that is kept about people, one JSON line each", export_people);
+      add("export", "All that is kept about people, one JSON line each", export_people,
+          "  hone raters export --store feedback r-k3mbx7w2qd --output about-them.jsonl");
   exporting->add_option("who", arguments->who, "Pseudonym; none: everybody");
   exporting->add_option("--output", arguments->output, "File, or - for standard output")
       ->capture_default_str();
-  auto* keying = add("key", "Print a key for a program; it is shown only now", make_key);
+  auto* keying = add("key", "Print a key for a program; it is shown only now", make_key,
+                     "  hone raters key --store feedback --role loop --note 'the nightly loop'");
   keying->add_option("--role", arguments->key_role, "loop (questions and labels) or metrics")
       ->capture_default_str();
   keying->add_option("--note", arguments->note, "For you: what it is for");
