@@ -1,6 +1,7 @@
 #include "kernels/cpu/amx.h"
 
 #include <atomic>
+#include <stdexcept>
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
@@ -36,6 +37,11 @@ std::atomic<bool>& wanted() {
 bool amx_usable() {
   static const bool can = granted();
   return can && wanted().load(std::memory_order_relaxed);
+}
+
+void no_matrix_unit() {
+  throw std::logic_error(
+      "AMX: this machine's instructions were not compiled in (highway_targets.h)");
 }
 
 void use_amx(bool use) { wanted() = use; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/amx_workspace.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -307,8 +308,8 @@ void backward_item(const AmxAttentionTask& task, int64_t sequence, int64_t kv_he
 
 #else  // callers asked amx_usable(), which implies AVX-512
 
-void forward_item(const AmxAttentionTask&, int64_t, int64_t) {}
-void backward_item(const AmxAttentionTask&, int64_t, int64_t) {}
+void forward_item(const AmxAttentionTask&, int64_t, int64_t) { no_matrix_unit(); }
+void backward_item(const AmxAttentionTask&, int64_t, int64_t) { no_matrix_unit(); }
 
 #endif
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/amx_workspace.h"
 #include "kernels/cpu/row_kernels.h"
 
@@ -305,12 +306,20 @@ void input_backward(const BlockWeights& w, const BlockRope& rope, const float* d
 
 #else  // callers asked amx_usable(), which implies AVX-512
 
-void input_rows(const BlockWeights&, const BlockRope&, const float*, uint16_t*, int64_t) {}
-void output_rows(const BlockWeights&, const float*, const uint16_t*, float*, float*, int64_t) {}
+void input_rows(const BlockWeights&, const BlockRope&, const float*, uint16_t*, int64_t) {
+  no_matrix_unit();
+}
+void output_rows(const BlockWeights&, const float*, const uint16_t*, float*, float*, int64_t) {
+  no_matrix_unit();
+}
 void output_backward(const BlockWeights&, const float*, const float*, const uint16_t*, float*,
-                     uint16_t*, BlockSums&, int64_t) {}
+                     uint16_t*, BlockSums&, int64_t) {
+  no_matrix_unit();
+}
 void input_backward(const BlockWeights&, const BlockRope&, const float*, const float*, const float*,
-                    float*, BlockSums&, int64_t) {}
+                    float*, BlockSums&, int64_t) {
+  no_matrix_unit();
+}
 
 #endif
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/amx_block.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -62,9 +63,9 @@ void take_tile(const float* sums, bool transposed, float* to, int64_t stride, in
 
 #else  // callers asked amx_usable(), which implies AVX-512
 
-void put_transposed(const float*, int64_t, int64_t, int64_t, uint16_t*) {}
-void put_plain(const float*, int64_t, int64_t, int64_t, uint16_t*) {}
-void take_tile(const float*, bool, float*, int64_t, int64_t) {}
+void put_transposed(const float*, int64_t, int64_t, int64_t, uint16_t*) { no_matrix_unit(); }
+void put_plain(const float*, int64_t, int64_t, int64_t, uint16_t*) { no_matrix_unit(); }
+void take_tile(const float*, bool, float*, int64_t, int64_t) { no_matrix_unit(); }
 
 #endif
 

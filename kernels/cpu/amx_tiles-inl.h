@@ -54,7 +54,8 @@ constexpr int64_t kBlockRows = 2 * kTileSide;  // rows that pass through a block
 class Tiles {
  public:
   Tiles() {
-    // Static, because the compiler does not know that the instruction reads all of it.
+    // Static and of unknown contents, because the compiler believes that the instruction reads 8
+    // bytes only: the rest of one on the stack was optimised away.
     struct alignas(64) Config {
       uint8_t palette, start_row, reserved[14];
       uint16_t row_bytes[16];
@@ -62,7 +63,9 @@ class Tiles {
     };
     static constexpr Config kWholeTiles = {
         1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
-    _tile_loadconfig(&kWholeTiles);
+    const void* config = &kWholeTiles;
+    asm volatile("" : "+r"(config) : : "memory");
+    _tile_loadconfig(config);
   }
   ~Tiles() { _tile_release(); }
   Tiles(const Tiles&) = delete;
