@@ -1,6 +1,7 @@
 #include "experiments/experiment.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace hone::experiments {
@@ -24,7 +25,12 @@ std::string ExperimentResult::table() const {
     std::snprintf(cell, sizeof(cell), "%-*s", static_cast<int>(width), row.name.c_str());
     text += cell;
     for (const double figure : row.figures) {
-      std::snprintf(cell, sizeof(cell), " %10.3f", figure);
+      if (std::isnan(figure)) {
+        std::snprintf(cell, sizeof(cell), " %10s", "-");
+      } else {
+        std::snprintf(cell, sizeof(cell),
+                      figure != 0 && std::abs(figure) < 5e-4 ? " %10.1e" : " %10.3f", figure);
+      }
       text += cell;
     }
     text += "  " + (row.expected.empty() ? std::string("shown only")

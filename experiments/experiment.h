@@ -50,4 +50,7 @@ ExperimentResult selection_replay(const ExperimentOptions& options);
 /// where the true risk is known (FEEDBACK.md 7c, T3).
 ExperimentResult routing(const ExperimentOptions& options);
 
+/// How much of what unreliable raters spoil a rater model wins back (E9; FEEDBACK.md T2).
+ExperimentResult noisy_raters(const ExperimentOptions& options);
+
 }  // namespace hone::experiments

@@ -24,6 +24,7 @@ constexpr NamedExperiment kExperiments[] = {
     {"active-selection", experiments::active_selection},
     {"selection-replay", experiments::selection_replay},
     {"routing", experiments::routing},
+    {"noisy-raters", experiments::noisy_raters},
 };
 
 std::string all_names() {
@@ -68,6 +69,7 @@ void add_experiment_commands(CLI::App& app) {
       "  hone experiment kl-placement --output kl.json\n"
       "  hone experiment active-selection\n"
       "  hone experiment selection-replay --run runs/quickstart\n"
+      "  hone experiment noisy-raters\n"
       "The exit code is 1 when a pass line fails.");
   command->callback([arguments] {
     const auto result = find_experiment(arguments->name).run(arguments->options);

@@ -48,8 +48,9 @@ std::vector<Vote> PreferenceData::consensus(uint64_t seed) const {
   for (const auto* pair : compared) {
     if (!is_free(pair->first) || !is_free(pair->second)) continue;
     int64_t balance = 0;
-    for (const float target : pair->same_person) count(target, balance);
-    for (const float target : pair->across) count(target, balance);
+    for (const auto* judgements : {&pair->same_person, &pair->across}) {
+      for (const auto& judgement : *judgements) count(judgement.target, balance);
+    }
     add(pair->first, pair->second, balance);
   }
   for (const auto& group : groups_->rated) {

@@ -163,7 +163,8 @@ double comparisons_in(const RatedPart& part) {
   return ratings - static_cast<double>(raters.size());
 }
 
-PairBatch rated_batch(const std::vector<RatedPart>& parts, double across_weight) {
+PairBatch rated_batch(const std::vector<RatedPart>& parts, const PreferenceDataOptions& options) {
+  const double across_weight = options.across_weight;
   PairBatch batch;
   batch.rated = true;
   for (const auto& part : parts) batch.comparisons += comparisons_in(part);
@@ -175,10 +176,21 @@ PairBatch rated_batch(const std::vector<RatedPart>& parts, double across_weight)
   }
   for (size_t p = 0; p < parts.size(); ++p) {
     const auto& items = parts[p].items;
+    std::unordered_map<int32_t, int64_t> rated;  // items by rater
+    for (const auto* item : items) {
+      for (const auto& rating : item->ratings) rated[rating.rater] += options.answers;
+    }
     for (size_t i = 0; i < items.size(); ++i) {
       for (size_t j = i + 1; j < items.size(); ++j) {
         const auto [share, raters] = share_of_common_raters(*items[i], *items[j]);
         if (raters == 0) continue;
+        if (options.answers) {
+          const auto pair = static_cast<int32_t>(batch.pairs.size());
+          each_common_rater(*items[i], *items[j], [&](int32_t rater, int sign) {
+            batch.answers.push_back({pair, rater, 0.5f * static_cast<float>(1 + sign),
+                                     2.0f / static_cast<float>(rated[rater]), 0});
+          });
+        }
         batch.pairs.push_back({places[p][i], places[p][j], static_cast<float>(share), 0.0f});
       }
     }
@@ -198,14 +210,20 @@ PairBatch rated_batch(const std::vector<RatedPart>& parts, double across_weight)
   return batch;
 }
 
-PairBatch compared_batch(const std::vector<const ComparedPair*>& pairs) {
+PairBatch compared_batch(const std::vector<const ComparedPair*>& pairs, bool answers) {
   PairBatch batch;
   BatchItems place(batch);
   double total = 0.0;
   for (const auto* pair : pairs) {
     double sum = 0.0;
-    for (const float target : pair->same_person) sum += target;
-    for (const float target : pair->across) sum += target;
+    for (const auto* judgements : {&pair->same_person, &pair->across}) {
+      for (const auto& judgement : *judgements) {
+        sum += judgement.target;
+        if (!answers) continue;
+        batch.answers.push_back({static_cast<int32_t>(batch.pairs.size()), judgement.rater,
+                                 judgement.target, judgement.evidence, judgement.first_shown});
+      }
+    }
     const auto count = static_cast<double>(pair->same_person.size() + pair->across.size());
     const int32_t first = place(pair->first), second = place(pair->second);
     batch.pairs.push_back(
@@ -243,14 +261,16 @@ int64_t PreferenceData::batches_per_epoch() const {
 std::vector<PairBatch> PreferenceData::epoch(uint64_t seed, int64_t epoch) const {
   std::vector<PairBatch> batches;
   for (const auto& plan : plan_epoch(*groups_, options_, seed, epoch)) {
-    auto batch = plan.pairs.empty() ? rated_batch(plan.parts, options_.across_weight)
-                                    : compared_batch(plan.pairs);
+    auto batch = plan.pairs.empty() ? rated_batch(plan.parts, options_)
+                                    : compared_batch(plan.pairs, options_.answers);
     if (!batch.pairs.empty()) batches.push_back(std::move(batch));
   }
   return batches;
 }
 
-int64_t PreferenceData::raters() const { return groups_->raters; }
+int64_t PreferenceData::raters() const { return static_cast<int64_t>(groups_->raters.size()); }
+const std::vector<std::string>& PreferenceData::rater_names() const { return groups_->raters; }
+const std::vector<PreferenceData::Known>& PreferenceData::known() const { return groups_->known; }
 int64_t PreferenceData::judgements() const { return groups_->judgements; }
 const std::vector<int64_t>& PreferenceData::items() const { return groups_->items; }
 

@@ -22,13 +22,35 @@ struct Pair {
   float weight = 1.0f;
 };
 
+/// One person's answer about a pair of a batch.
+struct PairAnswer {
+  int32_t pair = 0;        // index into PairBatch::pairs
+  int32_t rater = -1;      // index into PreferenceData::rater_names(); -1: without a pseudonym
+  float target = 0.5f;     // 1, 0.5 (tie) or 0 for the pair's first
+  float evidence = 1.0f;   // as RaterAnswer's
+  int8_t first_shown = 0;  // as RaterAnswer's
+};
+
 struct PairBatch {
-  std::vector<int64_t> items;  // indices into Records::items, each once
-  std::vector<Pair> pairs;     // indices into `items`
+  std::vector<int64_t> items;       // indices into Records::items, each once
+  std::vector<Pair> pairs;          // indices into `items`
+  std::vector<PairAnswer> answers;  // by pair, when asked for; pairs across two people have none
   /// Comparisons that the pairs say as much as: an order of k items is worth k - 1, although it
   /// makes k (k - 1) / 2 pairs.
   double comparisons = 0;
   bool rated = false;  // made of ratings, not of explicit comparisons
+};
+
+/// One person's answer about two items, wherever it is used.
+struct RaterAnswer {
+  int64_t first = 0, second = 0;  // indices into Records::items
+  int32_t rater = -1;             // index into PreferenceData::rater_names()
+  float target = 0.5f;            // 1, 0.5 (tie) or 0 for `first`
+  /// How many independent answers it is worth as evidence of its rater: the k(k-1)/2 pairs of an
+  /// ordering of k are worth k - 1; an answer that is known to be right or wrong (gold) counts as
+  /// that, and 0 here.
+  float evidence = 1.0f;
+  int8_t first_shown = 0;  // 1: `first` stood earlier on the screen, -1: later, 0: unknown
 };
 
 /// A held-out single judgement: target 1, 0 or 0.5 (tie); indices into Records::items.
@@ -59,6 +81,8 @@ struct PreferenceDataOptions {
   double across_weight = 1.0;
   /// Upper limit of items in a batch made from explicit comparisons.
   int64_t items_per_batch = 128;
+  /// Fill PairBatch::answers.
+  bool answers = false;
 };
 
 /// Both kinds of judgement: ratings (sessions of one person over a group of items) and explicit
@@ -75,9 +99,19 @@ class PreferenceData {
   /// The batches of one epoch, in an order that depends on (seed, epoch) only. Every group and
   /// every compared pair is in one of them; the weights of a batch add up to 1.
   std::vector<PairBatch> epoch(uint64_t seed, int64_t epoch) const;
-  int64_t raters() const;                     // distinct pseudonyms
+  int64_t raters() const;  // distinct pseudonyms
+  const std::vector<std::string>& rater_names() const;
   int64_t judgements() const;                 // ratings, and pairs in comparisons
   const std::vector<int64_t>& items() const;  // every item used, rising
+
+  /// What named people said about pairs that they saw both of, by rater: explicit comparisons, and
+  /// each two ratings of a group (in groups of more than 64 items, each item with the 32 after it).
+  std::vector<RaterAnswer> answers() const;
+  /// Questions whose answers were known, and how many of them a rater got right.
+  struct Known {
+    int64_t right = 0, wrong = 0;
+  };
+  const std::vector<Known>& known() const;  // by rater
 
   /// `count` votes of single people drawn from this data (with replacement from ratings);
   /// same_person: one person's two ratings of one group, else two people's ratings of two groups.

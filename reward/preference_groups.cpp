@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -93,7 +94,15 @@ class Numbering {
   int32_t operator()(std::string_view name) {
     return numbers_.emplace(name, static_cast<int32_t>(numbers_.size())).first->second;
   }
-  int64_t size() const { return static_cast<int64_t>(numbers_.size()); }
+  std::vector<std::string> names() const {
+    std::vector<std::string> names(numbers_.size());
+    for (const auto& [name, number] : numbers_) names[static_cast<size_t>(number)] = name;
+    return names;
+  }
+  std::optional<int32_t> find(std::string_view name) const {
+    const auto found = numbers_.find(name);
+    return found == numbers_.end() ? std::nullopt : std::optional(found->second);
+  }
 
  private:
   std::unordered_map<std::string_view, int32_t> numbers_;
@@ -141,17 +150,45 @@ void collect_ratings(const Records& records, const PreferenceDataOptions& option
   }
 }
 
+/// A gold question, answered as expected or not.
+bool answer_is_known(const data::Answer& answer) {
+  constexpr int8_t kGold = 1;
+  return answer.purpose == kGold && answer.same >= 0;
+}
+
+/// The place on the screen of each item; all 0 where it is not known.
+std::vector<size_t> places_shown(const Comparison& comparison) {
+  std::vector<size_t> places(comparison.items.size(), 0);
+  if (comparison.shown.size() != places.size()) return places;
+  for (size_t p = 0; p < places.size(); ++p) {
+    if (comparison.shown[p] >= places.size()) {
+      throw InputError("preference data", "comparison " + comparison.id,
+                       "an order shown of its " + std::to_string(places.size()) + " items",
+                       "place " + std::to_string(comparison.shown[p]));
+    }
+    places[comparison.shown[p]] = p;
+  }
+  return places;
+}
+
 void collect_comparisons(const Records& records, const PreferenceDataOptions& options,
                          const FoldFilter& fold, Numbering& raters, PreferenceGroups& groups) {
   std::map<std::string_view, std::map<std::pair<int64_t, int64_t>, ComparedPair>> found;
   const bool collected_only = options.judgements == Judgements::kRatingsAndCollected;
+  std::unordered_set<std::string_view> known;
+  for (const auto& answer : records.answers) {
+    if (answer_is_known(answer)) known.insert(answer.id);
+  }
   for (const auto& comparison : records.comparisons) {
     if (collected_only && !is_collected(comparison)) continue;
     if (!usable(records, comparison, options.split)) continue;
     const auto& items = comparison.items;
     const std::string_view group = records.items[static_cast<size_t>(items[0])].group;
     if (!fold.keeps(group, comparison.rater, comparison.id)) continue;
-    if (!comparison.rater.empty()) raters(comparison.rater);
+    const int32_t rater = comparison.rater.empty() ? -1 : raters(comparison.rater);
+    const auto places = places_shown(comparison);
+    const float evidence =
+        known.contains(comparison.id) ? 0.0f : 2.0f / static_cast<float>(items.size());
     for (size_t j = 1; j < items.size(); ++j) {
       for (size_t i = 0; i < j; ++i) {
         if (items[i] == items[j]) continue;
@@ -162,7 +199,12 @@ void collect_comparisons(const Records& records, const PreferenceDataOptions& op
         pair.first = low;
         pair.second = high;
         auto& judgements = across_people(comparison) ? pair.across : pair.same_person;
-        judgements.push_back(items[i] == low ? better : 1.0f - better);
+        const int earlier = (places[i] < places[j]) - (places[i] > places[j]);
+        judgements.push_back(
+            {.target = items[i] == low ? better : 1.0f - better,
+             .rater = rater,
+             .evidence = evidence,
+             .first_shown = static_cast<int8_t>(items[i] == low ? earlier : -earlier)});
         pair.comparisons += 2.0 / static_cast<double>(items.size());
         ++groups.judgements;
       }
@@ -192,7 +234,14 @@ PreferenceGroups collect_groups(const data::Records& records,
   if (options.judgements != Judgements::kRatings) {
     collect_comparisons(records, options, fold, raters, groups);
   }
-  groups.raters = raters.size();
+  groups.raters = raters.names();
+  groups.known.resize(groups.raters.size());
+  for (const auto& answer : records.answers) {
+    const auto rater = answer_is_known(answer) ? raters.find(answer.rater) : std::nullopt;
+    if (!rater) continue;
+    auto& known = groups.known[static_cast<size_t>(*rater)];
+    ++(answer.same == 1 ? known.right : known.wrong);
+  }
   std::set<int64_t> used;
   for (const auto& group : groups.rated) {
     for (const auto& item : group.items) used.insert(item.item);
@@ -206,19 +255,10 @@ PreferenceGroups collect_groups(const data::Records& records,
 
 std::pair<double, int64_t> share_of_common_raters(const RatedItem& a, const RatedItem& b) {
   int64_t halves = 0, count = 0;  // half points for `a`
-  auto x = a.ratings.begin();
-  auto y = b.ratings.begin();
-  while (x != a.ratings.end() && y != b.ratings.end()) {
-    if (x->rater < y->rater) {
-      ++x;
-    } else if (y->rater < x->rater) {
-      ++y;
-    } else {
-      halves += x->value > y->value ? 2 : x->value == y->value ? 1 : 0;
-      ++count;
-      ++x, ++y;
-    }
-  }
+  each_common_rater(a, b, [&](int32_t, int sign) {
+    halves += 1 + sign;
+    ++count;
+  });
   if (count == 0) return {0.5, 0};
   return {static_cast<double>(halves) / static_cast<double>(2 * count), count};
 }

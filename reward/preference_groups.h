@@ -3,6 +3,7 @@
 // What PreferenceData keeps of a store: per group, who said what about which item.
 
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -29,12 +30,20 @@ struct RatedGroup {
   std::vector<RatedItem> items;
 };
 
+/// One judgement of a compared pair: the fields of RaterAnswer.
+struct Judgement {
+  float target = 0.5f;
+  int32_t rater = -1;
+  float evidence = 1.0f;
+  int8_t first_shown = 0;
+};
+
 /// All judgements of one unordered pair; `first` < `second`.
 struct ComparedPair {
-  int64_t first = 0, second = 0;   // indices into Records::items
-  std::vector<float> same_person;  // one entry a judgement: 1, 0.5 (tie) or 0 for `first`
-  std::vector<float> across;       // judgements put together from two people
-  double comparisons = 0;          // PairBatch::comparisons of it
+  int64_t first = 0, second = 0;  // indices into Records::items
+  std::vector<Judgement> same_person;
+  std::vector<Judgement> across;  // put together from two people
+  double comparisons = 0;         // PairBatch::comparisons of it
 };
 
 struct ComparedGroup {
@@ -42,10 +51,12 @@ struct ComparedGroup {
 };
 
 struct PreferenceGroups {
-  std::vector<RatedGroup> rated;        // by group name, then dimension
-  std::vector<ComparedGroup> compared;  // by group name
-  std::vector<int64_t> items;           // every item used, rising
-  int64_t raters = 0, judgements = 0;
+  std::vector<RatedGroup> rated;             // by group name, then dimension
+  std::vector<ComparedGroup> compared;       // by group name
+  std::vector<int64_t> items;                // every item used, rising
+  std::vector<std::string> raters;           // pseudonyms by number
+  std::vector<PreferenceData::Known> known;  // by rater
+  int64_t judgements = 0;
 };
 
 /// Reads the split and the fold out of `records`. Throws data::InputError on indices outside
@@ -55,6 +66,23 @@ PreferenceGroups collect_groups(const data::Records& records, const PreferenceDa
 /// Share of the raters of both items who put `a` above `b`, a tie counting half, and their number.
 /// The share is 0.5 when nobody rated both.
 std::pair<double, int64_t> share_of_common_raters(const RatedItem& a, const RatedItem& b);
+
+/// Visits (rater, sign of `a`'s number minus `b`'s) of everybody who rated both.
+template <class F>
+void each_common_rater(const RatedItem& a, const RatedItem& b, const F& visit) {
+  auto x = a.ratings.begin();
+  auto y = b.ratings.begin();
+  while (x != a.ratings.end() && y != b.ratings.end()) {
+    if (x->rater < y->rater) {
+      ++x;
+    } else if (y->rater < x->rater) {
+      ++y;
+    } else {
+      visit(x->rater, (x->value > y->value) - (x->value < y->value));
+      ++x, ++y;
+    }
+  }
+}
 
 /// Share of all pairs of one rating of `a` and one of `b` in which `a`'s is higher, ties half.
 double share_of_all_pairs(const RatedItem& a, const RatedItem& b);

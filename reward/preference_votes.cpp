@@ -34,7 +34,7 @@ class PairSampler {
       }
     }
   }
-  const std::vector<float>& judgements(const ComparedPair& pair) const {
+  const std::vector<Judgement>& judgements(const ComparedPair& pair) const {
     return same_person_ ? pair.same_person : pair.across;
   }
   const std::vector<const ComparedPair*>& compared() const { return compared_; }
@@ -77,7 +77,7 @@ class PairSampler {
   }
   std::vector<int> signs(const ComparedPair& pair) const {
     std::vector<int> out;
-    for (const float target : judgements(pair)) out.push_back(sign(target, 0.5));
+    for (const auto& judgement : judgements(pair)) out.push_back(sign(judgement.target, 0.5));
     return out;
   }
 
@@ -102,8 +102,8 @@ std::vector<Vote> PreferenceData::votes(bool same_person, int64_t count, uint64_
   Random random(seed, same_person ? 1 : 2);
   std::vector<Vote> votes;
   for (const auto* pair : sampler.compared()) {
-    for (const float target : sampler.judgements(*pair)) {
-      votes.push_back({pair->first, pair->second, target, same_person});
+    for (const auto& judgement : sampler.judgements(*pair)) {
+      votes.push_back({pair->first, pair->second, judgement.target, same_person});
     }
   }
   random.shuffle(votes);

@@ -190,6 +190,12 @@ void validate_recipe(const Recipe& recipe, const std::string& where) {
   check.one_of("reward.training.loss", reward.loss, {"bradley_terry", "davidson", "rao_kupper"});
   if (reward.loss == "rao_kupper") check.at_least("reward.training.tie", reward.tie, 1);
   check.within("reward.training.lapse", reward.lapse, 0, 0.5);
+  check.one_of("reward.training.raters", reward.raters, {"equal", "one_coin", "side"});
+  if (reward.raters != "equal") {  // each rater's own reliability takes the place of a lapse
+    check.one_of("reward.training.loss (raters = equal alone has others)", reward.loss,
+                 {"bradley_terry"});
+    check.within("reward.training.lapse (raters = equal alone has one)", reward.lapse, 0, 0);
+  }
   check.within("reward.training.dropout", reward.dropout, 0, 0.99);
   check.at_least("reward.training.groups_per_batch", static_cast<double>(reward.groups_per_batch),
                  1);

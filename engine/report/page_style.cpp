@@ -87,6 +87,7 @@ path.thin { stroke-width: 1.2; }
 .line.after, .whisker.after { stroke: var(--after); }
 .line.before, .whisker.before, .whisker.muted { stroke: var(--before); }
 .whisker.people { stroke: var(--people); }
+.whisker.thin { stroke-width: 1; opacity: .5; } .dot.thin { stroke-width: 0; }
 .band { stroke: none; opacity: .18; } .band.after { fill: var(--after); }
 .dot { stroke: var(--card); stroke-width: 1.5; }
 .dot.after, .fill.after { fill: var(--after); }

@@ -31,6 +31,7 @@ std::string page(const RunFiles& run) {
       Part{"samples", "Samples", samples_section(run)},
       Part{"curves", "Curves", curves_section(run)},
       Part{"reward", "Reward model", reward_section(run)},
+      Part{"raters", "Raters", raters_section(run)},
       Part{"scores", "Scores", scores_section(run, verdict)},
       Part{"time", "Time", time_section(run)},
       Part{"provenance", "Provenance", provenance_section(run)},

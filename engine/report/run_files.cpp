@@ -157,6 +157,27 @@ std::vector<CalibrationBin> bins_in(const Json& figures, const char* key) {
   return bins;
 }
 
+std::vector<RaterFigures> raters_in(const Json& figures) {
+  std::vector<RaterFigures> raters;
+  const auto found = figures.find("raters");
+  if (found == figures.end() || !found->is_array()) return raters;
+  for (const Json& row : *found) {
+    if (!row.is_object()) continue;
+    const auto reliability = number_in(row, "reliability"), low = number_in(row, "low"),
+               high = number_in(row, "high");
+    if (!reliability || !low || !high) continue;
+    raters.push_back({.name = text_in(row, "rater"),
+                      .answers = number_in(row, "answers").value_or(0),
+                      .reliability = *reliability,
+                      .low = *low,
+                      .high = *high,
+                      .side = number_in(row, "side"),
+                      .side_low = number_in(row, "side_low"),
+                      .side_high = number_in(row, "side_high")});
+  }
+  return raters;
+}
+
 std::string when(const Json& object) {
   const auto seconds = number_in(object, "started");
   if (!seconds || !(std::abs(*seconds) < 1e11)) {
@@ -179,13 +200,15 @@ Stage take_stage(const Json& object, const std::string& file_name) {
               .seconds = number_in(object, "seconds"),
               .figures = {},
               .bins = {},
-              .raw_bins = {}};
+              .raw_bins = {},
+              .raters = {}};
   if (stage.name.empty()) stage.name = file_name;
   if (const auto figures = object.find("figures");
       figures != object.end() && figures->is_object()) {
     flatten(*figures, "", stage.figures);
     stage.bins = bins_in(*figures, "calibration_bins");
     stage.raw_bins = bins_in(*figures, "calibration_bins_raw");
+    stage.raters = raters_in(*figures);
   }
   return stage;
 }

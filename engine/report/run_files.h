@@ -42,11 +42,19 @@ struct CalibrationBin {
   double confidence = 0, accuracy = 0, count = 0;
 };
 
+/// What reward training found of a rater with enough answers to be judged.
+struct RaterFigures {
+  std::string name;
+  double answers = 0, reliability = 0, low = 0, high = 1;
+  std::optional<double> side, side_low, side_high;
+};
+
 struct Stage {
   std::string name, hash, started;
   std::optional<double> seconds;
   Figures figures;
   std::vector<CalibrationBin> bins, raw_bins;
+  std::vector<RaterFigures> raters;
 };
 
 struct Sample {

@@ -14,6 +14,7 @@ std::string result_section(const RunFiles& run, const Verdict& verdict);
 std::string samples_section(const RunFiles& run);
 std::string curves_section(const RunFiles& run);
 std::string reward_section(const RunFiles& run);
+std::string raters_section(const RunFiles& run);
 std::string scores_section(const RunFiles& run, const Verdict& verdict);
 std::string time_section(const RunFiles& run);
 std::string provenance_section(const RunFiles& run);

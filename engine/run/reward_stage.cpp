@@ -12,6 +12,7 @@
 #include "engine/config/toml_printer.h"
 #include "engine/run/early_findings.h"
 #include "engine/run/posterior_file.h"
+#include "engine/run/rater_files.h"
 #include "engine/run/reward_files.h"
 #include "engine/run/stages.h"
 #include "engine/trainers/reward_posterior.h"
@@ -51,6 +52,7 @@ PreferenceData judgements(Workspace& workspace, data::Split split, RaterFold fol
   options.groups_per_batch = recipe.training.groups_per_batch;
   options.items_per_batch = recipe.training.items_per_batch;
   options.across_weight = recipe.training.across_weight;
+  options.answers = recipe.training.raters != "equal";
   using reward::Judgements;
   const bool rated = !workspace.records().ratings.empty();
   // What Hone asked was chosen, so it trains and does not measure where there are ratings to.
@@ -242,6 +244,10 @@ StageOutcome reward_stage(Workspace& workspace) {
         run.reward(),
         reward_posterior(*model, training, workspace.item_tokens(), recipe.training,
                          file.temperature > 0 ? file.temperature : 1.0, workspace.seed() + 2));
+    if (result.raters) {
+      write_rater_file(run.reward(), recipe.training.raters, *result.raters, training.rater_names(),
+                       outcome);
+    }
     data::write_file_atomically(run.reward() / "bag_of_words.json", baseline.to_json() + "\n");
   });
   return outcome;

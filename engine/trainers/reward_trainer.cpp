@@ -16,6 +16,7 @@
 #include "data/error.h"
 #include "engine/packing/random_order.h"
 #include "engine/runtime/signals.h"
+#include "engine/trainers/rater_training.h"
 #include "engine/trainers/step_figures.h"
 #include "engine/trainers/training_checkpoint.h"
 #include "engine/trainers/utilization.h"
@@ -131,8 +132,10 @@ struct StepResult {
 
 /// The loss of a batch's scores; its gradient goes back to them.
 StepResult loss_backward(const at::Tensor& scores, const reward::PairBatch& batch,
-                         const RewardTrainingOptions& options) {
-  const PairTensors pairs = pair_tensors(batch.pairs, scores.options());
+                         const RewardTrainingOptions& options, RaterTraining& raters) {
+  reward::RaterModel::Expected expected;
+  if (raters) expected = raters.step(batch, scores);
+  const PairTensors pairs = pair_tensors(raters ? expected.pairs : batch.pairs, scores.options());
   const at::Tensor delta =
       scores.index_select(0, pairs.first) - scores.index_select(0, pairs.second);
   kernels::PreferenceLossOptions loss_options;
@@ -145,7 +148,7 @@ StepResult loss_backward(const at::Tensor& scores, const reward::PairBatch& batc
   (preference + options.centering * mean.square()).backward();
 
   StepResult result;
-  result.loss = preference.item<double>();
+  result.loss = raters ? expected.loss : preference.item<double>();
   result.accuracy = batch_accuracy(delta, batch.pairs);
   result.score_mean = mean.item<double>();
   result.score_std = scores.numel() > 1 ? scores.detach().std().item<double>() : 0.0;
@@ -154,10 +157,10 @@ StepResult loss_backward(const at::Tensor& scores, const reward::PairBatch& batc
 
 StepResult forward_backward(CausalLM& model, const reward::PairBatch& batch,
                             const std::vector<TokenIds>& tokens,
-                            const RewardTrainingOptions& options) {
+                            const RewardTrainingOptions& options, RaterTraining& raters) {
   const PackedTokens packed = pack_items(model, batch.items, tokens);
   return loss_backward(reward::sequence_scores(model, packed.tokens, packed.cu_seqlens), batch,
-                       options);
+                       options, raters);
 }
 
 /// The same with the batch's texts dealt to logical shards: every rank scores its own, all see all
@@ -165,7 +168,7 @@ StepResult forward_backward(CausalLM& model, const reward::PairBatch& batch,
 StepResult forward_backward_shards(CausalLM& model, Optimizer& optimizer,
                                    const reward::PairBatch& batch,
                                    const std::vector<TokenIds>& tokens,
-                                   const RewardTrainingOptions& options,
+                                   const RewardTrainingOptions& options, RaterTraining& raters,
                                    const TrainingContext& context, uint64_t dropout_seed) {
   const auto span = context.span();
   std::vector<int64_t> order(batch.items.size()), lengths;
@@ -192,7 +195,7 @@ StepResult forward_backward_shards(CausalLM& model, Optimizer& optimizer,
   model.meet();
   share_disjoint(context.communicator, all, "scores of a batch");
   const at::Tensor scores = all.detach().requires_grad_(true);
-  const StepResult result = loss_backward(scores, batch, options);
+  const StepResult result = loss_backward(scores, batch, options, raters);
   for (int64_t s = span.begin; s < span.end; ++s) {
     if (s < end) {
       if (s + 1 == span.end) optimizer.expect_last_backward();
@@ -290,6 +293,8 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
   const TrainingDropout dropout(model, options.dropout, mix_seed(seed, 1));
   const PrecisionScope precision({&model}, options.precision, options.dropout);
   WeightAverage average(options.average_decay, model, optimizer);
+  RaterTraining raters(options.raters, options.loss, options.lapse, data,
+                       static_cast<int64_t>(tokens.size()));
 
   RewardTrainingResult result;
   int64_t epoch = 0;
@@ -303,6 +308,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
     TrainingState state;
     add_training(state, "model", model.parameters(), optimizer);
     average.save(state);
+    raters.save(state);
     state.scalars.update({{"steps", result.steps},
                           {"final_loss", result.final_loss},
                           {"epoch", epoch},
@@ -316,6 +322,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
           checkpoints.resume({&model.parameters()}, [&] { return hash_of(data, tokens); })) {
     restore_training(*saved, "model", model.parameters(), optimizer);
     average.restore(*saved);
+    raters.restore(*saved);
     const auto& scalars = saved->scalars();
     result.steps = scalars.at("steps");
     result.final_loss = scalars.at("final_loss");
@@ -339,10 +346,10 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
       const auto step_begin = std::chrono::steady_clock::now();
       const auto& batch = epoch_batches[next_batch++];
       const double lr = optimizer.lr();
-      const StepResult step = context.shards == 1
-                                  ? forward_backward(model, batch, tokens, options)
-                                  : forward_backward_shards(model, optimizer, batch, tokens,
-                                                            options, context, mix_seed(seed, 1));
+      const StepResult step =
+          context.shards == 1 ? forward_backward(model, batch, tokens, options, raters)
+                              : forward_backward_shards(model, optimizer, batch, tokens, options,
+                                                        raters, context, mix_seed(seed, 1));
       times.lap("forward_backward", optimizer.waited());
       std::vector<double> report;
       append_rank_figures(report, times.seconds("forward_backward"));
@@ -372,6 +379,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
                              {"reward/mfu", speed * flops / peak},
                              {"reward/seconds_slowest_rank", ranks.slowest_seconds},
                              {"reward/memory_mb", ranks.most_memory / 1e6}};
+      if (raters) values.push_back({"reward/rater_reliability", raters.model()->average()});
       times.report("reward", values);
       metrics.step(++result.steps, values, {"reward/loss", "reward/accuracy", "reward/lr"});
       if (result.steps > total - kFinalSteps) {
@@ -385,6 +393,7 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
   optimizer.hold_whole(/*changed=*/true);
   metrics.end_stage();
   result.seconds = seconds();
+  result.raters = raters.model();
   return result;
 }
 

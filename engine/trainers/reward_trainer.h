@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,10 @@
 #include "engine/trainers/precision.h"
 #include "engine/trainers/training_context.h"
 #include "reward/preference_data.h"
+
+namespace hone::reward {
+class RaterModel;
+}
 
 namespace hone::engine {
 
@@ -22,6 +27,8 @@ struct RewardTrainingOptions {
   double lapse = 0.0;
   /// Weight of mean(score)^2, which keeps scores near zero.
   double centering = 5e-4;
+  /// "equal": every judgement counts alike; "one_coin", "side": reward/rater_model.h.
+  std::string raters = "equal";
   double dropout = 0.1;
   std::string precision = "float32";
   int64_t groups_per_batch = 4;
@@ -37,6 +44,8 @@ struct RewardTrainingOptions {
     v("tie", tie, "tie parameter of davidson (nu) or rao_kupper (theta)");
     v("lapse", lapse, "probability of an answer at random, each side");
     v("centering", centering, "weight of mean(score)^2");
+    v("raters", raters,
+      "equal | one_coin | side: how reliable each rater is; the last also who prefers a side");
     v("dropout", dropout, "residual dropout probability");
     v("precision", precision, kPrecisionHelp);
     v("groups_per_batch", groups_per_batch, "rater groups in one step");
@@ -52,9 +61,11 @@ struct RewardTrainingResult {
   int64_t steps = 0;
   double final_loss = 0;
   double seconds = 0;
+  std::shared_ptr<const reward::RaterModel> raters;  // null: all alike
 };
 
-/// `tokens[i]` = token ids of Records::items[i] (prompt + text + EOS).
+/// `tokens[i]` = token ids of Records::items[i] (prompt + text + EOS). Where options.raters is not
+/// "equal" the data was made with PreferenceDataOptions::answers.
 RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData& data,
                                   const std::vector<TokenIds>& tokens,
                                   const RewardTrainingOptions& options, uint64_t seed,

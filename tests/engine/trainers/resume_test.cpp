@@ -13,6 +13,7 @@
 #include "engine/trainers/lm_trainer.h"
 #include "engine/trainers/ppo_trainer.h"
 #include "engine/trainers/reward_trainer.h"
+#include "reward/rater_model.h"
 #include "tests/data/temporary_directory.h"
 #include "tests/engine/trainers/tiny_model.h"
 #include "tests/reward/random_records.h"
@@ -157,6 +158,44 @@ TEST(Resume, RewardModelWithItsAverage) {
         return Outcome{{model->parameters().data().clone()}, {result.steps, result.final_loss}, {}};
       },
       3);
+}
+
+TEST(Resume, RewardModelWithItsRaters) {
+  data::Records records;
+  std::vector<TokenIds> tokens;
+  for (int g = 0; g < 4; ++g) {
+    for (int i = 0; i < 6; ++i) {
+      test::add_item(records, "group " + std::to_string(g), data::Split::kTrain);
+      tokens.push_back({1, 3 + (g * 5 + i) % 12, 3 + i, 2});
+    }
+    for (int64_t c = 0; c < 15; ++c) {
+      const int64_t first = 6 * g + c % 6, second = 6 * g + (c + 1 + c / 6) % 6;
+      const std::string rater = c % 4 == 0 ? "" : c % 4 == 1 ? "anne" : c % 4 == 2 ? "ben" : "cleo";
+      auto& comparison = test::add_comparison(records, {first, second},
+                                              {uint8_t(c % 3 == 0), uint8_t(c % 5 == 0)}, rater);
+      comparison.shown = {uint8_t(c % 2), uint8_t(1 - c % 2)};
+    }
+  }
+  for (const std::string raters : {"one_coin", "side"}) {
+    check_every_point(
+        [&](const TrainingContext& context) {
+          auto model = test::tiny_model(HeadKind::kScalar, at::kFloat, 2);
+          RewardTrainingOptions options;
+          options.epochs = 2.5;
+          options.raters = raters;
+          options.items_per_batch = 8;
+          options.dropout = 0.1;
+          const reward::PreferenceData data(records, {.items_per_batch = 8, .answers = true});
+          const auto result = train_reward(*model, data, tokens, options, 3, context);
+          nlohmann::json found = {result.steps, result.final_loss};
+          for (int64_t r = 0; r < 3; ++r) {
+            const auto reliability = result.raters->reliability(r);
+            found.push_back({reliability.mean, reliability.low, reliability.side});
+          }
+          return Outcome{{model->parameters().data().clone()}, found, {}};
+        },
+        3);
+  }
 }
 
 TEST(Resume, PolicyInTheMidstOfAnIteration) {

@@ -8,6 +8,7 @@
 
 #include "data/error.h"
 #include "reward/evaluation.h"
+#include "reward/rater_model.h"
 #include "tests/reward/random_records.h"
 
 namespace hone::engine {
@@ -218,6 +219,97 @@ TEST(RewardTrainer, ExplicitComparisonsTrainToo) {
   const auto votes = held.votes(true, 1000, 1);
   EXPECT_GT(votes.size(), 100u);
   EXPECT_GT(reward::pair_accuracy(score_sequences(*model, data.tokens), votes), 0.95);
+}
+
+/// Explicit comparisons of planted texts; every second rater answers the wrong way round.
+Records with_liars(const Planted& data, int raters, unsigned seed) {
+  Records records = data.records;
+  records.ratings.clear();
+  std::mt19937 random(seed);
+  const auto groups = static_cast<int>(records.items.size() / 8);
+  for (int c = 0; c < 40 * groups; ++c) {
+    const auto group = static_cast<int64_t>(c % groups);
+    const auto a = group * 8 + static_cast<int64_t>(random() % 8);
+    const auto b = group * 8 + static_cast<int64_t>(random() % 8);
+    const double delta = data.records.ratings[static_cast<size_t>(2 * a)].value -
+                         data.records.ratings[static_cast<size_t>(2 * b)].value;
+    if (delta == 0.0) continue;
+    const auto rater = random() % static_cast<unsigned>(raters);
+    const bool lies = rater % 5 >= 3;
+    const uint8_t first_loses = (delta < 0.0) != lies;
+    test::add_comparison(records, {a, b}, {first_loses, uint8_t(1 - first_loses)},
+                         "rater " + std::to_string(rater));
+  }
+  return records;
+}
+
+TEST(RewardTrainer, LearnsWhoAnswersTheWrongWayRound) {
+  const Planted data = planted(60, 11);
+  const Records records = with_liars(data, 20, 12);
+  const PreferenceData train(records, {.items_per_batch = 32, .answers = true});
+  const PreferenceData held(data.records, {.split = data::Split::kTest});
+  Metrics metrics({}, true);
+  const auto accuracy = [&](const std::string& raters, RewardTrainingResult* out) {
+    auto model = tiny_model(at::kFloat);
+    auto options = quick_options(6);
+    options.raters = raters;
+    const auto result = train_reward(*model, train, data.tokens, options, 1, metrics);
+    if (out != nullptr) *out = result;
+    return reward::pair_accuracy(score_sequences(*model, data.tokens), held.votes(true, 2000, 1));
+  };
+  RewardTrainingResult result;
+  const double equal = accuracy("equal", &result);
+  EXPECT_EQ(result.raters, nullptr);
+  EXPECT_GT(accuracy("one_coin", &result), std::max(0.9, equal + 0.05)) << equal;
+  for (int64_t r = 0; r < result.raters->raters(); ++r) {
+    const auto& name = train.rater_names()[static_cast<size_t>(r)];
+    const bool lies = std::stoi(name.substr(6)) % 5 >= 3;
+    const auto found = result.raters->reliability(r);
+    EXPECT_GT(found.answers, 30) << name;
+    if (lies) {
+      EXPECT_LT(found.high, 0.5) << name;
+    } else {
+      EXPECT_GT(found.low, 0.5) << name;
+    }
+  }
+}
+
+TEST(RewardTrainer, RatersAreLearnedAlikeInAnyNumberOfShards) {
+  const Planted data = planted(6, 13);
+  const Records records = with_liars(data, 5, 14);
+  const PreferenceData train(records, {.items_per_batch = 32, .answers = true});
+  const auto losses = [&](int64_t shards) {
+    auto model = tiny_model(at::kDouble);
+    Metrics metrics({}, true);
+    TrainingContext context(metrics);
+    context.shards = shards;
+    auto options = quick_options(3);
+    options.raters = "side";
+    const auto result = train_reward(*model, train, data.tokens, options, 1, context);
+    return std::pair(result.final_loss, result.raters->reliability(0).mean);
+  };
+  const auto one = losses(1), four = losses(4);
+  EXPECT_NEAR(one.first, four.first, 1e-6);
+  EXPECT_NEAR(one.second, four.second, 1e-6);
+}
+
+TEST(RewardTrainer, RatersWantBradleyTerryWithoutLapses) {
+  const Planted data = planted(6, 7);
+  const PreferenceData train(data.records, {.answers = true});
+  auto model = tiny_model(at::kFloat);
+  Metrics metrics({}, true);
+  const auto attempt = [&](const std::string& raters, const std::string& loss, double lapse) {
+    auto options = quick_options(1);
+    options.raters = raters;
+    options.loss = loss;
+    options.tie = 1.0;
+    options.lapse = lapse;
+    EXPECT_THROW(train_reward(*model, train, data.tokens, options, 1, metrics), data::InputError)
+        << raters << loss << lapse;
+  };
+  attempt("two_coins", "bradley_terry", 0.0);
+  attempt("one_coin", "davidson", 0.0);
+  attempt("side", "bradley_terry", 0.1);
 }
 
 TEST(RewardTrainer, BadInputIsAnInputError) {
