@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <functional>
+#include <numeric>
 #include <random>
 
 #include "experiments/experiment.h"
@@ -49,6 +51,17 @@ kernels::Advantages ppo_advantages(const MarkovTask& task, const MarkovRollout& 
                              std::nullopt, options, {.token_rewards = rewards});
 }
 
+/// act(tokens of whole texts) for each part of a permutation of the texts.
+void for_each_minibatch(std::mt19937_64& random,
+                        const std::function<void(const at::Tensor&)>& act) {
+  std::vector<int64_t> order(static_cast<size_t>(kTexts));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  std::shuffle(order.begin(), order.end(), random);
+  for (const auto& part : at::tensor(order, at::kLong).chunk(kMinibatches)) {
+    act((part.unsqueeze(1) * kLength + at::arange(kLength)).view({-1}));
+  }
+}
+
 ExactFigures run_ppo(const MarkovTask& task, const PpoVariant& variant,
                      const ExperimentOptions& experiment) {
   const auto updates = static_cast<int64_t>(kPpoUpdates * experiment.scale);
@@ -71,12 +84,7 @@ ExactFigures run_ppo(const MarkovTask& task, const PpoVariant& variant,
                                 ? kernels::whiten(estimate.advantages, estimate.stats, true, true)
                                 : estimate.advantages;
     for (int64_t epoch = 0; epoch < kEpochs; ++epoch) {
-      std::vector<int64_t> order(static_cast<size_t>(kTexts));
-      for (int64_t i = 0; i < kTexts; ++i) order[static_cast<size_t>(i)] = i;
-      std::shuffle(order.begin(), order.end(), random);
-      const auto texts = at::tensor(order, at::kLong);
-      for (const auto& part : texts.chunk(kMinibatches)) {
-        const auto tokens = (part.unsqueeze(1) * kLength + at::arange(kLength)).view({-1});
+      for_each_minibatch(random, [&](const at::Tensor& tokens) {
         const auto pick = [&](const at::Tensor& x) { return x.index_select(0, tokens); };
         const auto states = pick(rollout.states);
         const auto weights =
@@ -88,8 +96,84 @@ ExactFigures run_ppo(const MarkovTask& task, const PpoVariant& variant,
         critic.step(kernels::value_loss(critic.values(states), pick(values), pick(estimate.returns),
                                         weights, 0.0)
                         .loss);
-      }
+      });
     }
+  }
+  return task.evaluate(policy.log_table());
+}
+
+/// [kTexts] of per-token values.
+at::Tensor by_text(const at::Tensor& tokens) { return tokens.view({kTexts, -1}).sum(1); }
+
+/// Advantages without a critic, one for each token; the KL is in the reward.
+at::Tensor critic_free(const MarkovTask& task, const MarkovRollout& rollout, const at::Tensor& old,
+                       const std::string& baseline) {
+  const auto reference = reference_logprobs(task, rollout.states, rollout.actions);
+  if (baseline.rfind("reinforce_pp", 0) != 0) {  // of texts
+    const auto returns = by_text(rollout.rewards) - kBeta * by_text(old - reference);
+    return kernels::group_advantages(returns, kGroup, {.kind = baseline})
+        .unsqueeze(1)
+        .expand({kTexts, kLength})
+        .reshape({-1});
+  }
+  kernels::AdvantageOptions options;
+  options.kl_coef = kBeta;
+  options.estimator = "return";
+  const bool centred = baseline == "reinforce_pp_baseline";
+  auto scores = at::zeros({kTexts});
+  if (centred) {
+    scores = kernels::group_advantages(by_text(rollout.rewards), kGroup, {.kind = "dr_grpo"});
+  }
+  const auto rewards = centred ? at::zeros_like(rollout.rewards) : rollout.rewards;
+  const auto made = kernels::advantages(old, reference, std::nullopt, scores, rollout.cu_seqlens,
+                                        std::nullopt, options, {.token_rewards = rewards});
+  return kernels::whiten(made.advantages, made.stats, true, true);
+}
+
+struct CriticFree {
+  const char *name, *baseline, *policy_loss;
+  double clip_low = 0.2, clip_high = 0.2;
+};
+
+/// As the engine's online trainer has them, clips as published. GSPO's holds the policy within a
+/// thousandth of the one that sampled: one pass over a rollout is all it allows.
+constexpr CriticFree kCriticFree[] = {
+    {"GRPO, k1 in the reward", "grpo", "ppo"},
+    {"GSPO", "grpo", "gspo", 3e-4, 4e-4},
+    {"CISPO", "grpo", "cispo", 1.0, 4.0},
+    {"SAPO", "grpo", "sapo"},
+    {"REINFORCE++", "reinforce_pp", "ppo"},
+    {"REINFORCE++, group baseline", "reinforce_pp_baseline", "ppo"},
+};
+
+ExactFigures run_critic_free(const MarkovTask& task, const CriticFree& variant,
+                             const ExperimentOptions& experiment) {
+  const auto updates = static_cast<int64_t>(kRlooUpdates * experiment.scale);
+  const int64_t steps = updates * kMinibatches;
+  MarkovPolicy policy(task, kLr, steps);
+  kernels::PolicyLossOptions options;
+  options.kind = variant.policy_loss;
+  options.clip_low = variant.clip_low;
+  options.clip_high = variant.clip_high;
+  std::mt19937_64 random(experiment.seed + 17);
+  for (int64_t update = 0; update < updates; ++update) {
+    const auto rollout =
+        policy.sample(kTexts, static_cast<int64_t>(experiment.seed) * 1000003 + update, 1.0);
+    at::Tensor old;
+    {
+      const at::NoGradGuard no_grad;
+      old = policy.logprobs(rollout.states, rollout.actions);
+    }
+    const auto advantages = critic_free(task, rollout, old, variant.baseline);
+    for_each_minibatch(random, [&](const at::Tensor& tokens) {
+      const auto pick = [&](const at::Tensor& x) { return x.index_select(0, tokens); };
+      const auto count = tokens.numel();
+      const auto weights = at::full({count}, 1.0 / static_cast<double>(count), at::kFloat);
+      policy.step(kernels::policy_loss(policy.logprobs(pick(rollout.states), pick(rollout.actions)),
+                                       pick(old), pick(advantages), std::nullopt, weights, options,
+                                       at::arange(count / kLength + 1) * kLength)
+                      .loss);
+    });
   }
   return task.evaluate(policy.log_table());
 }
@@ -104,8 +188,7 @@ ExactFigures run_rloo(const MarkovTask& task, const ExperimentOptions& experimen
     const auto logprobs = policy.logprobs(rollout.states, rollout.actions);
     const auto old = logprobs.detach();
     const auto reference = reference_logprobs(task, rollout.states, rollout.actions);
-    const auto sums = [](const at::Tensor& x) { return x.view({kTexts, -1}).sum(1); };
-    const auto returns = sums(rollout.rewards) - kBeta * sums(old - reference);
+    const auto returns = by_text(rollout.rewards) - kBeta * by_text(old - reference);
     const auto advantages = kernels::group_advantages(returns, kGroup, {.kind = "rloo", .eps = 0.0})
                                 .unsqueeze(1)
                                 .expand({kTexts, kLength})
@@ -145,6 +228,9 @@ ExperimentResult exact_optimum(const ExperimentOptions& options) {
   right("PPO, lambda 1", run_ppo(task, {.lambda = 1.0}, options));
   right("PPO, no whitening", run_ppo(task, {.whiten = false}, options));
   right("RLOO, k1 in the reward", run_rloo(task, options));
+  for (const auto& variant : kCriticFree) {
+    right(variant.name, run_critic_free(task, variant, options));
+  }
   wrong("sign of the KL", Bug::kKlSign);
   wrong("reference log-probabilities shifted by one token", Bug::kReferenceShift);
   wrong("k3 in the reward", Bug::kK3Reward);

@@ -53,4 +53,7 @@ ExperimentResult routing(const ExperimentOptions& options);
 /// How much of what unreliable raters spoil a rater model wins back (E9; FEEDBACK.md T2).
 ExperimentResult noisy_raters(const ExperimentOptions& options);
 
+/// Reward over KL: DPO on growing data beside the exact frontier (E3, checklist 57).
+ExperimentResult frontier(const ExperimentOptions& options);
+
 }  // namespace hone::experiments

@@ -25,6 +25,7 @@ constexpr NamedExperiment kExperiments[] = {
     {"selection-replay", experiments::selection_replay},
     {"routing", experiments::routing},
     {"noisy-raters", experiments::noisy_raters},
+    {"frontier", experiments::frontier},
 };
 
 std::string all_names() {
@@ -70,6 +71,7 @@ void add_experiment_commands(CLI::App& app) {
       "  hone experiment active-selection\n"
       "  hone experiment selection-replay --run runs/quickstart\n"
       "  hone experiment noisy-raters\n"
+      "  hone experiment frontier --seed 1\n"
       "The exit code is 1 when a pass line fails.");
   command->callback([arguments] {
     const auto result = find_experiment(arguments->name).run(arguments->options);

@@ -67,6 +67,12 @@ at::Tensor MarkovPolicy::logprobs(const at::Tensor& states, const at::Tensor& ac
   return kernels::token_logprobs(one_hot, weight_, actions, 1.0).logprobs;
 }
 
+at::Tensor MarkovPolicy::looked_up_logprobs(const at::Tensor& states,
+                                            const at::Tensor& actions) const {
+  return weight_.t().log_softmax(-1).reshape({-1}).index_select(
+      0, states * task_.vocabulary() + actions);
+}
+
 at::Tensor MarkovPolicy::log_table() const {
   return weight_.detach().t().to(at::kDouble).log_softmax(-1);
 }

@@ -27,6 +27,8 @@ class MarkovPolicy {
   MarkovRollout sample(int64_t texts, int64_t seed, double temperature) const;
   /// Log-probabilities [N] of the rollout's actions by kernels::token_logprobs, with gradient.
   at::Tensor logprobs(const at::Tensor& states, const at::Tensor& actions) const;
+  /// The same from the log-softmax of the whole table: faster for many more tokens than states.
+  at::Tensor looked_up_logprobs(const at::Tensor& states, const at::Tensor& actions) const;
   at::Tensor log_table() const;  // [states, V] float64
   /// One AdamW step (no decay) along the gradient that `loss` leaves.
   void step(const at::Tensor& loss);

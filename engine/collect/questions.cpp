@@ -37,10 +37,10 @@ std::vector<Question> sample_pairs(Workspace& workspace, int64_t most, int64_t s
     prompts.push_back(prompt.tokens);
     texts.push_back(prompt.text);
   }
-  const auto& ppo = workspace.recipe().train.ppo;
+  const auto sampling = workspace.recipe().train.sampling();
   GenerationOptions options;
-  options.max_new_tokens = ppo.max_new_tokens;
-  options.temperature = ppo.temperature;
+  options.max_new_tokens = sampling.max_new_tokens;
+  options.temperature = sampling.temperature;
   options.seed = 1000 + seed;
   std::vector<Sample> samples[2];
   for (const bool trained : {false, true}) {

@@ -6,6 +6,7 @@
 
 #include "data/atomic_file.h"
 #include "engine/config/toml_reader.h"
+#include "engine/trainers/ppo_validation.h"
 
 namespace hone::engine {
 namespace {
@@ -115,30 +116,11 @@ void check_model(const Checker& check, const ModelOptions& model, const std::str
   }
 }
 
-void check_ppo(const Checker& check, const PpoOptions& ppo) {
-  check.one_of("train.ppo.algorithm", ppo.algorithm, {"ppo", "rloo", "grpo", "dr_grpo"});
+void check_ppo(const Checker& check, const PpoOptions& ppo, const std::string& where) {
+  check_online_options(ppo, where, "train.ppo.");
   check.at_least("train.ppo.iterations", static_cast<double>(ppo.iterations), 1);
-  check.at_least("train.ppo.prompts_per_iteration", static_cast<double>(ppo.prompts_per_iteration),
-                 1);
-  check.at_least("train.ppo.samples_per_prompt", static_cast<double>(ppo.samples_per_prompt),
-                 ppo.algorithm == "ppo" ? 1 : 2);
-  check.at_least("train.ppo.epochs", static_cast<double>(ppo.epochs), 1);
   check.within("train.ppo.minibatches", static_cast<double>(ppo.minibatches), 1,
                static_cast<double>(ppo.prompts_per_iteration * ppo.samples_per_prompt));
-  check.at_least("train.ppo.max_new_tokens", static_cast<double>(ppo.max_new_tokens), 1);
-  check.within("train.ppo.temperature", ppo.temperature, 1e-3, 100);
-  check.at_least("train.ppo.kl_coef", ppo.kl_coef, 0);
-  check.one_of("train.ppo.kl_estimator", ppo.kl_estimator, {"k1", "k2", "k3", "abs"});
-  check.one_of("train.ppo.kl_controller", ppo.kl_controller, {"fixed", "adaptive"});
-  check.within("train.ppo.gamma", ppo.gamma, 0, 1);
-  check.within("train.ppo.lambda", ppo.lambda, 0, 1);
-  check.within("train.ppo.clip", ppo.clip, 0, 1);
-  check.at_least("train.ppo.clip_high", ppo.clip_high, 0);
-  check.one_of("train.ppo.placement", ppo.placement, {"last", "after_last"});
-  check.one_of("train.ppo.missing_eos", ppo.missing_eos, {"keep", "replace", "subtract", "cap"});
-  check.one_of("train.ppo.old_logprobs", ppo.old_logprobs, {"recompute", "rollout"});
-  check.one_of("train.ppo.aggregation", ppo.aggregation,
-               {"token_mean", "seq_mean_token_mean", "constant"});
   check.optimizer("train.ppo.actor", ppo.actor);
   check.optimizer("train.ppo.critic", ppo.critic);
 }
@@ -206,7 +188,10 @@ void validate_recipe(const Recipe& recipe, const std::string& where) {
   check.at_least("train.normalization_samples",
                  static_cast<double>(recipe.train.normalization_samples), 2);
   check.at_least("train.evaluate_every", static_cast<double>(recipe.train.evaluate_every), 0);
-  check_ppo(check, recipe.train.ppo);
+  check.one_of("train.method", recipe.train.method, {"online", "direct"});
+  check_ppo(check, recipe.train.ppo, where);
+  check_direct_options(recipe.train.direct, where, "train.direct.");
+  check.optimizer("train.direct.optimizer", recipe.train.direct.optimizer);
   const auto& checkpoint = recipe.checkpoint;
   check.at_least("checkpoint.every_steps", static_cast<double>(checkpoint.every_steps), 0);
   check.at_least("checkpoint.every_seconds", checkpoint.every_seconds, 0);

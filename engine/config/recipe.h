@@ -14,8 +14,9 @@
 
 #include "engine/checkpoint/checkpoint_options.h"
 #include "engine/runtime/device.h"
+#include "engine/trainers/direct_options.h"
 #include "engine/trainers/lm_trainer.h"
-#include "engine/trainers/ppo_trainer.h"
+#include "engine/trainers/ppo_options.h"
 #include "engine/trainers/reward_trainer.h"
 
 namespace hone::engine {
@@ -103,21 +104,40 @@ struct RewardStageOptions {
   }
 };
 
+/// How a policy is sampled where it is looked at.
+struct SamplingOptions {
+  int64_t max_new_tokens = 0;
+  double temperature = 1.0;
+};
+
 struct TrainStageOptions {
+  std::string method = "online";
   std::string normalization = "policy";
   int64_t normalization_samples = 512;
   std::vector<std::string> reward_command;
   int64_t evaluate_every = 10;
   PpoOptions ppo;
+  DirectOptions direct;
+
+  bool online() const { return method == "online"; }
+  SamplingOptions sampling() const {
+    if (online()) return {ppo.max_new_tokens, ppo.temperature};
+    return {direct.max_new_tokens, direct.temperature};
+  }
 
   template <class V>
   void visit(V&& v) {
+    v("method", method,
+      "online: samples scored by the reward model ([train.ppo]) | direct: the stored comparisons "
+      "themselves, no reward model ([train.direct])");
     v("normalization", normalization, "policy | demonstrations | none: what score 0 (and 1) mean");
     v("normalization_samples", normalization_samples, "samples of the starting policy for it");
     v("reward_command", reward_command, "external program as reward instead of the reward model");
     v("evaluate_every", evaluate_every,
-      "iterations between looks at the judge, 0 = only at the end");
-    v("ppo", ppo, "");
+      "iterations (online) or optimizer steps (direct) between looks at the judge, 0 = only at the "
+      "end");
+    v("ppo", ppo, "online training, whatever the algorithm");
+    v("direct", direct, "training on comparisons");
   }
 };
 
@@ -188,6 +208,11 @@ struct Recipe {
   EvaluateOptions evaluate;
   CheckpointOptions checkpoint;
   RanksOptions ranks;
+
+  /// A reward model is trained, or asked for by what is trained.
+  bool has_reward_model() const {
+    return train.online() || std::find(stages.begin(), stages.end(), "reward") != stages.end();
+  }
 
   template <class V>
   void visit(V&& v) {

@@ -131,11 +131,22 @@ StepPlan plan_reward(const ModelConfig& model, const Size& size, const Cluster& 
   return step;
 }
 
+/// Both answers of a pair are read; the reference's pass over the data is not counted.
+StepPlan plan_direct(const DirectOptions& options, const ModelConfig& model, const Size& size,
+                     const Cluster& cluster, int64_t zero, double bucket_bytes,
+                     const TextLengths& lengths) {
+  LmTrainingOptions step;
+  step.batch_tokens = std::llround(2.0 * static_cast<double>(options.pairs_per_batch) *
+                                   (lengths.prompt + lengths.response));
+  step.micro_tokens = options.micro_tokens;
+  return plan_language_model("train", step, model, size, cluster, zero, bucket_bytes);
+}
+
 StepPlan plan_ppo(const Recipe& recipe, const ModelConfig& model, const Size& size,
                   const Cluster& cluster, int64_t zero, double bucket_bytes,
                   const TextLengths& lengths) {
   const auto& ppo = recipe.train.ppo;
-  const bool critic = ppo.algorithm == "ppo";
+  const bool critic = ppo.has_critic();
   const double trained = critic ? 2 : 1;
   StepPlan step;
   step.stage = "train";
@@ -222,7 +233,10 @@ ClusterPlan plan_run(const Recipe& recipe, const ModelConfig& model, const Hardw
     plan.stages.push_back(plan_reward(model, size, cluster, zero, bucket, lengths));
   }
   if (has("train")) {
-    plan.stages.push_back(plan_ppo(recipe, model, size, cluster, zero, bucket, lengths));
+    plan.stages.push_back(
+        recipe.train.online()
+            ? plan_ppo(recipe, model, size, cluster, zero, bucket, lengths)
+            : plan_direct(recipe.train.direct, model, size, cluster, zero, bucket, lengths));
   }
   return plan;
 }

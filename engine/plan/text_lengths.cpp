@@ -34,9 +34,9 @@ std::map<std::string, double> means_of(const fs::path& metrics) {
 
 TextLengths assumed_lengths(const Recipe& recipe, int64_t max_positions) {
   const auto longest = static_cast<double>(
-      std::min(recipe.data.max_tokens + recipe.train.ppo.max_new_tokens, max_positions));
+      std::min(recipe.data.max_tokens + recipe.train.sampling().max_new_tokens, max_positions));
   TextLengths lengths;
-  lengths.response = static_cast<double>(recipe.train.ppo.max_new_tokens);
+  lengths.response = static_cast<double>(recipe.train.sampling().max_new_tokens);
   lengths.prompt = longest - lengths.response;
   if (recipe.data.prompt_words > 0) {
     lengths.prompt =

@@ -26,6 +26,21 @@ constexpr std::array kPpo = {
     Known{"explained_variance", "Critic: explained variance", "1 = perfect", false},
     Known{"value_loss", "Critic: loss", "squared reward", true},
 };
+constexpr std::array kDirect = {
+    Known{"loss", "Loss", "nats a judgement", false},
+    Known{"accuracy", "Implicit reward: accuracy", "share of training judgements", false},
+    Known{"margin", "Implicit reward: margin", "chosen less rejected", false},
+    Known{"chosen_logprob", "Chosen answers", "log-probability, nats an answer", false},
+    Known{"rejected_logprob", "Rejected answers", "log-probability, nats an answer", false},
+    Known{"grad_norm", "Gradient norm", "before clipping", true},
+};
+constexpr std::array kHeldOut = {
+    Known{"accuracy", "Unseen pairs: accuracy", "share of judgements", false},
+    Known{"loss", "Unseen pairs: loss", "nats a judgement", false},
+    Known{"margin", "Unseen pairs: margin", "chosen less rejected", false},
+    Known{"chosen_logprob", "Unseen pairs: chosen answers", "nats an answer", false},
+    Known{"rejected_logprob", "Unseen pairs: rejected answers", "nats an answer", false},
+};
 constexpr std::array kLanguage = {Known{"loss", "loss", "nats a token", false}};
 
 struct Panel {
@@ -34,6 +49,9 @@ struct Panel {
   size_t count;
 };
 
+constexpr Panel kDirectPanel{"direct", "direct", "", "step", kDirect.data(), kDirect.size()};
+constexpr Panel kHeldOutPanel{"direct_eval", "direct_eval",   "",
+                              "step",        kHeldOut.data(), kHeldOut.size()};
 constexpr std::array kPanels = {
     Panel{"ppo", "ppo", "", "iteration", kPpo.data(), kPpo.size()},
     Panel{"pretrain", "pretrain", "Pretraining: ", "step", kLanguage.data(), kLanguage.size()},
@@ -58,14 +76,17 @@ std::string panel(const RunFiles& run, const Panel& of, Names& drawn) {
 // Gao, Schulman and Hilton 2022 (arXiv 2210.10760), figure 1.
 std::string against_distance(const RunFiles& run, const std::string& name,
                              const std::string& summary_name, LineChart chart) {
-  const Series* kl = run.series("ppo_eval", "ppo_eval/kl");
-  const Series* value = run.series("ppo_eval", "ppo_eval/" + name);
+  const std::string looks =
+      run.series("direct_eval", "direct_eval/kl") ? "direct_eval" : "ppo_eval";
+  const Series* kl = run.series(looks, looks + "/kl");
+  const Series* value = run.series(looks, looks + "/" + name);
   ChartLine line{.name = "", .color = "after", .points = {}, .dots = true};
   for (size_t i = 0; kl && value && i < value->step.size(); ++i) {
     for (size_t j = 0; j < kl->step.size(); ++j) {
       if (kl->step[j] != value->step[i]) continue;
-      line.points.push_back({std::sqrt(std::max(0.0, kl->value[j])), value->value[i], 0,
-                             "iteration " + figure(value->step[i])});
+      line.points.push_back(
+          {std::sqrt(std::max(0.0, kl->value[j])), value->value[i], 0,
+           (looks == "ppo_eval" ? "iteration " : "step ") + figure(value->step[i])});
     }
   }
   // The reference itself, and where no points were measured in between, the policy at the end.
@@ -114,7 +135,7 @@ std::string distance_panel(const RunFiles& run) {
 std::string other_metrics(const RunFiles& run, const Names& drawn) {
   std::string out;
   for (const auto& [stage, metrics] : run.metrics) {
-    if (stage == "ppo_eval") continue;
+    if (stage == "ppo_eval" || stage == "direct_eval") continue;
     for (const auto& [name, series] : metrics) {
       if (!drawn.contains(stage + " " + name)) {
         out += metric_chart(&series, name, "stage " + stage, "step", false);
@@ -158,6 +179,15 @@ std::string curves_section(const RunFiles& run) {
   std::string out = distance_panel(run);
   if (!ppo.empty()) {
     out += "<h3>PPO</h3><div class=\"charts\">" + ppo + "</div>" + ppo_table(run);
+  }
+  const std::string direct = panel(run, kDirectPanel, drawn) + panel(run, kHeldOutPanel, drawn);
+  if (!direct.empty()) {
+    out +=
+        "<h3>Direct preference training</h3><p class=\"lead\">Where the log-probabilities of "
+        "chosen "
+        "and rejected answers both fall, the policy moves to texts that nobody compared.</p><div "
+        "class=\"charts\">" +
+        direct + "</div>";
   }
   if (!before.empty()) {
     out += "<h3>The models it stands on</h3><div class=\"charts\">" + before + "</div>";

@@ -37,6 +37,7 @@ class Examiner {
     judges();
     reward_model();
     limits();
+    direct();
     std::stable_sort(out_.begin(), out_.end(),
                      [](const Finding& a, const Finding& b) { return a.severity > b.severity; });
     return std::move(out_);
@@ -167,6 +168,30 @@ class Examiner {
         "nothing learns from the rest, nor how a text ends.");
     cut("answers", "answer", kManyCutAnswers, "Answers are cut", "train.ppo.max_new_tokens",
         "a policy that is paid for ending learns to break off early.");
+  }
+
+  // Known of DPO: the margin grows while both answers become unlikely (Pal et al. 2024).
+  void direct() {
+    const Number accuracy = number("direct.pair_accuracy");
+    const Number error = number("direct.pair_accuracy_stderr");
+    if (accuracy && error && *accuracy - 2 * *error < 0.5) {
+      add(Severity::kWarn, "direct.pair_accuracy",
+          "The policy learned little of what people prefer",
+          "Its implicit reward orders " + percent(*accuracy) +
+              " of unseen pairs as people did; a coin gets 50 %.");
+    }
+    const Number before = number("direct.chosen_logprob.before");
+    const Number after = number("direct.chosen_logprob.after");
+    const Number rejected_before = number("direct.rejected_logprob.before");
+    const Number rejected_after = number("direct.rejected_logprob.after");
+    if (!before || !after || !rejected_before || !rejected_after) return;
+    if (*after < *before && *rejected_after < *rejected_before) {
+      add(*before - *after > 10 ? Severity::kWarn : Severity::kNote, "direct.chosen_logprob",
+          "Chosen answers became less likely too",
+          "The log-probability of unseen chosen answers went " + from_to(*before, *after) +
+              " nats, of rejected ones " + from_to(*rejected_before, *rejected_after) +
+              ": what was taken from both went to texts that nobody compared.");
+    }
   }
 
   const Figures& summary_;

@@ -46,7 +46,9 @@ std::string cards(const Figures& summary, const Verdict& verdict) {
   std::string out = judge_card(summary, verdict.about("judge"));
   if (const auto after = summary.number("proxy.after")) {
     out += card("Reward model (the proxy)", change_value(summary.number("proxy.before"), *after),
-                "what training optimised; it rises in a collapse too");
+                summary.number("direct.pairs")
+                    ? "of the same judgements; training did not read it"
+                    : "what training optimised; it rises in a collapse too");
   }
   if (const auto kl = summary.number("policy.kl")) {
     out += card("KL", "<b>" + figure(kl) + "</b> <small>nats a text</small>",
@@ -56,6 +58,14 @@ std::string cards(const Figures& summary, const Verdict& verdict) {
     out +=
         card("Distinct bigrams", change_value(summary.number("diversity.before"), *after),
              "1 = no word pair used twice; a collapse goes below 0.35", verdict.about("diversity"));
+  }
+  if (const auto accuracy = summary.number("direct.pair_accuracy")) {
+    const auto error = summary.number("direct.pair_accuracy_stderr");
+    const auto training = summary.number("direct.pair_accuracy_training");
+    out += card("Implicit reward", "<b>" + percent(*accuracy) + "</b>",
+                "of unseen judgements right" + (error ? " (± " + percent(*error) + ")" : "") +
+                    (training ? ", " + percent(*training) + " of training ones" : ""),
+                verdict.about("direct.pair_accuracy"));
   }
   if (const auto accuracy = summary.number("reward.pair_accuracy")) {
     std::string detail = "of unseen people's pairs of unseen texts";

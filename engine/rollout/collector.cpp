@@ -1,5 +1,6 @@
 #include "engine/rollout/collector.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
@@ -170,6 +171,63 @@ Rollout sample_texts(CausalLM& policy, const std::vector<TokenIds>& prompts,
   return rollout;
 }
 
+namespace {
+
+/// Texts [first, first + count) of a scored rollout without final states.
+struct Stretch {
+  const Rollout* of;
+  int64_t first, count;
+};
+
+Rollout joined(const std::vector<Stretch>& stretches) {
+  Rollout rollout;
+  std::vector<at::Tensor> logprobs, scores;
+  const auto take = [](auto& to, const auto& from, const Stretch& s) {
+    to.insert(to.end(), from.begin() + s.first, from.begin() + s.first + s.count);
+  };
+  for (const auto& s : stretches) {
+    take(rollout.texts, s.of->texts, s);
+    take(rollout.ended, s.of->ended, s);
+    take(rollout.has_final, s.of->has_final, s);
+    take(rollout.raw_scores, s.of->raw_scores, s);
+    take(rollout.normalized_scores, s.of->normalized_scores, s);
+    const auto begin = s.of->offsets[static_cast<size_t>(s.first)],
+               end = s.of->offsets[static_cast<size_t>(s.first + s.count)];
+    logprobs.push_back(s.of->behaviour_logprobs.narrow(0, begin, end - begin));
+    scores.push_back(s.of->scores.narrow(0, s.first, s.count));
+  }
+  rollout.behaviour_logprobs = at::cat(logprobs);
+  rollout.scores = at::cat(scores);
+  index_entries(rollout, rollout.scores.device());
+  return rollout;
+}
+
+}  // namespace
+
+DifferingGroups groups_that_differ(int64_t count, int64_t group_size, int64_t most_rounds,
+                                   const std::function<Rollout(int64_t round)>& next_round) {
+  std::vector<Rollout> rounds;
+  rounds.reserve(static_cast<size_t>(most_rounds));  // stretches point into it
+  std::vector<Stretch> differing, flat;
+  const auto missing = [&] { return count - static_cast<int64_t>(differing.size()); };
+  while (missing() > 0 && static_cast<int64_t>(rounds.size()) < most_rounds) {
+    rounds.push_back(next_round(static_cast<int64_t>(rounds.size())));
+    const auto& scores = rounds.back().raw_scores;
+    for (int64_t first = 0; first < rounds.back().size() && missing() > 0; first += group_size) {
+      const auto begin = scores.begin() + first;
+      const bool same =
+          std::all_of(begin, begin + group_size, [&](double x) { return x == *begin; });
+      (same ? flat : differing).push_back({&rounds.back(), first, group_size});
+    }
+  }
+  DifferingGroups result;
+  result.rounds = static_cast<int64_t>(rounds.size());
+  result.flat = std::max<int64_t>(0, missing());
+  differing.insert(differing.end(), flat.begin(), flat.begin() + result.flat);
+  result.rollout = joined(differing);
+  return result;
+}
+
 Rollout given_texts(const std::vector<TokenIds>& prompts, const std::vector<TokenIds>& responses,
                     at::Device device) {
   if (prompts.size() != responses.size()) {
@@ -228,6 +286,9 @@ void score_texts(Rollout& rollout,
     const bool missing = options.eos_exists && !rollout.ended[i];
     reward[i] = missing ? missing_eos_score(normalized, options.missing_eos, options.eos_penalty)
                         : normalized;
+    reward[i] +=
+        overlong_score(rollout.response_tokens(static_cast<int64_t>(i)), options.overlong_limit,
+                       options.overlong_margin, options.overlong_penalty);
   }
   rollout.scores = rewards.to(rollout.behaviour_logprobs.options());
 }

@@ -37,6 +37,17 @@ Rollout sample_texts(CausalLM& policy, const std::vector<TokenIds>& prompts,
                      const RolloutOptions& options, Communicator& communicator = world_of_one(),
                      const ShardSpan& span = {});
 
+/// `count` groups of `group_size` texts, for a critic-free algorithm: all of a scored rollout whose
+/// raw scores differ within the group, more of them from `next_round` (a scored rollout of other
+/// prompts, 1, 2, ...) while some are missing and fewer than `most_rounds` have been sampled, then
+/// those without a difference, in order (dynamic sampling of DAPO, Yu et al. 2025).
+struct DifferingGroups {
+  Rollout rollout;
+  int64_t rounds = 0, flat = 0;  // sampled; groups without a difference in `rollout`
+};
+DifferingGroups groups_that_differ(int64_t count, int64_t group_size, int64_t most_rounds,
+                                   const std::function<Rollout(int64_t round)>& next_round);
+
 /// A rollout of given responses, without behaviour log-probabilities.
 Rollout given_texts(const std::vector<TokenIds>& prompts, const std::vector<TokenIds>& responses,
                     at::Device device);
@@ -46,6 +57,9 @@ struct ScoringOptions {
   MissingEos missing_eos = MissingEos::kKeep;
   double eos_penalty = 0.0;
   bool eos_exists = true;
+  /// overlong_score of responses of up to `limit` tokens; margin 0 = none.
+  int64_t overlong_margin = 0, overlong_limit = 0;
+  double overlong_penalty = 0.0;
   /// `score` is called once, on rank 0, with all texts (an external program), and not with each
   /// shard's where that is dealt to.
   bool alone = false;

@@ -33,9 +33,11 @@ Weights minibatch_weights(const Rollout& rollout, const std::vector<int64_t>& te
     tokens += rollout.response_tokens(i);
     states += rollout.response_tokens(i) + rollout.has_final[static_cast<size_t>(i)];
   }
-  constexpr std::array<std::string_view, 3> kKnown{"token_mean", "seq_mean_token_mean", "constant"};
+  constexpr std::array<std::string_view, 4> kKnown{"token_mean", "seq_mean_token_mean", "constant",
+                                                   "seq_mean_token_sum"};
   if (std::find(kKnown.begin(), kKnown.end(), options.aggregation) == kKnown.end()) {
-    throw data::InputError("ppo", "aggregation", "token_mean, seq_mean_token_mean or constant",
+    throw data::InputError("ppo", "aggregation",
+                           "token_mean, seq_mean_token_mean, seq_mean_token_sum or constant",
                            options.aggregation);
   }
   const kernels::AggregationCounts counts{.tokens = static_cast<double>(tokens),
@@ -61,12 +63,15 @@ Pack make_pack(const Rollout& rollout, const std::vector<int64_t>& texts, const 
   const auto numbers = at::TensorOptions().dtype(at::kDouble);
   const bool finals = states > actions;
   auto action = at::empty({actions}, ids), target = at::empty({actions}, ids),
-       entry = at::empty({actions}, ids), policy_weight = at::empty({actions}, numbers);
+       entry = at::empty({actions}, ids), policy_weight = at::empty({actions}, numbers),
+       bounds = at::empty({static_cast<int64_t>(texts.size()) + 1}, ids);
   auto state = at::empty({finals ? states : 0}, ids), state_entry = at::empty_like(state);
   auto* a = action.mutable_data_ptr<int64_t>();
   auto* y = target.mutable_data_ptr<int64_t>();
   auto* e = entry.mutable_data_ptr<int64_t>();
   auto* w = policy_weight.mutable_data_ptr<double>();
+  auto* bound = bounds.mutable_data_ptr<int64_t>();
+  *bound = 0;
   auto* s = state.mutable_data_ptr<int64_t>();
   auto* se = state_entry.mutable_data_ptr<int64_t>();
   int64_t start = 0;
@@ -88,8 +93,11 @@ Pack make_pack(const Rollout& rollout, const std::vector<int64_t>& texts, const 
       *s++ = first_state + t;
       *se++ = first_entry + t;
     }
+    bound[1] = bound[0] + tokens;
+    ++bound;
     start += input_tokens(rollout, i);
   }
+  result.cu_actions = bounds.to(device);
   result.actions = action.to(device);
   result.targets = target.to(device);
   result.entries = entry.to(device);
@@ -105,18 +113,28 @@ Pack make_pack(const Rollout& rollout, const std::vector<int64_t>& texts, const 
 
 std::vector<Minibatch> make_minibatches(const Rollout& rollout, const std::vector<int64_t>& order,
                                         const MinibatchOptions& options) {
-  std::vector<int64_t> lengths;
-  for (int64_t i = 0; i < rollout.size(); ++i) lengths.push_back(input_tokens(rollout, i));
+  std::vector<int64_t> lengths;  // of what stands together
+  for (int64_t i = 0; i < rollout.size(); ++i) {
+    if (i % options.together == 0) lengths.push_back(0);
+    lengths.back() += input_tokens(rollout, i);
+  }
+  const auto texts_of = [&](const std::vector<int64_t>& units) {
+    std::vector<int64_t> texts;
+    for (const int64_t unit : units) {
+      for (int64_t i = 0; i < options.together; ++i) texts.push_back(unit * options.together + i);
+    }
+    return texts;
+  };
   std::vector<Minibatch> minibatches;
   for (const auto& part : balanced_parts(order, lengths, options.minibatches)) {
-    const auto weights = minibatch_weights(rollout, part, options);
+    const auto weights = minibatch_weights(rollout, texts_of(part), options);
     Minibatch packs;
     const auto shards = balanced_parts(part, lengths, options.shards);
     const auto end = std::min(options.end_shard, static_cast<int64_t>(shards.size()));
     for (int64_t shard = options.first_shard; shard < end; ++shard) {
       const auto& mine = shards[static_cast<size_t>(shard)];
-      for (const auto& texts : fill_batches(mine, lengths, options.micro_tokens)) {
-        packs.push_back(make_pack(rollout, texts, weights));
+      for (const auto& units : fill_batches(mine, lengths, options.micro_tokens)) {
+        packs.push_back(make_pack(rollout, texts_of(units), weights));
         packs.back().shard = shard;
       }
     }

@@ -22,6 +22,7 @@ struct Pack {
   at::Tensor actions;         // [M] int64 into [N]: where each response token was chosen
   at::Tensor targets;         // [M] int64: that token
   at::Tensor entries;         // [M] int64: its entry in the rollout
+  at::Tensor cu_actions;      // [B+1] int64: the response tokens of text b are [cu[b], cu[b+1])
   at::Tensor states;          // [S] int64 into [N]: every entry's state, final ones too
   at::Tensor state_entries;   // [S] int64
   at::Tensor policy_weights;  // [M] sum to 1 over the minibatch (aggregation)
@@ -37,14 +38,18 @@ struct MinibatchOptions {
   int64_t micro_tokens = 0;  // most tokens of a pack, 0 = one pack a minibatch
   /// Weight of response token t of text i in a minibatch of B texts: "token_mean" 1 / tokens;
   /// "seq_mean_token_mean" 1 / (B |y_i|); "constant" 1 / (B max_new_tokens) (Dr. GRPO).
+  /// "seq_mean_token_sum" 1 / B.
   std::string aggregation = "token_mean";
   int64_t max_new_tokens = 1;
+  /// So many consecutive texts (a divisor of the rollout's) stand in one pack, in their order.
+  int64_t together = 1;
   /// Each minibatch is cut into this many shards of nearly equal tokens; packs are made of those in
   /// [first_shard, end_shard) only, weights and cuts are of the whole.
   int64_t shards = 1, first_shard = 0, end_shard = 1;
 };
 
-/// Cuts `order` (indices of texts) into minibatches of nearly equal tokens and those into packs.
+/// Cuts `order` (indices of texts, with `together` of groups of texts) into minibatches of nearly
+/// equal tokens and those into packs.
 std::vector<Minibatch> make_minibatches(const Rollout& rollout, const std::vector<int64_t>& order,
                                         const MinibatchOptions& options);
 

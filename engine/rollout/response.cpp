@@ -43,4 +43,10 @@ double missing_eos_score(double score, MissingEos rule, double penalty) {
   return score;
 }
 
+double overlong_score(int64_t tokens, int64_t limit, int64_t margin, double penalty) {
+  if (margin <= 0 || tokens <= limit - margin) return 0.0;
+  const auto excess = static_cast<double>(tokens - (limit - margin));
+  return -penalty * std::min(1.0, excess / static_cast<double>(margin));
+}
+
 }  // namespace hone::engine

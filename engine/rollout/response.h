@@ -25,4 +25,8 @@ enum class MissingEos {
 MissingEos parse_missing_eos(const std::string& name, double penalty);
 double missing_eos_score(double score, MissingEos rule, double penalty);
 
+/// DAPO's soft punishment (Yu et al. 2025, eq. 13), <= 0: nothing for a response of up to
+/// limit - margin tokens, -penalty at `limit`, linear between.
+double overlong_score(int64_t tokens, int64_t limit, int64_t margin, double penalty);
+
 }  // namespace hone::engine

@@ -25,9 +25,11 @@ void write_samples(Workspace& workspace, const PolicyJudge& judge, const JudgedP
   for (size_t i = 0; i < judge.prompts().size(); ++i) {
     nlohmann::json sample = {{"prompt", judge.prompts()[i].text},
                              {"before", before.responses[i]},
-                             {"after", after.responses[i]},
-                             {"proxy_before", before.proxy[i]},
-                             {"proxy_after", after.proxy[i]}};
+                             {"after", after.responses[i]}};
+    if (!before.proxy.empty()) {
+      sample["proxy_before"] = before.proxy[i];
+      sample["proxy_after"] = after.proxy[i];
+    }
     if (!before.judge.empty()) {
       sample["judge_before"] = before.judge[i];
       sample["judge_after"] = after.judge[i];
@@ -57,8 +59,11 @@ StageOutcome evaluate_all(Workspace& workspace) {
   const auto sft = workspace.load(run.sft(), HeadKind::kLanguageModel);
   const auto policy = workspace.load(run.policy(), HeadKind::kLanguageModel);
   const auto trained = read_stage_record(run, "train");
-  const reward::Normalization normalization = {trained->figures.at("normalization_mean"),
-                                               trained->figures.at("normalization_std")};
+  reward::Normalization normalization;
+  if (workspace.recipe().has_reward_model()) {
+    normalization = {trained->figures.at("normalization_mean"),
+                     trained->figures.at("normalization_std")};
+  }
   PolicyJudge judge(workspace, normalization);
   const auto before = judge.judge(*sft), after = judge.judge(*policy);
   StageOutcome outcome;

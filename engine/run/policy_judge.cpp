@@ -17,10 +17,10 @@ namespace {
 constexpr int64_t kNormalizationSeed = 5;
 
 GenerationOptions generation_options(const Workspace& workspace, int64_t seed) {
-  const auto& ppo = workspace.recipe().train.ppo;
+  const auto sampling = workspace.recipe().train.sampling();
   GenerationOptions options;
-  options.max_new_tokens = ppo.max_new_tokens;
-  options.temperature = ppo.temperature;
+  options.max_new_tokens = sampling.max_new_tokens;
+  options.temperature = sampling.temperature;
   options.seed = seed;
   return options;
 }
@@ -62,11 +62,12 @@ PolicyJudge::PolicyJudge(Workspace& workspace, reward::Normalization normalizati
       normalization_(normalization),
       prompts_(evenly_spaced(workspace.prompts(data::Split::kTest),
                              workspace.recipe().evaluate.prompts)),
-      reward_(workspace.load(workspace.run().reward(), HeadKind::kScalar)),
-      reference_(workspace.load(workspace.run().sft(), HeadKind::kLanguageModel)),
-      other_(reward::BagOfWords::from_json(
-          data::read_file(workspace.run().reward() / "bag_of_words.json"),
-          (workspace.run().reward() / "bag_of_words.json").string())) {
+      reference_(workspace.load(workspace.run().sft(), HeadKind::kLanguageModel)) {
+  if (workspace.recipe().has_reward_model()) {
+    reward_ = workspace.load(workspace.run().reward(), HeadKind::kScalar);
+    const auto words = workspace.run().reward() / "bag_of_words.json";
+    other_ = reward::BagOfWords::from_json(data::read_file(words), words.string());
+  }
   std::vector<std::string> training_texts;
   for (const int64_t item : workspace.items_of(data::Split::kTrain)) {
     training_texts.push_back(workspace.whole_text(item));
@@ -94,15 +95,18 @@ JudgedPolicy PolicyJudge::judge(CausalLM& policy) {
     result.responses.push_back(response);
     to_score.push_back({prompt, response});
     texts.push_back(text);
-    result.other.push_back(other_.score(text));
+    if (other_) result.other.push_back(other_->score(text));
     result.length.push_back(static_cast<double>(sample.tokens.size()));
     stopped += sample.stopped ? 1 : 0;
   }
   result.eos_rate = stopped / static_cast<double>(prompts.size());
-  for (const float score : score_sequences(*reward_, sequences)) {
-    result.proxy.push_back(normalization_.apply(score));
+  if (reward_) {
+    for (const float score : score_sequences(*reward_, sequences)) {
+      result.proxy.push_back(normalization_.apply(score));
+    }
   }
-  result.kl = sequence_kl(policy, *reference_, prompts, responses, recipe.train.ppo.temperature);
+  result.kl =
+      sequence_kl(policy, *reference_, prompts, responses, recipe.train.sampling().temperature);
   result.statistics = statistics_->of(texts);
   if (!recipe.evaluate.judge.empty()) {
     result.judge = widened(score_by_program(workspace_.expand(recipe.evaluate.judge), to_score,
@@ -116,6 +120,23 @@ std::vector<double> PolicyJudge::judge_texts(const std::vector<std::string>& tex
   for (const auto& text : texts) to_score.push_back({"", text});
   return widened(score_by_program(workspace_.expand(workspace_.recipe().evaluate.judge), to_score,
                                   workspace_.run().evaluation() / "judge"));
+}
+
+void record_look(Workspace& workspace, const std::string& area, const JudgedPolicy& look,
+                 int64_t step, const MetricValues& more) {
+  MetricValues values;
+  const auto add = [&](const std::string& name, double value) {
+    values.emplace_back(area + "/" + name, value);
+  };
+  if (!look.proxy.empty()) add("proxy", estimate(look.proxy).mean);
+  if (!look.other.empty()) add("other", estimate(look.other).mean);
+  add("kl", estimate(look.kl).mean);
+  add("distinct_bigrams", look.statistics.distinct_bigrams);
+  add("copied_six_grams", look.statistics.copied_six_grams);
+  add("length", estimate(look.length).mean);
+  if (!look.judge.empty()) add("judge", estimate(look.judge).mean);
+  values.insert(values.end(), more.begin(), more.end());
+  workspace.metrics().record(area, step, values);
 }
 
 reward::Normalization training_normalization(Workspace& workspace, CausalLM& policy,

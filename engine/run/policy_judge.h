@@ -21,8 +21,8 @@ Estimate estimate(const std::vector<double>& values);
 struct JudgedPolicy {
   std::vector<std::string> responses;
   std::vector<double> judge;   // the external judge, empty when the recipe has none
-  std::vector<double> proxy;   // the reward model that training used, normalised
-  std::vector<double> other;   // bag of words of the raters that training did not use
+  std::vector<double> proxy;   // the reward model, normalised; empty when the run has none
+  std::vector<double> other;   // bag of words of the raters that it did not use; likewise
   std::vector<double> kl;      // to the reference, nats a text
   std::vector<double> length;  // new tokens, the end token included
   TextStatistics statistics;
@@ -31,7 +31,8 @@ struct JudgedPolicy {
 
 class PolicyJudge {
  public:
-  /// Held-out prompts evenly spaced over the test split; `normalization` is the training's.
+  /// Held-out prompts evenly spaced over the test split; `normalization` is the training's, of no
+  /// meaning without a reward model.
   PolicyJudge(Workspace& workspace, reward::Normalization normalization);
   JudgedPolicy judge(CausalLM& policy);
   const std::vector<Workspace::Prompt>& prompts() const { return prompts_; }
@@ -42,10 +43,15 @@ class PolicyJudge {
   Workspace& workspace_;
   reward::Normalization normalization_;
   std::vector<Workspace::Prompt> prompts_;
-  std::unique_ptr<CausalLM> reward_, reference_;
-  reward::BagOfWords other_;
+  std::unique_ptr<CausalLM> reward_, reference_;  // reward_: null when the run has none
+  std::optional<reward::BagOfWords> other_;
   std::optional<TextStatisticsReference> statistics_;
 };
+
+/// One metrics line of stage `area` ("ppo_eval", "direct_eval") about a policy in training, `more`
+/// of it besides.
+void record_look(Workspace& workspace, const std::string& area, const JudgedPolicy& look,
+                 int64_t step, const MetricValues& more = {});
 
 /// What score 0 (and 1) mean in this run, by the recipe's train.normalization.
 reward::Normalization training_normalization(Workspace& workspace, CausalLM& policy,

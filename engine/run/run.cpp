@@ -64,6 +64,7 @@ std::string stage_hash(const Stage& stage, Workspace& workspace) {
   std::string text = "hone " + version() + " " + stage.name + "\nseed " +
                      std::to_string(workspace.recipe().seed) + "\n" + stage.inputs(workspace);
   for (const auto& need : stage.needs) {
+    if (need == "reward" && !workspace.recipe().has_reward_model()) continue;
     const auto record = read_stage_record(workspace.run(), need);
     if (!record) {
       throw data::InputError(workspace.run().root.string(), std::string("stage ") + stage.name,
@@ -160,7 +161,7 @@ const std::vector<Stage>& all_stages() {
       {"sft", "imitate the demonstrations", {"import", "pretrain"}, sft_inputs, sft_stage},
       {"reward", "learn what people prefer", {"import", "sft"}, reward_inputs, reward_stage},
       {"train",
-       "improve the policy by the reward model",
+       "improve the policy: online by the reward model, or directly by comparisons",
        {"sft", "reward"},
        train_inputs,
        train_stage},

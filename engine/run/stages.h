@@ -18,8 +18,9 @@ struct StageOutcome {
 
 struct Stage {
   const char* name;
-  const char* what;                // one line for --help
-  std::vector<std::string> needs;  // stages that must be done
+  const char* what;  // one line for --help
+  std::vector<std::string>
+      needs;  // stages that must be done; "reward" where there is a model of it
   /// Canonical text of everything the stage depends on besides the stages it needs.
   std::string (*inputs)(Workspace&);
   StageOutcome (*run)(Workspace&);

@@ -8,11 +8,13 @@
 #include "data/sha256.h"
 #include "engine/config/toml_printer.h"
 #include "engine/optim/parameter_gather.h"
+#include "engine/run/direct_training.h"
 #include "engine/run/early_findings.h"
 #include "engine/run/external_program.h"
 #include "engine/run/policy_judge.h"
 #include "engine/run/stages.h"
 #include "engine/run/text_lengths.h"
+#include "engine/trainers/ppo_trainer.h"
 #include "engine/trainers/reward_trainer.h"
 
 namespace hone::engine {
@@ -26,17 +28,6 @@ std::unique_ptr<CausalLM> critic_from(const CausalLM& reward_model,
   const at::NoGradGuard no_grad;
   critic->scalar_head().div_(normalization.std);
   return critic;
-}
-
-void record_look(Workspace& workspace, const JudgedPolicy& look, int64_t iteration) {
-  MetricValues values = {{"ppo_eval/proxy", estimate(look.proxy).mean},
-                         {"ppo_eval/other", estimate(look.other).mean},
-                         {"ppo_eval/kl", estimate(look.kl).mean},
-                         {"ppo_eval/distinct_bigrams", look.statistics.distinct_bigrams},
-                         {"ppo_eval/copied_six_grams", look.statistics.copied_six_grams},
-                         {"ppo_eval/length", estimate(look.length).mean}};
-  if (!look.judge.empty()) values.emplace_back("ppo_eval/judge", estimate(look.judge).mean);
-  workspace.metrics().record("ppo_eval", iteration, values);
 }
 
 std::function<std::vector<float>(const std::vector<TokenIds>&)> scorer(Workspace& workspace,
@@ -66,6 +57,7 @@ std::string train_inputs(Workspace& workspace) {
 }
 
 StageOutcome train_stage(Workspace& workspace) {
+  if (!workspace.recipe().train.online()) return direct_training(workspace);
   const auto& recipe = workspace.recipe().train;
   const auto& run = workspace.run();
   const auto actor = workspace.load(run.sft(), HeadKind::kLanguageModel);
@@ -84,7 +76,7 @@ StageOutcome train_stage(Workspace& workspace) {
   std::unique_ptr<CausalLM> critic;
   PpoProblem problem;
   problem.actor = actor.get();
-  if (recipe.ppo.algorithm == "ppo") {
+  if (recipe.ppo.has_critic()) {
     critic = critic_from(*reward_model, normalization);
     problem.critic = critic.get();
     problem.value_offset = -normalization.mean / normalization.std;
@@ -109,7 +101,7 @@ StageOutcome train_stage(Workspace& workspace) {
   const auto look = [&](int64_t iteration) {
     workspace.lead([&] {
       const auto judged = judge->judge(*actor);
-      record_look(workspace, judged, iteration);
+      record_look(workspace, "ppo_eval", judged, iteration);
       if (!watch.has_start()) watch.starts_from(iteration > 0 ? judge->judge(*reference) : judged);
       if (iteration > 0) watch.look(judged, iteration);
     });

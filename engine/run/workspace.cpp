@@ -144,7 +144,7 @@ std::vector<Workspace::Prompt> Workspace::prompts(data::Split split) {
   std::unordered_set<std::string> seen;
   const auto add = [&](const std::string& group, const std::string& text) {
     if (text.empty() || !seen.insert(group + '\n' + text).second) return;
-    found.push_back({text, codec().prompt(text, recipe_.train.ppo.max_new_tokens)});
+    found.push_back({text, codec().prompt(text, recipe_.train.sampling().max_new_tokens)});
   };
   for (const int64_t item : items_of(split)) {
     add(records().items[static_cast<size_t>(item)].group, parts(item).first);

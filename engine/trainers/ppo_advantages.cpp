@@ -36,26 +36,35 @@ kernels::OptionalTensor mask_of(const Rollout& rollout) {
   return rollout.mask.defined() ? kernels::OptionalTensor(rollout.mask) : std::nullopt;
 }
 
-/// Returns the moments of the advantages before whitening.
-Moments critic_advantages(Rollout& rollout, const PpoOptions& options, double kl_coef,
-                          double& reward_sum) {
+/// One number for every token: what it and the tokens after it earned, less the critic's value (0
+/// without one). Returns the moments of the advantages before whitening.
+Moments token_advantages(Rollout& rollout, const PpoOptions& options, double kl_coef,
+                         double& reward_sum) {
   kernels::AdvantageOptions pass;
   pass.kl_coef = kl_coef;
   pass.kl_estimator = options.kl_estimator;
   pass.placement = options.placement;
   pass.gamma = options.gamma;
   pass.lambda = options.lambda;
+  if (!options.has_critic()) pass.estimator = "return";
   const auto mask = mask_of(rollout);
+  auto scores = rollout.scores;
+  if (options.has_groups()) {
+    scores = kernels::group_advantages(scores, options.samples_per_prompt, {.kind = "dr_grpo"});
+  }
   auto result = kernels::advantages(rollout.old_logprobs, rollout.ref_logprobs, rollout.values,
-                                    rollout.scores, rollout.cu_entries, mask, pass);
-  reward_sum = result.rewards.sum(at::kDouble).item<double>();
+                                    scores, rollout.cu_entries, mask, pass);
+  // The groups' means are no reward that was lost.
+  reward_sum =
+      result.rewards.sum(at::kDouble).item<double>() +
+      (options.has_groups() ? rollout.scores.sub(scores).sum(at::kDouble).item<double>() : 0.0);
   if (options.whiten_rewards) {
     const auto whitened =
         kernels::whiten(result.rewards, kernels::moments(result.rewards, std::nullopt),
                         options.whiten_unbiased, /*shift_mean=*/false);
     pass.kl_coef = 0.0;
     result = kernels::advantages(rollout.old_logprobs, rollout.ref_logprobs, rollout.values,
-                                 at::zeros_like(rollout.scores), rollout.cu_entries, mask, pass,
+                                 at::zeros_like(scores), rollout.cu_entries, mask, pass,
                                  {.token_rewards = whitened});
   }
   rollout.returns = result.returns;
@@ -66,10 +75,11 @@ Moments critic_advantages(Rollout& rollout, const PpoOptions& options, double kl
   return moments_of(result.stats);
 }
 
+/// One number for every text, by comparison with the other samples of its prompt.
 Moments group_advantages(Rollout& rollout, const PpoOptions& options, double kl_coef,
                          double& reward_sum) {
   auto rewards = rollout.scores;
-  if (options.algorithm == "rloo") {
+  if (!options.kl_in_loss()) {
     // The return of the first token with gamma = lambda = 1 is the whole text's reward.
     kernels::AdvantageOptions whole;
     whole.kl_coef = kl_coef;
@@ -88,21 +98,35 @@ Moments group_advantages(Rollout& rollout, const PpoOptions& options, double kl_
   return moments_of(kernels::moments(rollout.advantages, std::nullopt));
 }
 
+/// 1 at the tokens of a pair's better text, -1 at the other's, 0 where neither is.
+Moments pair_signs(Rollout& rollout, double kl_coef, double& reward_sum) {
+  reward_sum =
+      rollout.scores.sum(at::kDouble).item<double>() -
+      kl_coef * rollout.old_logprobs.sub(rollout.ref_logprobs).sum(at::kDouble).item<double>();
+  const auto signs = kernels::group_advantages(rollout.scores, 2, {.kind = "dr_grpo"}).sign();
+  rollout.advantages = at::repeat_interleave(signs, rollout.cu_entries.diff(),
+                                             std::optional<int64_t>(), rollout.entries());
+  rollout.returns = at::zeros_like(rollout.values);
+  return moments_of(kernels::moments(rollout.advantages, std::nullopt));
+}
+
 }  // namespace
 
 AdvantageSummary estimate_advantages(Rollout& rollout, const PpoOptions& options, double kl_coef) {
   const auto texts = static_cast<double>(rollout.size());
-  const bool critic = options.algorithm == "ppo";
   AdvantageSummary summary;
   double reward_sum = 0;
-  const auto moments = critic ? critic_advantages(rollout, options, kl_coef, reward_sum)
-                              : group_advantages(rollout, options, kl_coef, reward_sum);
+  const double in_reward = options.kl_in_loss() ? 0.0 : kl_coef;
+  const auto moments = options.is_pairwise() ? pair_signs(rollout, kl_coef, reward_sum)
+                       : options.advantage_per_token()
+                           ? token_advantages(rollout, options, in_reward, reward_sum)
+                           : group_advantages(rollout, options, in_reward, reward_sum);
   summary.reward = reward_sum / texts;
   summary.kl =
       rollout.old_logprobs.sub(rollout.ref_logprobs).sum(at::kDouble).item<double>() / texts;
   summary.advantage_mean = moments.mean;
   summary.advantage_std = std::sqrt(moments.variance);
-  if (critic) summary.explained_variance = explained_variance(rollout);
+  if (options.has_critic()) summary.explained_variance = explained_variance(rollout);
   return summary;
 }
 

@@ -14,9 +14,11 @@ struct AdvantageSummary {
   double explained_variance = 0;  // 1 - Var(return - value) / Var(return); 0 without a critic
 };
 
-/// Fills advantages and returns of a scored rollout. "ppo": one kernels::advantages pass over all
-/// response tokens (KL penalty, placement, GAE), whitened over the rollout. "rloo": the KL is part
-/// of a text's reward. "grpo", "dr_grpo": group advantages of the scores; the KL is in the loss.
+/// Fills advantages and returns of a scored rollout. "ppo", "reinforce_pp" and its baseline form:
+/// one kernels::advantages pass over all response tokens (KL penalty, placement, GAE or the rewards
+/// to come), whitened over the rollout. "rloo", "grpo", "dr_grpo": group advantages of the texts'
+/// rewards. "online_dpo": which text of a pair is the better one, as a sign. A KL in the reward is
+/// part of them; one in the loss is not.
 AdvantageSummary estimate_advantages(Rollout& rollout, const PpoOptions& options, double kl_coef);
 
 }  // namespace hone::engine

@@ -22,6 +22,9 @@ void each_number(Flight& flight, F&& act) {
   act("clip_fraction", means.clip_fraction);
   act("approx_kl", means.approx_kl);
   act("ratio_max", means.ratio_max);
+  act("kl_loss", means.kl_loss);
+  act("held", means.held);
+  act("margin", means.margin);
   act("actor_norm", means.actor_norm);
   act("critic_norm", means.critic_norm);
   auto& first = means.first;
@@ -33,6 +36,8 @@ void each_number(Flight& flight, F&& act) {
   act("first.mismatch", first.mismatch);
   act("kl_coef", flight.kl_coef);
   act("lr", flight.lr);
+  act("sampling_rounds", flight.sampling_rounds);
+  act("flat_groups", flight.flat_groups);
   act("seconds_rollout", flight.seconds_rollout);
   act("seconds_scoring", flight.seconds_scoring);
   act("seconds_update", flight.seconds_update);

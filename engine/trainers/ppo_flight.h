@@ -17,6 +17,7 @@ namespace hone::engine {
 /// Means over the optimizer steps of one iteration.
 struct UpdateMeans {
   double policy_loss = 0, value_loss = 0, clip_fraction = 0, approx_kl = 0, ratio_max = 0;
+  double kl_loss = 0, held = 0, margin = 0;
   double actor_norm = 0, critic_norm = 0;
   int64_t steps = 0;
   PolicyUpdate first;  // of the first minibatch
@@ -29,6 +30,9 @@ struct UpdateMeans {
     average(value_loss, value);
     average(clip_fraction, policy.clip_fraction);
     average(approx_kl, policy.approx_kl);
+    average(kl_loss, policy.kl);
+    average(held, policy.held);
+    average(margin, policy.margin);
     average(actor_norm, actor);
     average(critic_norm, critic);
     ratio_max = std::max(ratio_max, policy.ratio_error);
@@ -39,7 +43,8 @@ struct PpoFlight {
   Rollout rollout;  // scored, with advantages
   AdvantageSummary summary;
   UpdateMeans means;
-  double kl_coef = 0, lr = 0;  // of the whole iteration; of its first step
+  double kl_coef = 0, lr = 0;                   // of the whole iteration; of its first step
+  double sampling_rounds = 1, flat_groups = 0;  // DifferingGroups
   double seconds_rollout = 0, seconds_scoring = 0, seconds_update = 0;
 };
 

@@ -46,14 +46,6 @@ class Lap {
 /// Independent random streams of one seed.
 enum Stream : uint64_t { kPrompts = 1, kSampling = 2, kShuffle = 3 };
 
-/// On the CPU, tokens whose widest activations (gate and up) are 1 MB and so stay in a core's
-/// second-level cache from one product to the next; 0, no bound, elsewhere.
-int64_t fitting(const CausalLM& model) {
-  if (!model.parameters().data().is_cpu()) return 0;
-  constexpr int64_t kElements = 1 << 18, kLeast = 512;
-  return std::max(kLeast, kElements / (2 * model.config().intermediate_size));
-}
-
 class PpoTrainer {
  public:
   PpoTrainer(PpoProblem& problem, const PpoOptions& options, const TrainingContext& context)
@@ -62,7 +54,8 @@ class PpoTrainer {
         options_(options),
         controller_(options.kl_controller, options.kl_coef, options.kl_target, options.kl_horizon),
         texts_(options.prompts_per_iteration * options.samples_per_prompt),
-        micro_tokens_(options.micro_tokens > 0 ? options.micro_tokens : fitting(*problem.actor)),
+        micro_tokens_(options.micro_tokens > 0 ? options.micro_tokens
+                                               : fitting_tokens(*problem.actor)),
         precision_({problem.actor, problem.reference, problem.critic, problem.reward_model},
                    options.precision),
         span_(context.span()),
@@ -88,17 +81,20 @@ class PpoTrainer {
   PpoResult run();
 
  private:
-  bool has_critic() const { return options_.algorithm == "ppo"; }
+  bool has_critic() const { return options_.has_critic(); }
   std::vector<const ParameterArena*> networks() const {
     if (!has_critic()) return {&problem_.actor->parameters()};
     return {&problem_.actor->parameters(), &problem_.critic->parameters()};
   }
   int64_t steps() const {
-    return options_.iterations * options_.epochs * std::min(options_.minibatches, texts_);
+    return options_.iterations * options_.epochs *
+           std::min(options_.minibatches, texts_ / together());
   }
+  /// Texts whose loss is one.
+  int64_t together() const { return options_.is_pairwise() ? 2 : 1; }
   uint64_t seed(Stream stream) const { return mix_seed(problem_.seed, stream); }
 
-  Rollout sample(int64_t iteration);
+  Rollout sample(int64_t iteration, int64_t round);
   std::vector<Minibatch> split(const Rollout& rollout, int64_t iteration, int64_t epoch) const;
   void score(Rollout& rollout, const std::vector<Minibatch>& minibatches);
   PpoFlight take_off(int64_t iteration, const ScoringOptions& scoring);
@@ -128,35 +124,41 @@ class PpoTrainer {
   PpoResult result_;
 };
 
-Rollout PpoTrainer::sample(int64_t iteration) {
+/// Rounds after the first (0) go on to other prompts.
+Rollout PpoTrainer::sample(int64_t iteration, int64_t round) {
+  const int64_t count = options_.prompts_per_iteration;
+  const auto drawn = draw_prompts(static_cast<int64_t>(problem_.prompts.size()),
+                                  count * (round + 1), seed(kPrompts), iteration);
   std::vector<TokenIds> prompts;
-  for (const int64_t i : draw_prompts(static_cast<int64_t>(problem_.prompts.size()),
-                                      options_.prompts_per_iteration, seed(kPrompts), iteration)) {
-    prompts.push_back(problem_.prompts[static_cast<size_t>(i)]);
+  for (auto i = drawn.end() - count; i != drawn.end(); ++i) {
+    prompts.push_back(problem_.prompts[static_cast<size_t>(*i)]);
   }
   RolloutOptions options;
   options.samples_per_prompt = options_.samples_per_prompt;
   options.max_new_tokens = options_.max_new_tokens;
   options.temperature = options_.temperature;
   options.eos_ids = problem_.eos_ids;
-  options.seed =
-      static_cast<int64_t>(mix_seed(seed(kSampling), static_cast<uint64_t>(iteration)) >> 1);
+  uint64_t stream = mix_seed(seed(kSampling), static_cast<uint64_t>(iteration));
+  if (round > 0) stream = mix_seed(stream, static_cast<uint64_t>(round));
+  options.seed = static_cast<int64_t>(stream >> 1);
   options.final_states = has_critic() && options_.placement == "after_last";
   return sample_texts(*problem_.actor, prompts, options, context_.communicator, span_);
 }
 
 std::vector<Minibatch> PpoTrainer::split(const Rollout& rollout, int64_t iteration,
                                          int64_t epoch) const {
-  const auto order = random_order(rollout.size(), seed(kShuffle),
+  const auto order = random_order(rollout.size() / together(), seed(kShuffle),
                                   static_cast<uint64_t>(iteration * options_.epochs + epoch));
-  return make_minibatches(rollout, order,
-                          {.minibatches = options_.minibatches,
-                           .micro_tokens = micro_tokens_,
-                           .aggregation = options_.aggregation,
-                           .max_new_tokens = options_.max_new_tokens,
-                           .shards = span_.shards,
-                           .first_shard = span_.begin,
-                           .end_shard = span_.end});
+  return make_minibatches(
+      rollout, order,
+      {.minibatches = options_.minibatches,
+       .micro_tokens = micro_tokens_,
+       .aggregation = options_.is_pairwise() ? "seq_mean_token_sum" : options_.aggregation,
+       .max_new_tokens = options_.max_new_tokens,
+       .together = together(),
+       .shards = span_.shards,
+       .first_shard = span_.begin,
+       .end_shard = span_.end});
 }
 
 void PpoTrainer::score(Rollout& rollout, const std::vector<Minibatch>& minibatches) {
@@ -223,14 +225,11 @@ void PpoTrainer::for_each_shard(Optimizer& optimizer, const Minibatch& minibatch
 }
 
 void PpoTrainer::step(const Rollout& rollout, const Minibatch& minibatch, UpdateMeans& means) {
-  const bool kl_in_loss = options_.algorithm == "grpo" || options_.algorithm == "dr_grpo";
-  PolicyObjective objective;
-  objective.temperature = options_.temperature;
-  objective.loss.clip_low = options_.clip;
-  objective.loss.clip_high = options_.clip_high > 0 ? options_.clip_high : options_.clip;
-  objective.loss.dual_clip = options_.dual_clip;
-  objective.loss.kl_coef = kl_in_loss ? controller_.coefficient() : 0.0;
-  objective.loss.kl_estimator = kl_in_loss ? options_.kl_estimator : "k3";
+  const PolicyObjective objective = {
+      .temperature = options_.temperature,
+      .loss = policy_loss_options(options_, controller_.coefficient()),
+      .pair_beta = options_.is_pairwise() ? controller_.coefficient() : 0.0,
+      .weighs_sampler = options_.sampler_weight != "none"};
   PolicyUpdate policy;
   double value = 0, actor_norm = 0, critic_norm = 0;
   std::vector<std::function<void()>> tasks;
@@ -270,14 +269,28 @@ PpoFlight PpoTrainer::take_off(int64_t iteration, const ScoringOptions& scoring)
   if (problem_.before_iteration) problem_.before_iteration(iteration);
   PpoFlight flight;
   Lap lap;
-  flight.rollout = sample(iteration);
-  actor_optimizer_.hold_parts();
-  flight.seconds_rollout = lap();
-  score_texts(flight.rollout, problem_.score, scoring, context_.communicator, span_);
+  const auto sampled = [&](int64_t round) {
+    if (round > 0) actor_optimizer_.hold_whole();
+    auto rollout = sample(iteration, round);
+    actor_optimizer_.hold_parts();
+    flight.seconds_rollout += lap();
+    score_texts(rollout, problem_.score, scoring, context_.communicator, span_);
+    flight.seconds_scoring += lap();
+    return rollout;
+  };
+  if (options_.sampling_rounds == 0) {
+    flight.rollout = sampled(0);
+  } else {
+    auto groups = groups_that_differ(options_.prompts_per_iteration, options_.samples_per_prompt,
+                                     options_.sampling_rounds, sampled);
+    flight.rollout = std::move(groups.rollout);
+    flight.sampling_rounds = static_cast<double>(groups.rounds);
+    flight.flat_groups = static_cast<double>(groups.flat);
+  }
   score(flight.rollout, split(flight.rollout, iteration, 0));
   flight.kl_coef = controller_.coefficient();
   flight.summary = estimate_advantages(flight.rollout, options_, flight.kl_coef);
-  flight.seconds_scoring = lap();
+  flight.seconds_scoring += lap();
   flight.lr = actor_optimizer_.lr();
   return flight;
 }
@@ -339,6 +352,9 @@ PpoResult PpoTrainer::run() {
   scoring.missing_eos = parse_missing_eos(options_.missing_eos, options_.eos_penalty);
   scoring.eos_penalty = options_.eos_penalty;
   scoring.eos_exists = !problem_.eos_ids.empty();
+  scoring.overlong_margin = options_.overlong_tokens;
+  scoring.overlong_limit = options_.max_new_tokens;
+  scoring.overlong_penalty = options_.overlong_penalty;
   scoring.alone = problem_.score_alone;
   if (problem_.reward_model) scoring.done = [this] { problem_.reward_model->meet(); };
   auto& result = result_;
@@ -355,8 +371,8 @@ PpoResult PpoTrainer::run() {
       checkpoints_.guard([&] { flight = take_off(iteration, scoring); });
     }
     update(flight, iteration);
-    const auto& [rollout, summary, means, kl_coef, lr, rollout_seconds, scoring_seconds,
-                 update_seconds] = flight;
+    const auto& [rollout, summary, means, kl_coef, lr, sampling_rounds, flat_groups,
+                 rollout_seconds, scoring_seconds, update_seconds] = flight;
     controller_.update(summary.kl, rollout.size());
 
     int64_t tokens = 0, read = 0, ended = 0;
@@ -388,42 +404,49 @@ PpoResult PpoTrainer::run() {
     result.seconds += seconds;
     result.first_ratio_error = std::max(result.first_ratio_error, means.first.ratio_error);
     result.first_approx_kl = std::max(result.first_approx_kl, means.first.approx_kl);
-    metrics.step(
-        iteration + 1,
-        {{"ppo/score", mean(rollout.normalized_scores)},
-         {"ppo/reward", summary.reward},
-         {"ppo/kl", summary.kl},
-         {"ppo/kl_coef", kl_coef},
-         {"ppo/entropy", entropy},
-         {"ppo/clip_fraction", means.clip_fraction},
-         {"ppo/approx_kl", means.approx_kl},
-         {"ppo/ratio_max", means.ratio_max},
-         {"ppo/first_ratio_error", means.first.ratio_error},
-         {"ppo/first_approx_kl", means.first.approx_kl},
-         {"ppo/rollout_mismatch", mismatch},
-         {"ppo/policy_loss", means.policy_loss},
-         {"ppo/value_loss", means.value_loss},
-         {"ppo/explained_variance", summary.explained_variance},
-         {"ppo/advantage_mean", summary.advantage_mean},
-         {"ppo/advantage_std", summary.advantage_std},
-         {"ppo/response_length", all / texts},
-         {"ppo/text_length", length},
-         {"ppo/eos_rate", static_cast<double>(ended) / texts},
-         {"ppo/actor_grad_norm", means.actor_norm},
-         {"ppo/critic_grad_norm", means.critic_norm},
-         {"ppo/lr", lr},
-         {"ppo/seconds_rollout", rollout_seconds},
-         {"ppo/seconds_scoring", scoring_seconds},
-         {"ppo/seconds_update", update_seconds},
-         {"ppo/seconds_communication",
-          actor_optimizer_.waited() + (critic_optimizer_ ? critic_optimizer_->waited() : 0)},
-         {"ppo/seconds_checkpoint", std::exchange(seconds_checkpoint_, 0.0)},
-         {"ppo/memory_mb", memory_ / 1e6},
-         {"ppo/update_mfu", flops / update_seconds / peak},
-         {"ppo/rank_tokens_per_second",
-          all / seconds / static_cast<double>(context_.communicator.world())},
-         {"ppo/tokens_per_second", all / seconds}},
-        {"ppo/score", "ppo/kl", "ppo/entropy", "ppo/response_length"});
+    MetricValues values = {
+        {"ppo/score", mean(rollout.normalized_scores)},
+        {"ppo/reward", summary.reward},
+        {"ppo/kl", summary.kl},
+        {"ppo/kl_coef", kl_coef},
+        {"ppo/entropy", entropy},
+        {"ppo/clip_fraction", means.clip_fraction},
+        {"ppo/approx_kl", means.approx_kl},
+        {"ppo/ratio_max", means.ratio_max},
+        {"ppo/first_ratio_error", means.first.ratio_error},
+        {"ppo/first_approx_kl", means.first.approx_kl},
+        {"ppo/rollout_mismatch", mismatch},
+        {"ppo/policy_loss", means.policy_loss},
+        {"ppo/value_loss", means.value_loss},
+        {"ppo/explained_variance", summary.explained_variance},
+        {"ppo/advantage_mean", summary.advantage_mean},
+        {"ppo/advantage_std", summary.advantage_std},
+        {"ppo/response_length", all / texts},
+        {"ppo/text_length", length},
+        {"ppo/eos_rate", static_cast<double>(ended) / texts},
+        {"ppo/actor_grad_norm", means.actor_norm},
+        {"ppo/critic_grad_norm", means.critic_norm},
+        {"ppo/lr", lr},
+        {"ppo/seconds_rollout", rollout_seconds},
+        {"ppo/seconds_scoring", scoring_seconds},
+        {"ppo/seconds_update", update_seconds},
+        {"ppo/seconds_communication",
+         actor_optimizer_.waited() + (critic_optimizer_ ? critic_optimizer_->waited() : 0)},
+        {"ppo/seconds_checkpoint", std::exchange(seconds_checkpoint_, 0.0)},
+        {"ppo/memory_mb", memory_ / 1e6},
+        {"ppo/update_mfu", flops / update_seconds / peak},
+        {"ppo/rank_tokens_per_second",
+         all / seconds / static_cast<double>(context_.communicator.world())},
+        {"ppo/tokens_per_second", all / seconds}};
+    if (options_.kl_in_loss()) values.emplace_back("ppo/kl_loss", means.kl_loss);
+    if (options_.is_pairwise()) values.emplace_back("ppo/margin", means.margin);
+    if (options_.sampler_weight != "none") values.emplace_back("ppo/sampler_held", means.held);
+    if (options_.sampling_rounds > 0) {
+      values.emplace_back("ppo/sampling_rounds", sampling_rounds);
+      values.emplace_back("ppo/flat_groups", flat_groups);
+    }
+    metrics.step(iteration + 1, values,
+                 {"ppo/score", "ppo/kl", "ppo/entropy", "ppo/response_length"});
   }
   checkpoints_.boundary({result.iterations}, [&] { return state(nullptr); });
   checkpoints_.finish();

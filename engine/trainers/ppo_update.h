@@ -26,6 +26,9 @@ void score_values(CausalLM& critic, double offset, const Pack& pack, at::Tensor&
 struct PolicyObjective {
   double temperature = 1.0;
   kernels::PolicyLossOptions loss;
+  /// DPO of pairs of texts with this beta, instead of `loss`; 0 = off.
+  double pair_beta = 0.0;
+  bool weighs_sampler = false;  // loss.behaviour is about the rollout's behaviour_logprobs
 };
 
 struct PolicyUpdate {
@@ -33,6 +36,9 @@ struct PolicyUpdate {
   double ratio_error = 0;  // largest |ratio - 1|
   double entropy = 0;      // mean over tokens
   double mismatch = 0;     // mean |log-probability - behaviour log-probability| over tokens
+  double kl = 0;           // the reference KL that is part of the loss
+  double margin = 0;       // pairs: implicit reward of the better text less that of the other
+  double held = 0;         // share of tokens whose sampler's weight was held or masked
   int64_t tokens = 0;      // response tokens
 
   /// As numbers that travel to other ranks, after the others in `numbers`; and one update of all

@@ -56,4 +56,10 @@ double training_flops(const CausalLM& model, double length) {
   return 6 * static_cast<double>(elements) + 12 * mixed * length / 2;
 }
 
+int64_t fitting_tokens(const CausalLM& model) {
+  if (!model.parameters().data().is_cpu()) return 0;
+  constexpr int64_t kElements = 1 << 18, kLeast = 512;
+  return std::max(kLeast, kElements / (2 * model.config().intermediate_size));
+}
+
 }  // namespace hone::engine

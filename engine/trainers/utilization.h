@@ -17,4 +17,8 @@ double measured_matrix_flops(at::Device device = at::kCPU);
 /// attention's products with the half of `length` tokens that a token sees on average.
 double training_flops(const CausalLM& model, double length);
 
+/// On the CPU, tokens whose widest activations (gate and up) are 1 MB and so stay in a core's
+/// second-level cache from one product to the next; 0, no bound, elsewhere.
+int64_t fitting_tokens(const CausalLM& model);
+
 }  // namespace hone::engine

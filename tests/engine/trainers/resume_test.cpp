@@ -10,6 +10,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "engine/trainers/direct_trainer.h"
 #include "engine/trainers/lm_trainer.h"
 #include "engine/trainers/ppo_trainer.h"
 #include "engine/trainers/reward_trainer.h"
@@ -243,6 +244,37 @@ TEST(Resume, PolicyInTheMidstOfAnIteration) {
               {}};
         },
         5);
+  }
+}
+
+TEST(Resume, DirectTrainingWithItsReferenceAndLooks) {
+  for (const std::string loss : {"dpo", "kto"}) {
+    check_every_point(
+        [&](const TrainingContext& context) {
+          auto policy = test::tiny_model(HeadKind::kLanguageModel, at::kFloat, 1);
+          DirectProblem problem;
+          problem.policy = policy.get();
+          problem.texts = corpus();
+          for (auto& text : problem.texts) text.prompt_tokens += 1;
+          for (int64_t i = 0; i < 20; i += 2) problem.pairs.push_back({i, i + 1, 1.0, i % 4 / 2.0});
+          problem.held_out = {{20, 21, 1.0, 0.0}};
+          problem.look_every = 2;
+          problem.look = [&](int64_t step, const DirectFigures& held_out) {
+            context.metrics.record("direct_eval", step, {{"direct_eval/loss", held_out.loss}});
+          };
+          problem.seed = 3;
+          DirectOptions options;
+          options.loss = loss;
+          options.epochs = 2.5;
+          options.pairs_per_batch = 4;
+          options.optimizer.lr = 1e-3;
+          const auto result = train_direct(problem, options, context);
+          return Outcome{{policy->parameters().data().clone()},
+                         {result.steps, result.tokens, result.first_loss, result.before.numbers(),
+                          result.after.numbers(), result.training_before.numbers()},
+                         {}};
+        },
+        4);
   }
 }
 
