@@ -76,7 +76,8 @@ nlohmann::json text_length_figures(Workspace& workspace) {
 nlohmann::json answer_length_figures(Workspace& workspace) {
   auto lengths = lengths_of_demonstrations(workspace).answers;
   if (lengths.empty()) lengths = lengths_of_items(workspace).answers;
-  return figures_of("answer", std::move(lengths), workspace.recipe().train.ppo.max_new_tokens);
+  return figures_of("answer", std::move(lengths),
+                    workspace.recipe().train.sampling().max_new_tokens);
 }
 
 }  // namespace hone::engine

@@ -311,7 +311,7 @@ DirectResult DirectTrainer::run() {
   measure_reference();
   optimizer_.hold_parts();
   resume();
-  context_.metrics.begin_stage("direct", steps_);
+  context_.metrics.begin_stage("direct", steps_, "train");
   const double peak = measured_matrix_flops(policy_.parameters().data().device()) * world();
   while (true) {
     checkpoints_.boundary({result_.steps}, [&] { return state(); });
