@@ -133,6 +133,7 @@ at::Tensor critic_free(const MarkovTask& task, const MarkovRollout& rollout, con
 struct CriticFree {
   const char *name, *baseline, *policy_loss;
   double clip_low = 0.2, clip_high = 0.2;
+  int64_t epochs = 1;  // passes over a rollout
 };
 
 /// As the engine's online trainer has them, clips as published. GSPO's holds the policy within a
@@ -142,14 +143,14 @@ constexpr CriticFree kCriticFree[] = {
     {"GSPO", "grpo", "gspo", 3e-4, 4e-4},
     {"CISPO", "grpo", "cispo", 1.0, 4.0},
     {"SAPO", "grpo", "sapo"},
-    {"REINFORCE++", "reinforce_pp", "ppo"},
-    {"REINFORCE++, group baseline", "reinforce_pp_baseline", "ppo"},
+    {"REINFORCE++", "reinforce_pp", "ppo", 0.2, 0.2, kEpochs},
+    {"REINFORCE++, group baseline", "reinforce_pp_baseline", "ppo", 0.2, 0.2, kEpochs},
 };
 
 ExactFigures run_critic_free(const MarkovTask& task, const CriticFree& variant,
                              const ExperimentOptions& experiment) {
   const auto updates = static_cast<int64_t>(kRlooUpdates * experiment.scale);
-  const int64_t steps = updates * kMinibatches;
+  const int64_t steps = updates * variant.epochs * kMinibatches;
   MarkovPolicy policy(task, kLr, steps);
   kernels::PolicyLossOptions options;
   options.kind = variant.policy_loss;
@@ -165,7 +166,7 @@ ExactFigures run_critic_free(const MarkovTask& task, const CriticFree& variant,
       old = policy.logprobs(rollout.states, rollout.actions);
     }
     const auto advantages = critic_free(task, rollout, old, variant.baseline);
-    for_each_minibatch(random, [&](const at::Tensor& tokens) {
+    const auto step = [&](const at::Tensor& tokens) {
       const auto pick = [&](const at::Tensor& x) { return x.index_select(0, tokens); };
       const auto count = tokens.numel();
       const auto weights = at::full({count}, 1.0 / static_cast<double>(count), at::kFloat);
@@ -173,7 +174,8 @@ ExactFigures run_critic_free(const MarkovTask& task, const CriticFree& variant,
                                        pick(old), pick(advantages), std::nullopt, weights, options,
                                        at::arange(count / kLength + 1) * kLength)
                       .loss);
-    });
+    };
+    for (int64_t epoch = 0; epoch < variant.epochs; ++epoch) for_each_minibatch(random, step);
   }
   return task.evaluate(policy.log_table());
 }

@@ -13,10 +13,10 @@ struct Votes {
 Votes count(const ComparedPair& pair) {
   Votes votes;
   for (const auto* judgements : {&pair.same_person, &pair.across}) {
-    for (const float target : *judgements) {
-      votes.first += target > 0.5f;
-      votes.second += target < 0.5f;
-      votes.ties += target == 0.5f;
+    for (const auto& judgement : *judgements) {
+      votes.first += judgement.target > 0.5f;
+      votes.second += judgement.target < 0.5f;
+      votes.ties += judgement.target == 0.5f;
     }
   }
   return votes;

@@ -71,6 +71,8 @@ TEST(ExactOptimumTest, ShortFormSeparatesRightFromWrong) {
     const double gap = row.figures.back();
     if (row.name.rfind("PPO", 0) == 0) {
       EXPECT_LT(gap, 1.0) << row.name;
+    } else if (row.name.rfind("GRPO", 0) == 0 || row.name == "CISPO" || row.name == "SAPO") {
+      EXPECT_LT(gap, 2.0) << row.name;
     } else if (row.name.rfind("bug", 0) == 0 && !row.expected.empty()) {
       EXPECT_GT(gap, 15.0) << row.name;
     }
