@@ -23,8 +23,7 @@ struct SelectionVariant {
 /// Every rule by itself, and d_optimal with the random share that is Hone's default.
 const std::vector<SelectionVariant>& selection_variants();
 constexpr size_t kRandomVariant = 0;  // places in selection_variants()
-constexpr size_t kEntropyVariant = 1, kVarianceVariant = 2, kDOptimalVariant = 4,
-                 kDefaultVariant = 5;
+constexpr size_t kVarianceVariant = 2, kDOptimalVariant = 4, kDefaultVariant = 5;
 
 struct SelectionLoop {
   at::Tensor features;                             // [N, d] double
