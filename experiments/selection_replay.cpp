@@ -30,18 +30,26 @@ struct Answer {
   double target;
 };
 
-/// Answers of a split, and the texts that they are about.
+/// Answers about test texts, which the reward model has never seen, nor the people who gave them;
+/// a group of texts is all in one half or all in the other.
 class Judgements {
  public:
   explicit Judgements(Workspace& workspace) : workspace_(workspace) {}
 
-  std::vector<Answer> of(data::Split split) {
-    std::vector<Answer> answers;
+  std::vector<Answer> half(size_t which) {
     const auto& records = workspace_.records();
+    std::map<std::string, size_t> halves;  // groups in turn, by name
+    for (const auto& item : records.items) {
+      if (item.split == data::Split::kTest) halves[item.group] = 0;
+    }
+    size_t turn = 0;
+    for (auto& [group, half] : halves) half = turn++ % 2;
+    std::vector<Answer> answers;
     for (const auto& comparison : records.comparisons) {
       if (comparison.outcome != data::Outcome::kOrdered || comparison.items.size() != 2) continue;
       const auto inside = [&](int64_t item) {
-        return records.items[static_cast<size_t>(item)].split == split;
+        const auto group = halves.find(records.items[static_cast<size_t>(item)].group);
+        return group != halves.end() && group->second == which;
       };
       if (!inside(comparison.items[0]) || !inside(comparison.items[1])) continue;
       const int order = static_cast<int>(comparison.ranks[1]) - comparison.ranks[0];
@@ -53,16 +61,14 @@ class Judgements {
     return answers;
   }
 
-  /// Hidden states of the model before any reward model, each feature with variance 1: no
-  /// preference has shaped them.
+  /// What the head of the run's reward model reads of each text.
   at::Tensor features() {
-    const auto model = workspace_.load(workspace_.run().sft(), engine::HeadKind::kLanguageModel);
+    const auto model = workspace_.load(workspace_.run().reward(), engine::HeadKind::kScalar);
     std::vector<engine::TokenIds> texts;
     for (const int64_t item : items_) {
       texts.push_back(workspace_.item_tokens()[static_cast<size_t>(item)]);
     }
-    const at::Tensor raw = engine::sequence_features(*model, texts);
-    return raw / raw.std(0, true).clamp_min(1e-9);
+    return engine::sequence_features(*model, texts);
   }
 
  private:
@@ -109,23 +115,23 @@ SelectionLoop make_loop(const at::Tensor& features, std::vector<Answer> answers,
 
 ExperimentResult selection_replay(const ExperimentOptions& options) {
   const auto& run = options.run;
-  if (run.empty() || !engine::read_stage_record({run}, "sft")) {
+  if (run.empty() || !engine::read_stage_record({run}, "reward")) {
     throw data::InputError("hone experiment selection-replay", "--run",
-                           "a run's folder with its sft stage done", "'" + run.string() + "'");
+                           "a run's folder with its reward stage done", "'" + run.string() + "'");
   }
   engine::Metrics silent("", true);
   const auto recipe_dir = data::read_file(run / "recipe_dir");
   Workspace workspace(engine::read_recipe(run / "config.toml", {}),
                       recipe_dir.substr(0, recipe_dir.find('\n')), {run}, silent);
   Judgements judgements(workspace);
-  const auto answers = judgements.of(data::Split::kTrain);
+  const auto answers = judgements.half(0);
   std::vector<reward::Vote> test;
-  for (const auto& answer : judgements.of(data::Split::kTest)) {
+  for (const auto& answer : judgements.half(1)) {
     if (test.size() == kTest) break;
     test.push_back({answer.first, answer.second, static_cast<float>(answer.target), false});
   }
   if (answers.empty() || test.empty()) {
-    throw data::InputError(run.string(), "feedback", "comparisons of training and of test texts",
+    throw data::InputError(run.string(), "feedback", "comparisons of test texts of several groups",
                            "none");
   }
   const at::Tensor features = judgements.features();
@@ -175,7 +181,8 @@ ExperimentResult selection_replay(const ExperimentOptions& options) {
   result.reading = "People's judgements of '" + workspace.recipe().name +
                    "': " + std::to_string(answers.size()) + " to show, " +
                    std::to_string(test.size()) +
-                   " held out; a linear head on the hidden states before any preference. gain: "
+                   " held out, all about texts new to the reward model whose hidden states a "
+                   "head learns to read from nothing. gain: "
                    "points of accuracy above random, over the whole curve. labels: until as right "
                    "as random with 1000 (1050: never).";
   return result;
