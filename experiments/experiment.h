@@ -30,7 +30,7 @@ struct ExperimentOptions {
   uint64_t seed = 0;
   /// Updates relative to the full experiment (tests use less).
   double scale = 1.0;
-  std::filesystem::path run;  // selection_replay: a run's folder
+  std::filesystem::path run = {};  // selection_replay: a run's folder
 };
 
 /// PPO and RLOO against the exact optimum, and what each classic bug costs (ALGORITHMS.md E1).
