@@ -2,13 +2,16 @@
 
 #include <dlfcn.h>
 #include <netdb.h>
+#include <sys/socket.h>
 
 #include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "data/error.h"
+#include "data/file_descriptor.h"
 #include "engine/distributed/rank_failure.h"
+#include "engine/runtime/signals.h"
 
 /// Stands before the C library's, for the whole program. c10d asks the name server for the name of
 /// every peer, only to log it: that takes a start of several ranks 10 s where the server is silent,
@@ -32,6 +35,28 @@ constexpr const char* kRefused = "refused";
 
 std::string here(int64_t rank) { return "here/" + std::to_string(rank); }
 
+/// Waits until somebody listens there, asking often: c10d's client asks once and then sleeps for a
+/// second or more, in which a rank would be a stranger to the others.
+void await_listener(const RankEnvironment& environment, milliseconds patience) {
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_socktype = SOCK_STREAM;
+  const auto port = std::to_string(environment.port);
+  const auto end = Clock::now() + patience;
+  do {
+    if (::getaddrinfo(environment.address.c_str(), port.c_str(), &hints, &found) != 0) return;
+    bool answered = false;
+    for (const auto* each = found; each != nullptr && !answered; each = each->ai_next) {
+      const data::FileDescriptor socket(
+          ::socket(each->ai_family, each->ai_socktype | SOCK_CLOEXEC, each->ai_protocol));
+      answered = socket.get() >= 0 && ::connect(socket.get(), each->ai_addr, each->ai_addrlen) == 0;
+    }
+    ::freeaddrinfo(found);
+    if (answered) return;
+    check_interrupted();
+    std::this_thread::sleep_for(milliseconds(20));
+  } while (Clock::now() < end);
+}
+
 c10::intrusive_ptr<c10d::Store> open_store(const RankEnvironment& environment,
                                            milliseconds patience) {
   c10d::TCPStoreOptions options;
@@ -39,6 +64,7 @@ c10::intrusive_ptr<c10d::Store> open_store(const RankEnvironment& environment,
   options.isServer = environment.rank == 0 && !environment.agent_store;
   options.waitWorkers = false;
   options.timeout = patience;
+  if (!options.isServer) await_listener(environment, patience);
   try {
     return c10::make_intrusive<c10d::TCPStore>(environment.address, options);
   } catch (const std::exception& error) {
