@@ -5,6 +5,7 @@
 #include <string>
 
 #include "data/error.h"
+#include "kernels/math/logistic.h"
 #include "reward/margins.h"
 
 namespace hone::reward {
@@ -36,11 +37,15 @@ void check_goal(const char* name, double value) {
 
 }  // namespace
 
+double choice_confidence(double margin, double temperature) {
+  return kernels::math::logistic(margin / temperature);
+}
+
 std::vector<JudgedChoice> judged_choices(const std::vector<float>& scores,
                                          const std::vector<Vote>& votes, double temperature) {
   std::vector<JudgedChoice> choices;
   for_each_margin(scores, votes, [&](double margin) {
-    choices.push_back({sigmoid(std::abs(margin) / temperature), !(margin > 0.0)});
+    choices.push_back({choice_confidence(std::abs(margin), temperature), !(margin > 0.0)});
   });
   return choices;
 }

@@ -18,8 +18,12 @@ struct JudgedChoice {
   bool wrong = false;       // they did not
 };
 
-/// The choices that scores (indexed by item) make of votes without ties: confidence sigma(|s_a -
-/// s_b| / temperature). Equal scores choose nothing and count as wrong.
+/// Probability that people agree with a choice whose score is `margin` above the next best one's:
+/// sigma(margin / temperature).
+double choice_confidence(double margin, double temperature);
+
+/// The choices that scores (indexed by item) make of votes without ties: of the confidence above.
+/// Equal scores choose nothing and count as wrong.
 std::vector<JudgedChoice> judged_choices(const std::vector<float>& scores,
                                          const std::vector<Vote>& votes, double temperature);
 

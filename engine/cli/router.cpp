@@ -1,7 +1,6 @@
 #include "engine/cli/router.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <limits>
 #include <map>
@@ -72,12 +71,26 @@ Choice choose(const std::vector<float>& scores, double temperature) {
   Choice choice;
   choice.best =
       static_cast<size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
-  float second = -std::numeric_limits<float>::infinity();
+  double second = -std::numeric_limits<double>::infinity();
   for (size_t i = 0; i < scores.size(); ++i) {
-    if (i != choice.best) second = std::max(second, scores[i]);
+    if (i != choice.best) second = std::max<double>(second, scores[i]);
   }
-  choice.confidence = 1.0 / (1.0 + std::exp(-(scores[choice.best] - second) / temperature));
+  choice.confidence = reward::choice_confidence(scores[choice.best] - second, temperature);
   return choice;
+}
+
+/// 1 where `item` stands before all others of an answer, -1 where another stands before it, else 0.
+int verdict_on(int64_t item, const data::Comparison& answer) {
+  int own = 0, best_other = std::numeric_limits<int>::max();
+  for (size_t i = 0; i < answer.items.size(); ++i) {
+    const int rank = answer.ranks[i];
+    if (answer.items[i] == item) {
+      own = rank;
+    } else {
+      best_other = std::min(best_other, rank);
+    }
+  }
+  return (own < best_other) - (own > best_other);
 }
 
 class Router {
@@ -243,49 +256,35 @@ void Router::check(const std::filesystem::path& store) {
   const auto records = data::read_feedback(store);
   std::unordered_map<std::string, const data::Comparison*> comparisons;
   for (const auto& comparison : records.comparisons) comparisons[comparison.id] = &comparison;
-  struct Audit {
-    std::vector<int64_t> items;
-    int64_t balance = 0;  // people for the choice, less those against it
-  };
-  std::map<std::string, Audit> audits;  // by question
+  std::map<std::string, std::vector<const data::Comparison*>> audits;  // answers by question
   int64_t by_others = 0;
-  std::vector<TokenIds> sequences;
   for (const auto& answer : records.answers) {
     const auto found = comparisons.find(answer.id);
     if (!answer.acquisition.starts_with(kAudit) || found == comparisons.end()) continue;
     if (answer.provenance.reward_hash != reward_hash_) {
       ++by_others;
-      continue;
+    } else if (found->second->outcome == data::Outcome::kOrdered) {
+      audits[answer.question].push_back(found->second);
     }
-    const auto& comparison = *found->second;
-    if (comparison.outcome != data::Outcome::kOrdered) continue;
-    Audit& audit = audits[answer.question];
-    if (audit.items.empty()) {
-      audit.items = comparison.items;
-      sequences.clear();
-      for (const int64_t item : audit.items) {
-        const auto& text = records.items[static_cast<size_t>(item)];
-        sequences.push_back(tokens(text.prompt, text.prompt_is_messages, text.text));
-      }
-    }
-    const auto choice = choose(score_sequences(*model_, sequences), temperature_);
-    const auto rank_of = [&](int64_t item) {
-      const auto place = std::find(comparison.items.begin(), comparison.items.end(), item);
-      return comparison.ranks[static_cast<size_t>(place - comparison.items.begin())];
-    };
-    const auto chosen = rank_of(audit.items[choice.best]);
-    const auto best_other = [&] {
-      int best = std::numeric_limits<int>::max();
-      for (size_t i = 0; i < audit.items.size(); ++i) {
-        if (i != choice.best) best = std::min<int>(best, rank_of(audit.items[i]));
-      }
-      return best;
-    }();
-    audit.balance += (chosen < best_other) - (chosen > best_other);
   }
+  std::vector<TokenIds> sequences;
+  for (const auto& [question, answers] : audits) {
+    for (const int64_t item : answers.front()->items) {
+      const auto& text = records.items[static_cast<size_t>(item)];
+      sequences.push_back(tokens(text.prompt, text.prompt_is_messages, text.text));
+    }
+  }
+  const auto all = score_sequences(*model_, sequences);
+  auto next = all.begin();
   int64_t right = 0, wrong = 0, even = 0;
-  for (const auto& [question, audit] : audits) {
-    ++(audit.balance > 0 ? right : audit.balance < 0 ? wrong : even);
+  for (const auto& [question, answers] : audits) {
+    const auto& items = answers.front()->items;
+    const auto end = next + static_cast<int64_t>(items.size());
+    const int64_t chosen = items[choose({next, end}, temperature_).best];
+    next = end;
+    int64_t balance = 0;  // people for the choice, less those against it
+    for (const auto* answer : answers) balance += verdict_on(chosen, *answer);
+    ++(balance > 0 ? right : balance < 0 ? wrong : even);
   }
   const auto interval = data::quality::confidence_sequence(wrong, wrong + right);
   const double share =

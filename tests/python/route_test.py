@@ -6,7 +6,6 @@ import random
 
 import pytest
 
-from rater_service import status_of  # noqa: F401: the service's fixtures
 from run_test import BAD, GOOD, PLAIN, RECIPE, make_data
 
 
@@ -94,14 +93,14 @@ def test_audits_say_whether_the_promise_is_kept(hone, run, outputs, tmp_path, se
     audits = [q for q in people if q["prompt"] in chosen]
     assert len(audits) == len(straight) >= 8
     for agree in (True, False):
-        server = serve(questions=audits)
-        rater = server.person()
-        while (assignment := rater.next()) is not None:
-            texts = assignment["texts"]
-            best = texts.index(chosen[assignment["prompt"]])
-            ranks = [int((i == best) != agree) for i in range(len(texts))]
-            body = {"outcome": "ordered", "ranks": ranks} | ({"strength": 2} if len(texts) == 2 else {})
-            rater.answer(assignment, body)
+        server = serve(questions=audits, project={"overlap": 2})
+        for rater in (server.person(), server.person()):  # the second after all answers of the first
+            while (assignment := rater.next()) is not None:
+                texts = assignment["texts"]
+                best = texts.index(chosen[assignment["prompt"]])
+                ranks = [int((i == best) != agree) for i in range(len(texts))]
+                body = {"outcome": "ordered", "ranks": ranks} | ({"strength": 2} if len(texts) == 2 else {})
+                rater.answer(assignment, body)
         server.stop()
         done = hone("route", "--run", run, "--risk", "0.12", "--audits", server.store, code=0 if agree else 1)
         wrong = 0 if agree else len(audits)
