@@ -6,6 +6,7 @@
 
 #include "experiments/experiment.h"
 #include "experiments/selection_loop.h"
+#include "kernels/math/logistic.h"
 
 namespace hone::experiments {
 namespace {
@@ -46,7 +47,7 @@ SelectionLoop make_loop(const Setting& setting, uint64_t seed) {
   const at::Tensor z = at::mv(loop.features, gold) * setting.beta;
   std::vector<double> answers;
   for (int64_t p = 0; p < kPool; ++p) {
-    const double chance = 1 / (1 + std::exp(-z.const_data_ptr<double>()[p]));
+    const double chance = kernels::math::logistic(z.const_data_ptr<double>()[p]);
     answers.push_back(uniform(random) < chance ? 1.0 : 0.0);
   }
   loop.answer = [answers](size_t pair) { return answers[pair]; };

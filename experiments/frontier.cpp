@@ -7,6 +7,7 @@
 
 #include "experiments/experiment.h"
 #include "experiments/markov_policy.h"
+#include "kernels/math/logistic.h"
 #include "kernels/ops.h"
 
 namespace hone::experiments {
@@ -42,7 +43,7 @@ ComparedTexts compare(const MarkovTask& task, int64_t pairs, double flips, uint6
   std::vector<int64_t> better, worse;
   const auto* score = reward.const_data_ptr<double>();
   for (int64_t p = 0; p < pairs; ++p) {
-    const double first_wins = 1.0 / (1.0 + std::exp(score[2 * p + 1] - score[2 * p]));
+    const double first_wins = kernels::math::logistic(score[2 * p] - score[2 * p + 1]);
     const bool first = (uniform(random) < first_wins) != (uniform(random) < flips);
     better.push_back(2 * p + (first ? 0 : 1));
     worse.push_back(2 * p + (first ? 1 : 0));

@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "experiments/experiment.h"
+#include "kernels/math/logistic.h"
 
 namespace hone::experiments {
 namespace {
 
+using kernels::math::logistic;
 using reward::JudgedChoice;
 
 constexpr int kDeployments = 1000, kPopulation = 400000, kPercents = 101;
@@ -39,15 +41,13 @@ constexpr World kWorlds[] = {
     {"says nothing, 500 judged", 2.0, 1.0, 0.1, 500, 0.0, false},
 };
 
-double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
-
 class Population {
  public:
   Population(const World& world, uint64_t seed) : world_(world), random_(seed) {
     std::vector<double> straight(kPercents), wrong(kPercents);
     for (int i = 0; i < kPopulation; ++i) {
       const double difference = draw();
-      const int percent = static_cast<int>(sigmoid(difference) * 100);
+      const int percent = static_cast<int>(logistic(difference) * 100);
       straight[static_cast<size_t>(percent)] += 1;
       wrong[static_cast<size_t>(percent)] += 1 - right(difference);
     }
@@ -65,7 +65,7 @@ class Population {
     std::vector<JudgedChoice> choices;
     for (int64_t i = 0; i < world_.judged; ++i) {
       const double difference = draw();
-      choices.push_back({sigmoid(difference), uniform_(random_) >= right(difference)});
+      choices.push_back({logistic(difference), uniform_(random_) >= right(difference)});
     }
     return choices;
   }
@@ -88,7 +88,7 @@ class Population {
   double draw() { return std::abs(normal_(random_)) * world_.deviation; }
   double right(double difference) const {
     constexpr double kAlike = 0.7;
-    return world_.informative ? sigmoid(world_.agreement * difference) : kAlike;
+    return world_.informative ? logistic(world_.agreement * difference) : kAlike;
   }
 
   const World& world_;

@@ -14,17 +14,10 @@ constexpr uint64_t kStream = 5;  // of draws; votes and ceilings have 1 to 4
 /// Counts a judgement for the first (target 1) or second item.
 void count(float target, int64_t& balance) { balance += (target > 0.5f) - (target < 0.5f); }
 
-/// People who rated both, and how many more of them put `a` higher.
+/// How many more of the people who rated both put `a` higher.
 int64_t balance_of(const RatedItem& a, const RatedItem& b) {
   int64_t balance = 0;
-  auto other = b.ratings.begin();
-  for (const auto& rating : a.ratings) {
-    while (other != b.ratings.end() && other->rater < rating.rater) ++other;
-    if (other == b.ratings.end()) break;
-    if (other->rater == rating.rater) {
-      balance += (rating.value > other->value) - (rating.value < other->value);
-    }
-  }
+  each_common_rater(a, b, [&](int32_t, int sign) { balance += sign; });
   return balance;
 }
 

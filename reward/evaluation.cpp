@@ -5,17 +5,16 @@
 #include <string>
 
 #include "data/error.h"
+#include "kernels/math/logistic.h"
 #include "reward/margins.h"
 
 namespace hone::reward {
 namespace {
 
-constexpr size_t kBins = 10;
+using kernels::math::logistic;
+using kernels::math::softplus;
 
-/// log(1 + exp(-x)) without overflow.
-double softplus_negative(double x) {
-  return std::max(-x, 0.0) + std::log1p(std::exp(-std::abs(x)));
-}
+constexpr size_t kBins = 10;
 
 double correctness(double margin) { return margin > 0.0 ? 1.0 : margin < 0.0 ? 0.0 : 0.5; }
 
@@ -45,7 +44,7 @@ double fit_temperature(const std::vector<float>& scores, const std::vector<Vote>
   // for a negative one; the bounds (temperatures of 1e-3 to 1e3 mean margins) end both.
   const auto slope = [&](double beta) {
     double sum = 0.0;
-    for (const double margin : margins) sum -= margin * sigmoid(-beta * margin);
+    for (const double margin : margins) sum -= margin * logistic(-beta * margin);
     return sum;
   };
   double low = std::log(1e-3 / scale), high = std::log(1e3 / scale);
@@ -66,15 +65,15 @@ Calibration calibration(const std::vector<float>& scores, const std::vector<Vote
   result.bins.resize(kBins);
   int64_t count = 0;
   for_each_margin(scores, votes, [&](double margin) {
-    const double confidence = sigmoid(std::abs(margin) / temperature);
-    const double right = sigmoid(margin / temperature);  // probability of what the person said
+    const double confidence = logistic(std::abs(margin) / temperature);
+    const double right = logistic(margin / temperature);  // probability of what the person said
     auto& bin =
         result.bins[std::min(static_cast<size_t>((confidence - 0.5) * 2.0 * kBins), kBins - 1)];
     bin.confidence += confidence;
     bin.accuracy += correctness(margin);
     ++bin.count;
     result.brier += (1.0 - right) * (1.0 - right);
-    result.log_loss += softplus_negative(margin / temperature);
+    result.log_loss += softplus(-margin / temperature);
     ++count;
   });
   if (count == 0) return result;

@@ -2,7 +2,6 @@
 
 // Score differences of votes, as evaluation and routing read them (private).
 
-#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -28,10 +27,6 @@ void for_each_margin(const std::vector<float>& scores, const std::vector<Vote>& 
     const double delta = score(vote.first) - score(vote.second);
     f(vote.target > 0.5f ? delta : -delta);
   }
-}
-
-inline double sigmoid(double x) {
-  return x >= 0.0 ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x) / (1.0 + std::exp(x));
 }
 
 }  // namespace hone::reward
