@@ -247,12 +247,9 @@ void DirectTrainer::step(const Pairs& batch, double peak) {
                          {"direct/chosen_logprob", figures.chosen_logprob},
                          {"direct/rejected_logprob", figures.rejected_logprob},
                          {"direct/grad_norm", norm},
-                         {"direct/lr", lr},
-                         {"direct/tokens_per_second", read / seconds},
-                         {"direct/rank_tokens_per_second", read / seconds / world()},
-                         {"direct/mfu", read / seconds * training_flops(policy_, length) / peak},
-                         {"direct/seconds_slowest_rank", ranks.slowest_seconds},
-                         {"direct/memory_mb", ranks.most_memory / 1e6}};
+                         {"direct/lr", lr}};
+  append_speed("direct", read / seconds, context_.communicator.world(),
+               read / seconds * training_flops(policy_, length) / peak, ranks, values);
   if (options_.loss == "kto") values.emplace_back("direct/kl", objective.kl);
   times_.report("direct", values);
   context_.metrics.step(

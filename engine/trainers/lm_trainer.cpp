@@ -249,16 +249,12 @@ LmTrainingResult train_lm(CausalLM& model, const std::vector<TrainingText>& all_
     if (last_losses.size() > kFinalSteps) last_losses.pop_front();
     const double speed = static_cast<double>(tokens) / since(step_begin);
     const double length = static_cast<double>(tokens) / static_cast<double>(chosen.size());
-    MetricValues values = {
-        {area + "/loss", loss},
-        {area + "/perplexity", std::exp(loss)},
-        {area + "/lr", lr},
-        {area + "/grad_norm", norm},
-        {area + "/tokens_per_second", speed},
-        {area + "/rank_tokens_per_second", speed / static_cast<double>(span.shards / span.count())},
-        {area + "/mfu", speed * training_flops(model, length) / peak},
-        {area + "/seconds_slowest_rank", ranks.slowest_seconds},
-        {area + "/memory_mb", ranks.most_memory / 1e6}};
+    MetricValues values = {{area + "/loss", loss},
+                           {area + "/perplexity", std::exp(loss)},
+                           {area + "/lr", lr},
+                           {area + "/grad_norm", norm}};
+    append_speed(area, speed, context.communicator.world(),
+                 speed * training_flops(model, length) / peak, ranks, values);
     times.report(area, values);
     metrics.step(result.steps, values,
                  {area + "/loss", area + "/perplexity", area + "/tokens_per_second"});

@@ -373,12 +373,9 @@ RewardTrainingResult train_reward(CausalLM& model, const reward::PreferenceData&
                              {"reward/grad_norm", grad_norm},
                              {"reward/score_mean", step.score_mean},
                              {"reward/score_std", step.score_std},
-                             {"reward/tokens", read},
-                             {"reward/tokens_per_second", speed},
-                             {"reward/rank_tokens_per_second", speed / world},
-                             {"reward/mfu", speed * flops / peak},
-                             {"reward/seconds_slowest_rank", ranks.slowest_seconds},
-                             {"reward/memory_mb", ranks.most_memory / 1e6}};
+                             {"reward/tokens", read}};
+      append_speed("reward", speed, context.communicator.world(), speed * flops / peak, ranks,
+                   values);
       if (raters) values.push_back({"reward/rater_reliability", raters.model()->average()});
       times.report("reward", values);
       metrics.step(++result.steps, values, {"reward/loss", "reward/accuracy", "reward/lr"});

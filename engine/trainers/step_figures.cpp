@@ -67,4 +67,14 @@ RankFigures take_rank_figures(std::vector<double>& report, int64_t world) {
   return figures;
 }
 
+void append_speed(const std::string& area, double tokens_per_second, int64_t world,
+                  double utilization, const RankFigures& ranks, MetricValues& values) {
+  values.insert(values.end(),
+                {{area + "/tokens_per_second", tokens_per_second},
+                 {area + "/rank_tokens_per_second", tokens_per_second / static_cast<double>(world)},
+                 {area + "/mfu", utilization},
+                 {area + "/seconds_slowest_rank", ranks.slowest_seconds},
+                 {area + "/memory_mb", ranks.most_memory / 1e6}});
+}
+
 }  // namespace hone::engine

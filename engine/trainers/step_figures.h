@@ -44,4 +44,9 @@ void append_rank_figures(std::vector<double>& report, double seconds);
 /// Takes every rank's out of the gathered report, which then holds the shards' numbers alone.
 RankFigures take_rank_figures(std::vector<double>& report, int64_t world);
 
+/// "<area>/tokens_per_second" and what goes with it: of one of `world` ranks, the utilization
+/// (engine/trainers/utilization.h), the slowest rank's seconds and the most memory.
+void append_speed(const std::string& area, double tokens_per_second, int64_t world,
+                  double utilization, const RankFigures& ranks, MetricValues& values);
+
 }  // namespace hone::engine
