@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <sys/socket.h>
 
+#include <memory>
 #include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -42,15 +43,15 @@ void await_listener(const RankEnvironment& environment, milliseconds patience) {
   hints.ai_socktype = SOCK_STREAM;
   const auto port = std::to_string(environment.port);
   const auto end = Clock::now() + patience;
+  if (::getaddrinfo(environment.address.c_str(), port.c_str(), &hints, &found) != 0) return;
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, ::freeaddrinfo);
   do {
-    if (::getaddrinfo(environment.address.c_str(), port.c_str(), &hints, &found) != 0) return;
     bool answered = false;
     for (const auto* each = found; each != nullptr && !answered; each = each->ai_next) {
       const data::FileDescriptor socket(
           ::socket(each->ai_family, each->ai_socktype | SOCK_CLOEXEC, each->ai_protocol));
       answered = socket.get() >= 0 && ::connect(socket.get(), each->ai_addr, each->ai_addrlen) == 0;
     }
-    ::freeaddrinfo(found);
     if (answered) return;
     check_interrupted();
     std::this_thread::sleep_for(milliseconds(20));

@@ -42,30 +42,6 @@ RaterFold other_fold(RaterFold fold) {
                                    : RaterFold::kAll;
 }
 
-}  // namespace
-
-PreferenceData judgements(Workspace& workspace, data::Split split, RaterFold fold) {
-  const auto& recipe = workspace.recipe().reward;
-  PreferenceDataOptions options;
-  options.split = split;
-  options.fold = fold;
-  options.groups_per_batch = recipe.training.groups_per_batch;
-  options.items_per_batch = recipe.training.items_per_batch;
-  options.across_weight = recipe.training.across_weight;
-  options.answers = recipe.training.raters != "equal";
-  using reward::Judgements;
-  const bool rated = !workspace.records().ratings.empty();
-  // What Hone asked was chosen, so it trains and does not measure where there are ratings to.
-  options.judgements = recipe.judgements == "all"                     ? Judgements::kAll
-                       : recipe.judgements == "ratings"               ? Judgements::kRatings
-                       : recipe.judgements == "comparisons" || !rated ? Judgements::kComparisons
-                       : split == data::Split::kTrain ? Judgements::kRatingsAndCollected
-                                                      : Judgements::kRatings;
-  return PreferenceData(workspace.records(), options);
-}
-
-namespace {
-
 std::unique_ptr<CausalLM> starting_model(Workspace& workspace) {
   const auto& init = workspace.recipe().reward.init;
   const auto from = init == "sft" ? workspace.run().sft() : workspace.run().pretrain();
@@ -74,22 +50,6 @@ std::unique_ptr<CausalLM> starting_model(Workspace& workspace) {
   if (init == "random") model->initialize(workspace.seed() + 2);
   return model;
 }
-
-}  // namespace
-
-std::vector<float> score_items(Workspace& workspace, CausalLM& model,
-                               const std::vector<int64_t>& items) {
-  std::vector<TokenIds> sequences;
-  for (const int64_t item : items) {
-    sequences.push_back(workspace.item_tokens()[static_cast<size_t>(item)]);
-  }
-  const auto scores = score_sequences(model, sequences);
-  std::vector<float> by_item(workspace.records().items.size(), 0.0f);
-  for (size_t k = 0; k < items.size(); ++k) by_item[static_cast<size_t>(items[k])] = scores[k];
-  return by_item;
-}
-
-namespace {
 
 reward::BagOfWords train_baseline(Workspace& workspace, RaterFold fold) {
   const auto& recipe = workspace.recipe().reward;
@@ -202,6 +162,38 @@ void measure(Workspace& workspace, CausalLM& model, const reward::BagOfWords& ba
 }
 
 }  // namespace
+
+PreferenceData judgements(Workspace& workspace, data::Split split, RaterFold fold) {
+  const auto& recipe = workspace.recipe().reward;
+  PreferenceDataOptions options;
+  options.split = split;
+  options.fold = fold;
+  options.groups_per_batch = recipe.training.groups_per_batch;
+  options.items_per_batch = recipe.training.items_per_batch;
+  options.across_weight = recipe.training.across_weight;
+  options.answers = recipe.training.raters != "equal";
+  using reward::Judgements;
+  const bool rated = !workspace.records().ratings.empty();
+  // What Hone asked was chosen, so it trains and does not measure where there are ratings to.
+  options.judgements = recipe.judgements == "all"                     ? Judgements::kAll
+                       : recipe.judgements == "ratings"               ? Judgements::kRatings
+                       : recipe.judgements == "comparisons" || !rated ? Judgements::kComparisons
+                       : split == data::Split::kTrain ? Judgements::kRatingsAndCollected
+                                                      : Judgements::kRatings;
+  return PreferenceData(workspace.records(), options);
+}
+
+std::vector<float> score_items(Workspace& workspace, CausalLM& model,
+                               const std::vector<int64_t>& items) {
+  std::vector<TokenIds> sequences;
+  for (const int64_t item : items) {
+    sequences.push_back(workspace.item_tokens()[static_cast<size_t>(item)]);
+  }
+  const auto scores = score_sequences(model, sequences);
+  std::vector<float> by_item(workspace.records().items.size(), 0.0f);
+  for (size_t k = 0; k < items.size(); ++k) by_item[static_cast<size_t>(items[k])] = scores[k];
+  return by_item;
+}
 
 std::string reward_inputs(Workspace& workspace) {
   return to_toml(workspace.recipe().reward) + answers_since_import(workspace);
