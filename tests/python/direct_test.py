@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ROOT
 from ranks_test import torchrun
-from run_test import BAD, GOOD, PLAIN, digest, make_data
+from run_test import BAD, GOOD, PLAIN, SMALL_MODEL, digest, make_data
 
 RECIPE = """
 name = "direct"
@@ -21,19 +21,7 @@ stages = ["import", "pretrain", "sft", "train", "evaluate", "report"]
 [data]
 imports = [{{ format = "preference-jsonl", input = "{folder}/pairs.jsonl" }}]
 max_tokens = 64
-[tokenizer]
-vocab_size = 300
-[model]
-hidden_size = 32
-layers = 1
-heads = 2
-kv_heads = 2
-intermediate_size = 64
-max_positions = 64
-[pretrain]
-steps = 20
-batch_tokens = 256
-[train]
+""" + SMALL_MODEL + """[train]
 method = "direct"
 evaluate_every = 4
 [train.direct]

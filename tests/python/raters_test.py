@@ -8,9 +8,8 @@ import re
 import numpy
 import pytest
 
-GOOD = "wonderful moving brilliant warm funny clever".split()
-BAD = "dull clumsy boring tired flat noisy".split()
-PLAIN = "the film has a story and actors in every scene with music of its time".split()
+from run_test import BAD, GOOD, PLAIN, SMALL_MODEL
+
 HONEST, LIARS, RARE = 7, 5, 6
 FEW = 20  # nobody is judged on fewer answers
 
@@ -23,19 +22,7 @@ imports = [
   {{ format = "votes-tsv", input = "{folder}/votes.tsv" }},
 ]
 max_tokens = 32
-[tokenizer]
-vocab_size = 300
-[model]
-hidden_size = 32
-layers = 1
-heads = 2
-kv_heads = 2
-intermediate_size = 64
-max_positions = 64
-[pretrain]
-steps = 20
-batch_tokens = 256
-[sft]
+""" + SMALL_MODEL + """[sft]
 epochs = 1
 batch_tokens = 256
 [reward]

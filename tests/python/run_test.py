@@ -17,18 +17,8 @@ GOOD = "wonderful moving brilliant warm funny clever".split()
 BAD = "dull clumsy boring tired flat noisy".split()
 PLAIN = "the film has a story and actors in every scene with music of its time".split()
 
-RECIPE = """
-name = "small"
-seed = 3
-[data]
-imports = [
-  {{ format = "texts-jsonl", input = "{folder}/texts.jsonl" }},
-  {{ format = "ratings-tsv", input = "{folder}/ratings.tsv" }},
-  {{ format = "demonstrations-jsonl", input = "{folder}/demonstrations.jsonl" }},
-]
-max_tokens = 32
-prompt_words = 2
-[tokenizer]
+# A model that trains in a second, with its tokenizer and its pretraining.
+SMALL_MODEL = """[tokenizer]
 vocab_size = 300
 [model]
 hidden_size = 32
@@ -40,7 +30,20 @@ max_positions = 64
 [pretrain]
 steps = 20
 batch_tokens = 256
-[sft]
+"""
+
+RECIPE = """
+name = "small"
+seed = 3
+[data]
+imports = [
+  {{ format = "texts-jsonl", input = "{folder}/texts.jsonl" }},
+  {{ format = "ratings-tsv", input = "{folder}/ratings.tsv" }},
+  {{ format = "demonstrations-jsonl", input = "{folder}/demonstrations.jsonl" }},
+]
+max_tokens = 32
+prompt_words = 2
+""" + SMALL_MODEL + """[sft]
 epochs = 1
 batch_tokens = 256
 [reward]
