@@ -40,8 +40,10 @@ void print_verdict(const std::filesystem::path& out) {
 void print_result(const std::filesystem::path& out) {
   const auto summary = nlohmann::json::parse(data::read_file(out / "summary.json"));
   const auto number = [&](const char* key, const char* format) {
+    const auto found = summary.find(key);
+    if (found == summary.end() || !found->is_number()) return std::string("unknown");
     char text[64];
-    std::snprintf(text, sizeof(text), format, summary.value(key, 0.0));
+    std::snprintf(text, sizeof(text), format, found->get<double>());
     return std::string(text);
   };
   std::cout << "\n";
@@ -58,13 +60,22 @@ void print_result(const std::filesystem::path& out) {
               << " nats a text, distinct bigrams " << number("diversity.before", "%.2f") << " -> "
               << number("diversity.after", "%.2f") << "\n";
   }
+  if (summary.contains("direct.pair_accuracy")) {
+    std::cout << "implicit reward: " << number("direct.pair_accuracy", "%.3f")
+              << " of unseen judgements right, KL " << number("policy.kl", "%.2f")
+              << " nats a text, distinct bigrams " << number("diversity.before", "%.2f") << " -> "
+              << number("diversity.after", "%.2f") << "\n";
+  }
   if (summary.contains("reward.pair_accuracy")) {
+    std::string others;
+    for (const auto& [key, name] : {std::pair{"reward.human_ceiling", "people "},
+                                    std::pair{"reward.bow_accuracy", "bag of words "}}) {
+      if (summary.contains(key))
+        others += (others.empty() ? "" : ", ") + (name + number(key, "%.3f"));
+    }
     std::cout << "reward model: " << number("reward.pair_accuracy", "%.3f")
-              << " of unseen judgements right ("
-              << (summary.contains("reward.human_ceiling")
-                      ? "people " + number("reward.human_ceiling", "%.3f") + ", "
-                      : "")
-              << "bag of words " << number("reward.bow_accuracy", "%.3f") << ")\n";
+              << " of unseen judgements right" << (others.empty() ? "" : " (" + others + ")")
+              << "\n";
   }
   std::cout << "took " << number("seconds.total", "%.0f") << " s; figures in "
             << (out / "summary.json").string() << "\n";

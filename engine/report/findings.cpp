@@ -19,6 +19,7 @@ constexpr double kLengthChange = 0.4;
 constexpr double kRareEos = 0.5;
 constexpr double kPoorCalibration = 0.05;
 constexpr double kNearChance = 0.55;
+constexpr double kFewJudgements = 50;  // at 50 an accuracy is known to 7 points
 constexpr double kManyCutTexts = 0.2, kManyCutAnswers = 0.4;  // the main job: .04, .2
 
 std::string from_to(double before, double after) {
@@ -109,7 +110,10 @@ class Examiner {
     const bool proxy_rose = proxy_before && proxy_after && *proxy_after > *proxy_before;
     if (before && after) {
       const Number errors = combined_errors(summary_, "judge");
-      if (*after < *before && proxy_rose && errors.value_or(-2) <= -2) {
+      if (number("evaluate.prompts").value_or(2) < 2) {
+        add(Severity::kWarn, "judge", "Within the noise",
+            "The judge saw the answers to one prompt, which tell nothing about others.");
+      } else if (*after < *before && proxy_rose && errors.value_or(-2) <= -2) {
         add(Severity::kBad, "judge", "The reward model was gamed",
             "Its score rose while the independent judge's fell " + from_to(*before, *after) + ".");
       } else if (errors && std::abs(*errors) < 2) {
@@ -136,6 +140,10 @@ class Examiner {
 
   void reward_model() {
     const Number accuracy = number("reward.pair_accuracy"), words = number("reward.bow_accuracy");
+    if (const Number count = number("reward.held_out_judgements");
+        count && *count < kFewJudgements) {
+      return hardly_measured(*count, accuracy);
+    }
     if (accuracy && words && *accuracy < *words) {
       add(Severity::kWarn, "reward.pair_accuracy", "Reward model below a bag of words",
           "It orders " + percent(*accuracy) +
@@ -149,6 +157,19 @@ class Examiner {
       add(Severity::kWarn, "reward.ece", "Poorly calibrated reward model",
           "Its stated confidence is off by " + percent(*ece) + " on average (ECE).");
     }
+  }
+
+  void hardly_measured(double judgements, Number accuracy) {
+    if (judgements == 0 || !accuracy) {
+      return add(Severity::kWarn, "reward.pair_accuracy", "Reward model not measured",
+                 "No unseen judgement says which of two texts is better.");
+    }
+    const double error = std::sqrt(std::max(*accuracy * (1 - *accuracy), 0.25 / judgements) /
+                                   judgements);  // all right or all wrong is not certain
+    add(Severity::kWarn, "reward.pair_accuracy", "Reward model hardly measured",
+        "Only " + counted(judgements, "unseen judgement") + ": its accuracy, " +
+            percent(*accuracy) + ", is known to ± " + percent(error) +
+            ", and its calibration not at all.");
   }
 
   void limits() {
@@ -166,7 +187,7 @@ class Examiner {
     cut("texts", "text", kManyCutTexts, "Texts are cut",
         "data.max_tokens (or the model's positions)",
         "nothing learns from the rest, nor how a text ends.");
-    cut("answers", "answer", kManyCutAnswers, "Answers are cut", "train.ppo.max_new_tokens",
+    cut("answers", "answer", kManyCutAnswers, "Answers are cut", "max_new_tokens (under [train])",
         "a policy that is paid for ending learns to break off early.");
   }
 

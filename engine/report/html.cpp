@@ -87,6 +87,10 @@ std::string signed_figure(double value) {
   return value > 0 ? "+" + text : text;
 }
 
+std::string counted(double count, const std::string& noun) {
+  return count == 1 ? "1 " + noun : figure(count) + " " + noun + "s";
+}
+
 std::string percent(double share) {
   char out[64];
   std::snprintf(out, sizeof out, "%.1f\u00A0%%", 100 * share);

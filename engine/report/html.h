@@ -17,6 +17,8 @@ std::string escape(std::string_view text);
 std::string figure(std::optional<double> value);
 /// The same with its sign: "+0.287".
 std::string signed_figure(double value);
+/// "1 person", "1,204 persons".
+std::string counted(double count, const std::string& noun);
 /// "73.4 %"
 std::string percent(double share);
 /// "41 s", "2 min 35 s", "1 h 02 min"

@@ -50,8 +50,8 @@ std::string reward_section(const RunFiles& run) {
   std::string lead;
   const auto judgements = summary.number("reward.judgements");
   const auto raters = summary.number("reward.raters");
-  if (judgements) lead += "Trained on " + figure(judgements) + " judgements";
-  if (judgements && raters) lead += " by " + figure(raters) + " raters";
+  if (judgements) lead += "Trained on " + counted(*judgements, "judgement");
+  if (judgements && raters.value_or(0) > 0) lead += " by " + counted(*raters, "rater");
   if (!lead.empty()) lead = "<p class=\"lead\">" + lead + ".</p>";
   return "<section id=\"reward\"><h2>The reward model</h2>" + lead + "<div class=\"charts two\">" +
          charts + "</div></section>\n";

@@ -22,11 +22,20 @@ std::string circumstances(const RunFiles& run) {
   std::string out;
   const double prompts =
       run.summary.number("evaluate.prompts").value_or(static_cast<double>(run.samples.size()));
-  if (prompts > 0) out += " on " + figure(prompts) + " held-out prompts";
+  if (prompts > 0) out += " on " + counted(prompts, "held-out prompt");
   if (const Number kl = run.summary.number("policy.kl")) {
     out += ", at a KL of " + figure(kl) + " nats a text";
   }
   return out;
+}
+
+/// How clear a score's change is, in combined standard errors. What one prompt shows is not; what
+/// does not vary at all is.
+double clearness(const Figures& summary, const std::string& score) {
+  if (const Number errors = combined_errors(summary, score)) return *errors;
+  const double change = *summary.number(score + ".after") - *summary.number(score + ".before");
+  if (change == 0 || summary.number("evaluate.prompts").value_or(2) < 2) return 0;
+  return change > 0 ? kClearErrors : -kClearErrors;
 }
 
 std::string score_sentence(const RunFiles& run, const std::string& score,
@@ -35,13 +44,12 @@ std::string score_sentence(const RunFiles& run, const std::string& score,
   const double before = *summary.number(score + ".before");
   const double after = *summary.number(score + ".after");
   const Number errors = combined_errors(summary, score);
-  const bool clear = !errors || std::abs(*errors) >= kClearErrors;
+  const bool clear = std::abs(clearness(summary, score)) >= kClearErrors;
   const std::string from = with_error(before, summary.number(score + ".stderr_before"));
   const std::string to = with_error(after, summary.number(score + ".stderr_after"));
   std::string out = "Training on people's judgements ";
-  out += clear && after != before
-             ? (after > before ? "raised " : "lowered ") + owner + " from " + from + " to " + to
-             : "did not clearly change " + owner + ": " + from + " before, " + to + " after";
+  out += clear ? (after > before ? "raised " : "lowered ") + owner + " from " + from + " to " + to
+               : "did not clearly change " + owner + ": " + from + " before, " + to + " after";
   if (errors) {
     char text[32];
     std::snprintf(text, sizeof text, "%.1f", std::abs(*errors));
@@ -138,9 +146,7 @@ Verdict judge_run(const RunFiles& run) {
     out.badge = collapsed ? "Collapsed" : "Gamed";
     if (collapsed) out.sentence = collapse_sentence(run);
   } else if (has_both(summary, "judge")) {
-    const double change = *summary.number("judge.after") - *summary.number("judge.before");
-    const double errors =
-        combined_errors(summary, "judge").value_or(change > 0 ? kClearErrors : -kClearErrors);
+    const double errors = clearness(summary, "judge");
     out.severity = errors >= kClearErrors ? Severity::kGood : Severity::kWarn;
     out.badge = errors >= kClearErrors    ? "Improved"
                 : errors <= -kClearErrors ? "Worse"

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace hone::engine::report {
 namespace {
@@ -141,6 +142,24 @@ INSTANTIATE_TEST_SUITE_P(
               "Reward model near chance",
               Severity::kWarn,
               "Improved"},
+        Smell{"few_judgements",
+              {{"reward.held_out_judgements", 5},
+               {"reward.pair_accuracy", 0.2},
+               {"reward.bow_accuracy", 0.5},
+               {"reward.ece", 0.4}},
+              "Reward model hardly measured",
+              Severity::kWarn,
+              "Improved"},
+        Smell{"no_judgements",
+              {{"reward.held_out_judgements", 0}},
+              "Reward model not measured",
+              Severity::kWarn,
+              "Improved"},
+        Smell{"one_prompt",
+              {{"evaluate.prompts", 1}, {"judge.stderr_before", NAN}, {"judge.stderr_after", NAN}},
+              "Within the noise",
+              Severity::kWarn,
+              "No clear change"},
         Smell{"cut_texts",
               {{"data.cut_texts", 0.6}, {"data.text_limit", 56}, {"data.text_tokens", 139}},
               "Texts are cut",
@@ -173,6 +192,24 @@ TEST(Verdict, ACollapseIsSaidBeforeTheScore) {
 TEST(Verdict, AWorsePolicyIsNotCalledImproved) {
   const Verdict verdict = judge_run(run_with({{"judge.after", 0.2}, {"proxy.after", -0.1}}));
   EXPECT_EQ(verdict.badge, "Worse");
+}
+
+TEST(Verdict, WhatDoesNotVaryIsWorseOnlyWhenItFell) {
+  for (const auto& [after, badge, word] :
+       {std::tuple{0.3, "No clear change", "did not clearly"},
+        std::tuple{0.31, "Improved", "raised"}, std::tuple{0.29, "Worse", "lowered"}}) {
+    const Verdict verdict = judge_run(run_with({{"judge.after", after},
+                                                {"judge.stderr_before", 0},
+                                                {"judge.stderr_after", 0},
+                                                {"proxy.after", -0.1}}));
+    EXPECT_EQ(verdict.badge, badge);
+    EXPECT_NE(verdict.sentence.find(word), std::string::npos) << verdict.sentence;
+  }
+}
+
+TEST(Verdict, OneIsOne) {
+  const auto sentence = judge_run(run_with({{"evaluate.prompts", 1}})).sentence;
+  EXPECT_NE(sentence.find("on 1 held-out prompt,"), std::string::npos) << sentence;
 }
 
 TEST(Verdict, WithoutFiguresItSaysSo) {
