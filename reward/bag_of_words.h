@@ -30,6 +30,7 @@ class BagOfWords {
   /// outside `texts`. Same arguments, same bits.
   static BagOfWords train(const std::vector<std::string>& texts, const std::vector<Vote>& votes,
                           const BagOfWordsOptions& options);
+  bool empty() const { return weights_.empty(); }  // made from no votes: every score is 0
   float score(std::string_view text) const;
   std::vector<float> score(const std::vector<std::string>& texts) const;
 

@@ -144,9 +144,15 @@ void validate_recipe(const Recipe& recipe, const std::string& where) {
   const Checker check(where);
   check.at_least("seed", static_cast<double>(recipe.seed), 0);
   check.within("threads", static_cast<double>(recipe.threads), 0, 4096);
+  if (recipe.stages.empty()) throw data::InputError(where, "stages", "at least one", "none");
   for (const auto& stage : recipe.stages) {
     check.one_of("stages", stage,
                  {"import", "pretrain", "sft", "reward", "train", "evaluate", "report"});
+  }
+  for (size_t i = 0; i < recipe.data.imports.size(); ++i) {
+    if (!recipe.data.imports[i].input.empty()) continue;
+    throw data::InputError(where, "data.imports[" + std::to_string(i) + "].input", "a file",
+                           "none");
   }
   check.at_least("data.max_tokens", static_cast<double>(recipe.data.max_tokens), 2);
   check.at_least("data.prompt_words", static_cast<double>(recipe.data.prompt_words), 0);

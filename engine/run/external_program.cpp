@@ -9,7 +9,10 @@
 #include <cerrno>
 #include <cmath>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -24,6 +27,8 @@ namespace {
 
 constexpr size_t kShownBytes = 600;
 constexpr int kPollMilliseconds = 5, kGraceMilliseconds = 5000;
+// What a scoring program may write: far more than {"score": ...} with whatever it likes beside it.
+constexpr uintmax_t kMostBytes = uintmax_t{64} << 20, kMostBytesOfText = uintmax_t{1} << 20;
 
 /// The last thing a program said (of a Python traceback the error itself), and where the rest is.
 std::string last_line(const std::filesystem::path& log) {
@@ -79,15 +84,31 @@ void end(pid_t child) {
   waitpid(child, nullptr, 0);
 }
 
-int wait_for(pid_t child) {
+std::string line_of(const std::vector<std::string>& command) {
+  std::string line;
+  for (const auto& argument : command) line += (line.empty() ? "" : " ") + argument;
+  return line;
+}
+
+uintmax_t size_of(const std::filesystem::path& file) {
+  std::error_code ignored;
+  const auto size = std::filesystem::file_size(file, ignored);
+  return ignored ? 0 : size;
+}
+
+/// `look` is called again and again; what it throws is thrown once `child` has ended.
+int wait_for(pid_t child, const std::function<void()>& look) {
   int status = 0;
   while (true) {
     const pid_t done = waitpid(child, &status, WNOHANG);
     if (done == child) return status;
     if (done < 0 && errno != EINTR) throw data::IoError(std::string("waitpid: ") + strerror(errno));
-    if (interrupt_is_due()) {
-      end(child);
+    try {
       check_interrupted();
+      look();
+    } catch (...) {
+      end(child);
+      throw;
     }
     poll(nullptr, 0, kPollMilliseconds);
   }
@@ -96,7 +117,8 @@ int wait_for(pid_t child) {
 }  // namespace
 
 void run_program(const std::vector<std::string>& command, const std::filesystem::path& input,
-                 const std::filesystem::path& output, const std::filesystem::path& log) {
+                 const std::filesystem::path& output, const std::filesystem::path& log,
+                 uintmax_t most_bytes) {
   SpawnActions actions;
   actions.open(STDIN_FILENO, input.empty() ? "/dev/null" : input, O_RDONLY);
   actions.open(STDOUT_FILENO, output, O_WRONLY | O_CREAT | O_TRUNC);
@@ -112,13 +134,36 @@ void run_program(const std::vector<std::string>& command, const std::filesystem:
     throw data::InputError(command[0], "external command", "a program that can be started",
                            strerror(error));
   }
-  const int status = wait_for(child);
+  int status = 0;
+  try {
+    status = wait_for(child, [&] {
+      if (most_bytes == 0 || size_of(output) <= most_bytes) return;
+      throw data::InputError(line_of(command), "output",
+                             "at most " + std::to_string(most_bytes) + " bytes", "more");
+    });
+  } catch (const data::InputError&) {  // it has ended: nothing writes there any more
+    std::error_code ignored;
+    std::filesystem::resize_file(output, 0, ignored);
+    throw;
+  }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
   const std::string how = WIFEXITED(status) ? "exit code " + std::to_string(WEXITSTATUS(status))
                                             : "signal " + std::to_string(WTERMSIG(status));
-  std::string line;
-  for (const auto& argument : command) line += (line.empty() ? "" : " ") + argument;
-  throw data::Error(line + ": " + how + ": " + last_line(log));
+  throw data::Error(line_of(command) + ": " + how + ": " + last_line(log));
+}
+
+bool can_start(const std::string& program) {
+  const auto runs = [](const std::filesystem::path& file) {
+    return std::filesystem::is_regular_file(file) && access(file.c_str(), X_OK) == 0;
+  };
+  if (program.find('/') != std::string::npos) return runs(program);
+  const char* path = getenv("PATH");
+  std::istringstream folders(path ? path : "/bin:/usr/bin");
+  std::string folder;
+  while (std::getline(folders, folder, ':')) {
+    if (runs(std::filesystem::path(folder.empty() ? "." : folder) / program)) return true;
+  }
+  return false;
 }
 
 std::vector<float> score_by_program(const std::vector<std::string>& command,
@@ -135,7 +180,7 @@ std::vector<float> score_by_program(const std::vector<std::string>& command,
     lines += object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   }
   data::write_file_atomically(input, lines);
-  run_program(command, input, output, log);
+  run_program(command, input, output, log, kMostBytes + kMostBytesOfText * texts.size());
 
   std::vector<float> scores;
   std::istringstream reader(data::read_file(output));
@@ -143,15 +188,18 @@ std::vector<float> score_by_program(const std::vector<std::string>& command,
   while (std::getline(reader, line)) {
     if (line.empty()) continue;
     const auto object = nlohmann::json::parse(line, nullptr, false);
-    if (!object.is_object() || !object.contains("score") || !object["score"].is_number() ||
-        !std::isfinite(object["score"].get<double>())) {
-      throw data::InputError(command[0], "line " + std::to_string(scores.size() + 1) + " of output",
+    const bool is_scored =
+        object.is_object() && object.contains("score") && object["score"].is_number();
+    const double score = is_scored ? object["score"].get<double>() : 0;
+    if (!is_scored || !(std::abs(score) <= std::numeric_limits<float>::max())) {
+      throw data::InputError(line_of(command),
+                             "line " + std::to_string(scores.size() + 1) + " of output",
                              "{\"score\": number}", line.substr(0, 200));
     }
-    scores.push_back(object["score"].get<float>());
+    scores.push_back(static_cast<float>(score));
   }
   if (scores.size() != texts.size()) {
-    throw data::InputError(command[0], "output", std::to_string(texts.size()) + " scores",
+    throw data::InputError(line_of(command), "output", std::to_string(texts.size()) + " scores",
                            std::to_string(scores.size()));
   }
   return scores;

@@ -2,6 +2,7 @@
 
 // Other people's programs in a run: one that prepares data, one that judges or rewards texts.
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -10,9 +11,15 @@ namespace hone::engine {
 
 /// Runs `command` (program, then arguments; no shell) with standard input from `input` (empty:
 /// none) and its standard output and error in files. Returns when it ends. Throws data::Error with
-/// the last lines it said when it fails or cannot start, Interrupted when a stop was asked for.
+/// the last lines it said when it fails or cannot start, InputError when it has written more than
+/// `most_bytes` (0: no limit; of an endless one nothing is kept), Interrupted when a stop was asked
+/// for.
 void run_program(const std::vector<std::string>& command, const std::filesystem::path& input,
-                 const std::filesystem::path& output, const std::filesystem::path& log);
+                 const std::filesystem::path& output, const std::filesystem::path& log,
+                 uintmax_t most_bytes = 0);
+
+/// Whether `program` is a file that may be executed, here or in one of PATH's folders.
+bool can_start(const std::string& program);
 
 struct TextToScore {
   std::string prompt, response;

@@ -111,6 +111,12 @@ StageOutcome import_all(Workspace& workspace) {
     const auto report = data::import_file(store, file);
     const auto rejects = report.rejects_file.lexically_relative(staged.path());
     rejected += report.rejected;
+    if (report.rejected > 0) {
+      workspace.metrics().say("[import] " + file.input.string() + ": " +
+                              std::to_string(report.rejected) + " of " +
+                              std::to_string(report.lines) + " lines cannot be used (reasons in " +
+                              (run.feedback() / rejects).string() + ")");
+    }
     outcome.figures["imports"].push_back(
         {{"format", spec.format},
          {"input", file.input.string()},

@@ -54,7 +54,7 @@ Estimate estimate(const std::vector<double>& values) {
   const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
   double squares = 0;
   for (const double value : values) squares += (value - mean) * (value - mean);
-  return {mean, values.size() < 2 ? 0.0 : std::sqrt(squares / (n - 1) / n)};
+  return {mean, values.size() < 2 ? std::nan("") : std::sqrt(squares / (n - 1) / n)};
 }
 
 PolicyJudge::PolicyJudge(Workspace& workspace, reward::Normalization normalization)
@@ -66,7 +66,8 @@ PolicyJudge::PolicyJudge(Workspace& workspace, reward::Normalization normalizati
   if (workspace.recipe().has_reward_model()) {
     reward_ = workspace.load(workspace.run().reward(), HeadKind::kScalar);
     const auto words = workspace.run().reward() / "bag_of_words.json";
-    other_ = reward::BagOfWords::from_json(data::read_file(words), words.string());
+    auto baseline = reward::BagOfWords::from_json(data::read_file(words), words.string());
+    if (!baseline.empty()) other_ = std::move(baseline);
   }
   std::vector<std::string> training_texts;
   for (const int64_t item : workspace.items_of(data::Split::kTrain)) {

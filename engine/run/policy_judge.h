@@ -14,7 +14,7 @@
 namespace hone::engine {
 
 struct Estimate {
-  double mean = 0, standard_error = 0;
+  double mean = 0, standard_error = 0;  // the error of a single value: NaN, unknown
 };
 Estimate estimate(const std::vector<double>& values);
 
@@ -22,7 +22,8 @@ struct JudgedPolicy {
   std::vector<std::string> responses;
   std::vector<double> judge;   // the external judge, empty when the recipe has none
   std::vector<double> proxy;   // the reward model, normalised; empty when the run has none
-  std::vector<double> other;   // bag of words of the raters that it did not use; likewise
+  std::vector<double> other;   // bag of words of the raters that it did not use; likewise, or
+                               // empty when there are none of them
   std::vector<double> kl;      // to the reference, nats a text
   std::vector<double> length;  // new tokens, the end token included
   TextStatistics statistics;

@@ -12,6 +12,7 @@
 #include "engine/config/toml_printer.h"
 #include "engine/run/early_findings.h"
 #include "engine/run/posterior_file.h"
+#include "engine/run/preconditions.h"
 #include "engine/run/rater_files.h"
 #include "engine/run/reward_files.h"
 #include "engine/run/stages.h"
@@ -31,6 +32,8 @@ using reward::Vote;
 // Streams of held-out votes: every one its own, so that no two figures share their draws.
 constexpr uint64_t kTestVotes = 7, kTemperatureVotes = 8, kCeilingVotes = 9, kBaselineVotes = 10;
 constexpr int64_t kCeilingCount = 20000;
+// A temperature fitted to fewer judgements makes the model certain, or sure of nothing, by chance.
+constexpr size_t kFewestForTemperature = 20;
 
 RaterFold fold_of(const std::string& raters) {
   return raters == "even" ? RaterFold::kEven : raters == "odd" ? RaterFold::kOdd : RaterFold::kAll;
@@ -110,6 +113,12 @@ std::string answers_since_import(Workspace& workspace) {
   return text.empty() ? "" : "answers " + data::sha256_hex(text) + "\n";
 }
 
+/// Those that say which of two texts is better.
+std::vector<Vote> strict(std::vector<Vote> votes) {
+  std::erase_if(votes, [](const Vote& vote) { return vote.target == 0.5f; });
+  return votes;
+}
+
 /// Accuracies, ceilings and baseline on votes about texts and by people that training never saw.
 void measure(Workspace& workspace, CausalLM& model, const reward::BagOfWords& baseline,
              RewardFile& file, StageOutcome& outcome) {
@@ -124,18 +133,23 @@ void measure(Workspace& workspace, CausalLM& model, const reward::BagOfWords& ba
   }
   for (const bool same_person : {false, true}) {
     const std::string suffix = same_person ? "_within" : "";
-    auto votes = test.votes(same_person, count, kTestVotes);
+    const auto votes = strict(test.votes(same_person, count, kTestVotes));
     if (votes.empty()) continue;
+    outcome.summary["reward.held_out_judgements" + suffix] = votes.size();
     outcome.summary["reward.pair_accuracy" + suffix] = reward::pair_accuracy(scores, votes);
-    outcome.summary["reward.bow_accuracy" + suffix] = reward::pair_accuracy(baseline_scores, votes);
+    if (!baseline.empty()) {
+      outcome.summary["reward.bow_accuracy" + suffix] =
+          reward::pair_accuracy(baseline_scores, votes);
+    }
     const auto ceiling = test.human_ceiling(same_person, kCeilingCount, kCeilingVotes);
     if (ceiling.count > 0) {
       outcome.summary["reward.human_ceiling" + suffix] = ceiling.person_vs_majority;
       outcome.summary["reward.person_vs_person" + suffix] = ceiling.person_vs_person;
       outcome.summary["reward.tie_rate" + suffix] = ceiling.tie_rate;
     }
-    const auto tuning = validation.votes(same_person, count, kTemperatureVotes);
-    const double temperature = tuning.empty() ? 1.0 : fit_temperature(validation_scores, tuning);
+    const auto tuning = strict(validation.votes(same_person, count, kTemperatureVotes));
+    const double temperature =
+        tuning.size() < kFewestForTemperature ? 1.0 : fit_temperature(validation_scores, tuning);
     const auto raw = reward::calibration(scores, votes, 1.0);
     const auto fitted = reward::calibration(scores, votes, temperature);
     outcome.summary["reward.ece" + suffix] = fitted.ece;
@@ -147,8 +161,8 @@ void measure(Workspace& workspace, CausalLM& model, const reward::BagOfWords& ba
   }
   // Explicit comparisons by single people have no across-people kind: the one there is counts.
   if (!outcome.summary.contains("reward.pair_accuracy")) {
-    for (const char* key :
-         {"pair_accuracy", "bow_accuracy", "human_ceiling", "ece", "ece_raw", "temperature"}) {
+    for (const char* key : {"held_out_judgements", "pair_accuracy", "bow_accuracy", "human_ceiling",
+                            "ece", "ece_raw", "temperature"}) {
       const std::string name = std::string("reward.") + key;
       if (outcome.summary.contains(name + "_within")) {
         outcome.summary[name] = outcome.summary[name + "_within"];
@@ -159,6 +173,7 @@ void measure(Workspace& workspace, CausalLM& model, const reward::BagOfWords& ba
       outcome.figures["calibration_bins_raw"] = outcome.figures["calibration_bins_raw_within"];
     }
   }
+  outcome.summary.emplace("reward.held_out_judgements", 0);
 }
 
 }  // namespace
@@ -204,10 +219,7 @@ StageOutcome reward_stage(Workspace& workspace) {
   const auto& run = workspace.run();
   const RaterFold fold = fold_of(recipe.raters);
   const auto training = judgements(workspace, data::Split::kTrain, fold);
-  if (training.judgements() == 0) {
-    throw data::InputError(run.feedback().string(), "judgements",
-                           "ratings or comparisons of training texts", "none");
-  }
+  if (training.judgements() == 0) throw no_judgements(run);
   auto model = starting_model(workspace);
   const auto result = train_reward(*model, training, workspace.item_tokens(), recipe.training,
                                    workspace.seed() + 2, workspace.training());

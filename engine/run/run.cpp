@@ -18,6 +18,7 @@
 #include "engine/distributed/rank_group.h"
 #include "engine/distributed/shard_tree.h"
 #include "engine/metrics/metrics.h"
+#include "engine/run/preconditions.h"
 #include "engine/run/stages.h"
 #include "engine/runtime/build_info.h"
 #include "engine/runtime/device.h"
@@ -76,7 +77,9 @@ std::string stage_hash(const Stage& stage, Workspace& workspace) {
   return data::sha256_hex(text);
 }
 
-void run_stage(const Stage& stage, Workspace& workspace, const RunOptions& options) {
+/// `following`: the stages that come after it.
+void run_stage(const Stage& stage, Workspace& workspace, const RunOptions& options,
+               const std::vector<std::string>& following) {
   const auto& run = workspace.run();
   const bool leads = workspace.communicator().leads();
   const std::string hash = stage_hash(stage, workspace);
@@ -95,6 +98,7 @@ void run_stage(const Stage& stage, Workspace& workspace, const RunOptions& optio
   StageRecord record;
   record.stage = stage.name;
   record.hash = hash;
+  if (record.stage == "pretrain") check_preconditions(workspace, following);
   const bool strict = options.resume && options.overrides.empty();
   workspace.begin_stage(stage.name, hash, strict, options.force);
   auto outcome = stage.run(workspace);
@@ -214,7 +218,9 @@ void run_on_rank(const RunOptions& options, RankGroup& ranks) {
   if (device.is_cuda()) metrics.say("on " + device.str() + ": " + gpu_name(device));
   Workspace workspace(recipe, recipe_dir, RunDirectory{options.out}, metrics, communicator, device);
   const auto stages = options.only.empty() ? recipe.stages : std::vector<std::string>{options.only};
-  for (const auto& name : stages) run_stage(stage_named(name), workspace, options);
+  for (auto next = stages.begin(); next != stages.end(); ++next) {
+    run_stage(stage_named(*next), workspace, options, {next + 1, stages.end()});
+  }
 }
 
 }  // namespace

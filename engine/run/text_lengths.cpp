@@ -1,6 +1,7 @@
 #include "engine/run/text_lengths.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace hone::engine {
@@ -61,7 +62,8 @@ nlohmann::json figures_of(const std::string& what, std::vector<int64_t> lengths,
   const auto count = static_cast<double>(lengths.size());
   figures["data.cut_" + what + "s"] = 1 - static_cast<double>(fit) / count;
   figures["data." + what + "_limit"] = limit;
-  figures["data." + what + "_tokens"] = lengths[static_cast<size_t>(kMostOfThem * (count - 1))];
+  figures["data." + what + "_tokens"] =
+      lengths[static_cast<size_t>(std::ceil(kMostOfThem * count)) - 1];
   return figures;
 }
 

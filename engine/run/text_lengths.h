@@ -14,7 +14,7 @@ namespace hone::engine {
 /// From at most 2,000 texts evenly spaced; nothing where there are none.
 nlohmann::json text_length_figures(Workspace& workspace);
 
-/// The same of what people answered (demonstrations, else items) and train.ppo.max_new_tokens:
+/// The same of what people answered (demonstrations, else items) and the policy's max_new_tokens:
 /// "data.cut_answers", "data.answer_limit", "data.answer_tokens".
 nlohmann::json answer_length_figures(Workspace& workspace);
 

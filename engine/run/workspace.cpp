@@ -6,6 +6,7 @@
 #include "data/atomic_file.h"
 #include "data/error.h"
 #include "data/journal/journal.h"
+#include "engine/run/preconditions.h"
 #include "engine/runtime/iso_time.h"
 
 namespace hone::engine {
@@ -156,11 +157,7 @@ std::vector<Workspace::Prompt> Workspace::prompts(data::Split split) {
           codec().prompt_text(demonstration.prompt, demonstration.prompt_is_messages));
     }
   }
-  if (found.empty()) {
-    throw data::InputError(run_.feedback().string(), "prompts",
-                           "items or demonstrations with prompts (or data.prompt_words > 0)",
-                           "none");
-  }
+  if (found.empty()) throw no_prompts(run_, split);
   return found;
 }
 

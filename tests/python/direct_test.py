@@ -190,6 +190,41 @@ def test_ctrl_c_and_resume_end_with_the_same_bytes(finished, folder, hone, tmp_p
     assert digest(out / "policy/model.safetensors") == digest(whole / "policy/model.safetensors")
 
 
+MODELS = ("pretrain", "sft", "policy")
+
+
+def test_a_full_disk_is_one_line_and_harms_nothing(finished, folder, hone, tmp_path):
+    """No file may grow beyond 16 kB, which the run's own small ones do not: the policy fails, as on a full disk."""
+    out = tmp_path / "full"
+    shutil.copytree(finished, out)
+    before = [digest(out / name / "model.safetensors") for name in MODELS]
+    (out / "metrics.jsonl").write_text("")
+    limited = f"ulimit -f 16; trap '' XFSZ; exec {hone.binary} train {folder / 'dpo.toml'} --out {out} --force --quiet"
+    done = subprocess.run(["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith(f"hone: {out}/policy/model") and not list((out / "policy").glob("*.tmp*")), done.stderr
+    assert [digest(out / name / "model.safetensors") for name in MODELS] == before
+    hone("run", folder / "dpo.toml", "--out", out)  # with room again it ends as if never in trouble
+    assert [digest(out / name / "model.safetensors") for name in MODELS] == before
+
+
+def test_a_stop_is_clean_and_harms_nothing(finished, folder, hone, tmp_path):
+    out = tmp_path / "stop"
+    shutil.copytree(finished, out)
+    before = [digest(out / name / "model.safetensors") for name in MODELS]
+    (out / "metrics.jsonl").write_text("")
+    process = subprocess.Popen([hone.binary, "run", folder / "dpo.toml", "--out", out, "--set", "train.direct.epochs=100000"],
+                               cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while '"stage":"direct"' not in (out / "metrics.jsonl").read_text():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and "the same command goes on there" in text, text
+    assert [digest(out / name / "model.safetensors") for name in MODELS] == before
+
+
 def test_pairs_of_two_prompts_are_no_pairs(folder, hone, tmp_path):
     recipe = write_recipe(folder, "dpo").read_text().replace('"direct"\nseed', '"none"\nseed')
     path = tmp_path / "none.toml"
@@ -200,5 +235,6 @@ def test_pairs_of_two_prompts_are_no_pairs(folder, hone, tmp_path):
     path.write_text(recipe.replace(f'imports = [{{ format = "preference-jsonl", input = "{folder}/pairs.jsonl" }}]',
                                    f'imports = [{{ format = "texts-jsonl", input = "{tmp_path}/texts.jsonl" }}, '
                                    f'{{ format = "votes-tsv", input = "{tmp_path}/votes.tsv" }}]'))
-    failed = hone("run", path, "--out", tmp_path / "run", "--set", "train.evaluate_every=0", code=2)
+    failed = hone("run", path, "--out", tmp_path / "run", "--set", "train.evaluate_every=0", "--set",
+                  "stages=['import','pretrain','sft','train']", code=2)
     assert "of two answers to one prompt" in failed.stderr and "20 compared pairs" in failed.stdout + failed.stderr

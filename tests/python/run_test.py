@@ -163,7 +163,8 @@ def test_texts_that_do_not_fit_are_told_before_anything_is_trained(finished, fol
     texts = [json.loads(line) for line in open(folder / "texts.jsonl")]
     lengths = sorted(len(tokenizer.encode(text["text"]).ids) + 1 for text in texts if text["split"] == "train")
     assert summary["data.cut_texts"] == pytest.approx(sum(length > 16 for length in lengths) / len(lengths))
-    assert summary["data.text_limit"] == 16 and summary["data.text_tokens"] == lengths[int(0.99 * (len(lengths) - 1))]
+    enough = next(most for most in lengths if sum(length <= most for length in lengths) >= 0.99 * len(lengths))
+    assert summary["data.text_limit"] == 16 and summary["data.text_tokens"] == enough
     # The limit of answers is the train stage's, so another one is measured anew.
     assert json.loads((finished / "summary.json").read_text())["data.answer_limit"] == 12
 
@@ -276,6 +277,8 @@ def test_a_signal_while_libraries_load_is_one_line(hone, tmp_path, stop, line):
     ("evaluate.prompts=0", "evaluate.prompts"),
     ("data.imports=[{format='texts-jsonl', input='/nowhere.jsonl'}]", "/nowhere.jsonl"),
     ("model.path=/nowhere", "/nowhere"),
+    ("stages=[]", "stages: expected at least one"),
+    ("data.imports=[{format='texts-jsonl'}]", "data.imports[0].input: expected a file"),
 ])
 def test_a_bad_option_is_one_clear_line(folder, hone, tmp_path, setting, expected):
     recipe = write_recipe(folder)
@@ -303,6 +306,63 @@ def test_a_judge_that_fails_is_named(folder, finished, hone, tmp_path):
     subprocess.run(["cp", "-r", finished, out], check=True)
     done = hone("evaluate", folder / "recipe.toml", "--out", out, "--set", "evaluate.judge=['false']", code=1)
     assert "false" in done.stderr and "exit code 1" in done.stderr
+
+
+@pytest.mark.parametrize("prints, what", [
+    ("for line in sys.stdin: print('{\"score\": 1e308}')", "line 1 of output: expected {\"score\": number}"),
+    ("while True: print('{\"score\": 1}' * 1000)", "output: expected at most"),
+])
+def test_a_judge_that_prints_what_it_must_not_is_one_line(folder, finished, hone, tmp_path, prints, what):
+    """A number that no float holds would become null; an endless program would fill the disk."""
+    out = tmp_path / "copy"
+    subprocess.run(["cp", "-r", finished, out], check=True)
+    (tmp_path / "odd_judge.py").write_text(f"import sys\n{prints}\n")
+    done = hone("evaluate", folder / "recipe.toml", "--out", out, "--quiet", code=2,
+                *["--set", f"evaluate.judge=['{{python}}','{tmp_path}/odd_judge.py']"])
+    assert "odd_judge.py: " + what in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert sum(file.stat().st_size for file in (out / "evaluation").rglob("scores.jsonl")) < 1 << 20
+
+
+def few_texts(folder, votes, prompt):
+    """A recipe of 30 texts, every third one held out, and these votes between neighbours."""
+    (folder / "judge.py").write_text(JUDGE.format(good=" ".join(GOOD)))
+    with open(folder / "texts.jsonl", "w") as texts:
+        for i in range(30):
+            texts.write(json.dumps({"id": f"t{i}", "text": f"{PLAIN[i % 15]} {GOOD[i % 6]} {BAD[i % 5]}", "prompt": prompt,
+                                    "group": f"g{i % 3}", "split": "test" if i % 3 == 2 else "train"}) + "\n")
+    (folder / "votes.tsv").write_text("".join(f"t{i}\tt{i + 3}\tanne\t{votes}\n" for i in range(27)) + "t0\tt0\tanne\ta1\n")
+    recipe = folder / "few.toml"
+    make = RECIPE.format(folder=folder, iterations=1, python="{python}").replace("ratings-tsv", "votes-tsv").replace(
+        "ratings.tsv", "votes.tsv").replace("prompt_words = 2\n", "")
+    recipe.write_text("".join(line + "\n" for line in make.splitlines() if "demonstrations-jsonl" not in line))
+    return recipe
+
+
+@pytest.mark.parametrize("votes, prompt, setting, expected", [
+    ("a1", "", "seed=1", "prompts of the train split: expected items or demonstrations with prompts"),
+    ("skip", "the film", "seed=1", "judgements: expected ratings or comparisons of training texts"),
+    ("a1", "the film", "evaluate.judge=['no-such-program']", "evaluate.judge: expected a program that can be started"),
+])
+def test_what_a_later_stage_lacks_is_said_before_anything_is_trained(hone, tmp_path, votes, prompt, setting, expected):
+    done = hone("run", few_texts(tmp_path, votes, prompt), "--out", tmp_path / "run", "--set", setting, code=2)
+    assert expected in done.stderr and "[pretrain]" not in done.stderr, done.stderr
+    assert "votes.tsv: 1 of 28 lines cannot be used" in done.stderr  # nor is that passed over
+
+
+def test_a_reward_model_that_nothing_measured_has_no_accuracy(hone, tmp_path):
+    """Ties alone: no held-out judgement says which text is better, no other rater gives a bag of words its weights."""
+    recipe = few_texts(tmp_path, "equal", "the film")
+    said = hone("run", recipe, "--out", tmp_path / "run", "--set", "stages=['import','pretrain','sft','reward']").stderr
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["reward.held_out_judgements"] == 0 and "Reward model not measured" in said
+    assert not any(name.startswith(("reward.pair_accuracy", "reward.bow_accuracy", "reward.ece")) for name in summary)
+    (tmp_path / "votes.tsv").write_text("".join(f"t{i}\tt{i + 3}\tanne\ta1\n" for i in range(27)))
+    said = hone("run", recipe, "--out", tmp_path / "run", "--set", "evaluate.prompts=1")
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["reward.held_out_judgements"] == 9 and summary["reward.temperature"] == 1
+    assert "Only 9 unseen judgements" in said.stderr and "bow" not in " ".join(summary)
+    assert summary["judge.stderr_after"] is None and "standard errors unknown, unknown" in said.stdout
+    assert said.stdout.startswith("\nNo clear change.") and not any(name.startswith("other.") for name in summary)
 
 
 def test_the_collapse_is_the_quickstart_without_its_penalty():
@@ -335,16 +395,18 @@ def harmed(out, before):
     return [name for name in WHOLE if digest(out / name) != before[name]]
 
 
-@pytest.mark.parametrize("stage", ["import", "pretrain", "sft", "reward", "train", "evaluate", "report"])
-def test_a_full_disk_in_any_stage_is_one_line_and_harms_nothing(folder, finished, hone, tmp_path, stage):
-    """No file may grow beyond 8 kB: whatever the stage writes last fails, as on a full disk."""
+@pytest.mark.parametrize("stage, file", [("import", "feedback.new/segments/"), ("pretrain", "pretrain/model"), ("sft", "sft/model"),
+                                         ("reward", "reward/model"), ("train", "policy/model"),
+                                         ("evaluate", "evaluation/.samples"), ("report", ".report")])
+def test_a_full_disk_in_any_stage_is_one_line_and_harms_nothing(folder, finished, hone, tmp_path, stage, file):
+    """No file may grow beyond 16 kB, which the run's own small ones do not: `file` fails, as on a full disk."""
     out, before = copied(finished, tmp_path)
     (out / "metrics.jsonl").write_text("")
-    limited = (f"ulimit -f 8; trap '' XFSZ; exec {hone.binary} run {folder / 'recipe.toml'} --out {out} --force --quiet"
-               f""" --set 'stages=["{stage}"]' --set evaluate.prompts=50""")
+    limited = (f"ulimit -f 16; trap '' XFSZ; exec {hone.binary} run {folder / 'recipe.toml'} --out {out} --force --quiet"
+               f""" --set 'stages=["{stage}"]' --set evaluate.prompts=50 --set train.ppo.max_new_tokens=50""")
     done = subprocess.run(["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, (done.returncode, done.stderr)
-    assert len(done.stderr.strip().splitlines()) == 1 and "hone: " in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and f"hone: {out}/{file}" in done.stderr, done.stderr
     assert harmed(out, before) == [] and not (out / "feedback.new").exists()
     # With room again the run goes on and ends as the one that was never in trouble.
     hone("run", folder / "recipe.toml", "--out", out)
