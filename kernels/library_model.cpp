@@ -11,7 +11,7 @@
 #define HONE_ATTENTION_SHAPE "int heads, int kv_heads, int head_dim, float scale, int window"
 #define HONE_BLOCK_ARGS                                                                        \
   "Tensor x, Tensor[] weights, Tensor cu_seqlens, " HONE_ATTENTION_TABLES HONE_ATTENTION_SHAPE \
-  ", float eps, bool bfloat16=False"
+  ", float eps, bool bfloat16=False, Tensor? rows=None"
 
 TORCH_LIBRARY_FRAGMENT(hone, m) {
   m.def(
@@ -98,11 +98,13 @@ Tensor attention(In qkv, In cu_seqlens, In cos, In sin, const AttentionOptions& 
 }
 
 Tensor transformer_block(In x, at::TensorList weights, In cu_seqlens, In cos, In sin,
-                         const AttentionOptions& options, double eps, bool bfloat16) {
-  static const auto op = find_op<Tensor(In, at::TensorList, In, In, In, int64_t, int64_t, int64_t,
-                                        double, int64_t, double, bool)>("hone::transformer_block");
+                         const AttentionOptions& options, double eps, bool bfloat16,
+                         const std::optional<Tensor>& rows) {
+  static const auto op =
+      find_op<Tensor(In, at::TensorList, In, In, In, int64_t, int64_t, int64_t, double, int64_t,
+                     double, bool, const std::optional<Tensor>&)>("hone::transformer_block");
   return op.call(x, weights, cu_seqlens, cos, sin, options.heads, options.kv_heads,
-                 options.head_dim, options.scale, options.window, eps, bfloat16);
+                 options.head_dim, options.scale, options.window, eps, bfloat16, rows);
 }
 
 Tensor decode_attention(In qkv, In k_cache, In v_cache, In block_table, In positions, In cos,

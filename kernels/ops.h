@@ -77,10 +77,12 @@ Tensor attention(const Tensor& qkv, const Tensor& cu_seqlens, const Tensor& cos,
 /// [H,heads*head_dim], mlp_norm [H], gate_up [2F,H], down [H,F], and perhaps qkv_bias. x [N,H]
 /// float32 or float64. `bfloat16` (float32 x only): the operands of the matrix products, forward
 /// and backward, are rounded to bfloat16; sums, residual stream, norms, softmax and gradients of
-/// the weights are float32 (mixed precision with float32 master weights).
+/// the weights are float32 (mixed precision with float32 master weights). rows [M] int64, strictly
+/// ascending: those rows of y alone, [M,H]; all else but keys and values is computed for them only.
 Tensor transformer_block(const Tensor& x, at::TensorList weights, const Tensor& cu_seqlens,
                          const Tensor& cos, const Tensor& sin, const AttentionOptions& options,
-                         double eps, bool bfloat16);
+                         double eps, bool bfloat16,
+                         const std::optional<Tensor>& rows = std::nullopt);
 
 /// One decode step for R rows: rotates and writes this token's k, v into the block cache and
 /// attends over the row's context. qkv [R,(heads+2*kv_heads)*head_dim]; k_cache, v_cache

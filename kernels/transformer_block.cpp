@@ -12,7 +12,7 @@ BlockArguments::BlockArguments(const at::Tensor& x, at::TensorList weights,
                                const at::Tensor& cu_seqlens, const at::Tensor& cos,
                                const at::Tensor& sin, int64_t heads, int64_t kv_heads,
                                int64_t head_dim, double scale, int64_t window, double eps,
-                               bool bfloat16)
+                               bool bfloat16, const std::optional<at::Tensor>& rows)
     : x(x),
       weights(weights.vec()),
       cu_seqlens(cu_seqlens),
@@ -49,6 +49,17 @@ BlockArguments::BlockArguments(const at::Tensor& x, at::TensorList weights,
   check::sizes(kOp, "gate_up", gate_up(), {gate, width}, "[2F,H]");
   check::sizes(kOp, "down", down(), {width, gate / 2}, "[H,F]");
   if (has_bias()) check::sizes(kOp, "qkv_bias", qkv_bias(), {all}, "[(heads+2*kv_heads)*head_dim]");
+  if (!rows.has_value() || !rows->defined()) return;
+  check::rank(kOp, "rows", *rows, 1);
+  check::dtype(kOp, "rows", *rows, at::kLong);
+  check::same_device(kOp, "rows", *rows, "x", x);
+  this->rows = rows->contiguous();
+  const int64_t* row = this->rows.const_data_ptr<int64_t>();
+  for (int64_t i = 0, least = 0; i < rows->size(0); least = row[i++] + 1) {
+    HONE_CHECK(row[i] >= least && row[i] < x.size(0), kOp, "rows",
+               "ascending rows of x, of which there are " + std::to_string(x.size(0)), row[i],
+               " at index ", i);
+  }
 }
 
 std::tuple<at::Tensor, at::Tensor> BlockArguments::attention(const at::Tensor& qkv_rows) const {

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -21,10 +22,14 @@ struct BlockArguments {
   int64_t window;
   double eps;
   bool bfloat16;
+  at::Tensor rows;  // [M] int64, the rows of the result; undefined: all
 
   BlockArguments(const at::Tensor& x, at::TensorList weights, const at::Tensor& cu_seqlens,
                  const at::Tensor& cos, const at::Tensor& sin, int64_t heads, int64_t kv_heads,
-                 int64_t head_dim, double scale, int64_t window, double eps, bool bfloat16);
+                 int64_t head_dim, double scale, int64_t window, double eps, bool bfloat16,
+                 const std::optional<at::Tensor>& rows);
+
+  int64_t result_rows() const { return rows.defined() ? rows.size(0) : x.size(0); }
 
   const at::Tensor& attention_norm() const { return weights[0]; }
   const at::Tensor& qkv() const { return weights[1]; }

@@ -9,7 +9,7 @@ namespace hone::reward {
 at::Tensor sequence_features(Backbone& backbone, const at::Tensor& tokens,
                              const at::Tensor& cu_seqlens) {
   const at::Tensor last = cu_seqlens.narrow(0, 1, cu_seqlens.size(0) - 1).sub(1);
-  return backbone.hidden(tokens, cu_seqlens).index_select(0, last);
+  return backbone.hidden(tokens, cu_seqlens, last);
 }
 
 at::Tensor sequence_scores(Backbone& backbone, const at::Tensor& tokens,

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -227,7 +228,8 @@ at::Tensor CausalLM::embed(const at::Tensor& tokens, const at::Tensor& positions
 }
 
 at::Tensor CausalLM::forward(const at::Tensor& tokens, const at::Tensor& cu_seqlens,
-                             const at::Tensor& positions, double dropout, CacheWriter* writer) {
+                             const at::Tensor& positions, const at::Tensor& rows, double dropout,
+                             CacheWriter* writer) {
   const auto add = [&](const at::Tensor& residual, const at::Tensor& x, const Projection& output) {
     if (dropout == 0.0) return output.added(residual, x);
     const auto seed = static_cast<int64_t>(mix(dropout_seed_, dropout_calls_++) >> 1);
@@ -241,15 +243,21 @@ at::Tensor CausalLM::forward(const at::Tensor& tokens, const at::Tensor& cu_seql
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     const TransformerBlock& block = blocks_[layer];
     turn.enter(static_cast<int64_t>(layer), x);
+    const bool selects = rows.defined() && layer + 1 == blocks_.size();
     if (whole_blocks && block.is_llama()) {
       x = kernels::transformer_block(x, block.weights(), cu_seqlens, cos_, sin_, block.attention,
                                      config_.norm_eps,
-                                     bfloat16_products_ && x.scalar_type() == at::kFloat);
+                                     bfloat16_products_ && x.scalar_type() == at::kFloat,
+                                     selects ? std::optional(rows) : std::nullopt);
       continue;
     }
     const at::Tensor qkv = block.attention_input(x);
     if (writer != nullptr) writer->write(layer, qkv, block.attention);
-    const at::Tensor mixed = kernels::attention(qkv, cu_seqlens, cos_, sin_, block.attention);
+    at::Tensor mixed = kernels::attention(qkv, cu_seqlens, cos_, sin_, block.attention);
+    if (selects) {
+      x = x.index_select(0, rows);
+      mixed = mixed.index_select(0, rows);
+    }
     x = add(x, block.attended(mixed), block.attention_output);
     x = add(x, block.mlp_input(x), block.down);
   }
@@ -257,14 +265,16 @@ at::Tensor CausalLM::forward(const at::Tensor& tokens, const at::Tensor& cu_seql
   return (*final_norm_)(x, config_.norm_eps);
 }
 
-at::Tensor CausalLM::hidden(const at::Tensor& tokens, const at::Tensor& cu_seqlens) {
+at::Tensor CausalLM::hidden(const at::Tensor& tokens, const at::Tensor& cu_seqlens,
+                            const at::Tensor& rows) {
   reserve_positions(tokens.size(0));  // no position of a packed batch lies beyond its tokens
   at::Tensor positions;
   if (positions_ >= 0) {
     positions = packed_positions(tokens, cu_seqlens);
     check_positions(positions, config_.max_positions);
   }
-  return forward(tokens, cu_seqlens, positions, dropout_, nullptr);
+  const bool all = !rows.defined() || rows.size(0) == tokens.size(0);
+  return forward(tokens, cu_seqlens, positions, all ? at::Tensor() : rows, dropout_, nullptr);
 }
 
 at::Tensor CausalLM::prefill(const at::Tensor& tokens, const at::Tensor& cu_seqlens, KvCache& cache,
@@ -275,7 +285,7 @@ at::Tensor CausalLM::prefill(const at::Tensor& tokens, const at::Tensor& cu_seql
   if (positions_ >= 0) check_positions(positions, config_.max_positions);
   CacheWriter writer{cache, slots, cos_.index_select(0, positions).unsqueeze(1),
                      sin_.index_select(0, positions).unsqueeze(1)};
-  return forward(tokens, cu_seqlens, positions, 0.0, &writer);
+  return forward(tokens, cu_seqlens, positions, {}, 0.0, &writer);
 }
 
 at::Tensor CausalLM::decode(const at::Tensor& tokens, const at::Tensor& positions, KvCache& cache,

@@ -42,7 +42,9 @@ class CausalLM : public reward::Backbone {
   /// The scalar head alone, as initialize() would fill it.
   void initialize_scalar_head(uint64_t seed);
 
-  at::Tensor hidden(const at::Tensor& tokens, const at::Tensor& cu_seqlens) override;  // [N,H]
+  using Backbone::hidden;
+  at::Tensor hidden(const at::Tensor& tokens, const at::Tensor& cu_seqlens,
+                    const at::Tensor& rows) override;
   at::Tensor lm_head() const;               // [V,H] (the embedding when tied)
   at::Tensor scalar_head() const override;  // [1,H]; kScalar only
   int64_t hidden_size() const override { return config_.hidden_size; }
@@ -93,7 +95,8 @@ class CausalLM : public reward::Backbone {
  private:
   struct CacheWriter;
   at::Tensor forward(const at::Tensor& tokens, const at::Tensor& cu_seqlens,
-                     const at::Tensor& positions, double dropout, CacheWriter* writer);
+                     const at::Tensor& positions, const at::Tensor& rows, double dropout,
+                     CacheWriter* writer);
   /// Rows of the embeddings of tokens [N] and, in a family that learns them, positions [N].
   at::Tensor embed(const at::Tensor& tokens, const at::Tensor& positions) const;
   at::Tensor head_leaf() const {

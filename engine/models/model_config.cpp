@@ -123,4 +123,12 @@ double ModelConfig::attention_scale(int64_t layer) const {
   return scale_by_inverse_layer ? scale / static_cast<double>(layer + 1) : scale;
 }
 
+double ModelConfig::activation_bytes() const {
+  const int64_t qkv = (heads + 2 * kv_heads) * head_dim, mixed = heads * head_dim;
+  // Input, two normed inputs, the middle of the block; qkv and what attention makes of them; gate,
+  // up and their product.
+  const int64_t block = 4 * hidden_size + qkv + mixed + 3 * intermediate_size;
+  return static_cast<double>(sizeof(float)) * static_cast<double>(layers * block + 2 * hidden_size);
+}
+
 }  // namespace hone::engine

@@ -53,6 +53,8 @@ struct ModelConfig {
   double attention_scale(int64_t layer) const;  // factor of the scores
   /// Elements of a head in attention and in the cache: head_dim, made even (rotary pairs).
   int64_t attention_head_dim() const { return head_dim + head_dim % 2; }
+  /// Bytes in float32 that a token of a forward pass leaves for the backward pass.
+  double activation_bytes() const;
 };
 
 }  // namespace hone::engine

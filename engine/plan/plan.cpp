@@ -29,17 +29,6 @@ struct Cluster {
   }
 };
 
-/// Bytes of tensors that a token leaves for the backward pass.
-double activation_bytes(const ModelConfig& model) {
-  const auto hidden = static_cast<double>(model.hidden_size);
-  const auto qkv = static_cast<double>((model.heads + 2 * model.kv_heads) * model.head_dim);
-  const auto mixed = static_cast<double>(model.heads * model.head_dim);
-  // Input, two normed inputs, the middle of the block; qkv and what attention makes of them; gate,
-  // up and their product.
-  const double block = 4 * hidden + qkv + mixed + 3 * static_cast<double>(model.intermediate_size);
-  return kFloat * (static_cast<double>(model.layers) * block + 2 * hidden);
-}
-
 double cache_bytes_per_token(const ModelConfig& model) {
   return kFloat * 2 * static_cast<double>(model.layers * model.kv_heads) *
          static_cast<double>(model.attention_head_dim());
@@ -113,7 +102,7 @@ StepPlan plan_language_model(const std::string& stage, const LmTrainingOptions& 
   const double own = step.tokens / cluster.ranks;
   const double micro =
       options.micro_tokens > 0 ? std::min(own, static_cast<double>(options.micro_tokens)) : own;
-  step.memory.activations = micro * activation_bytes(model);
+  step.memory.activations = micro * model.activation_bytes();
   step.compute_seconds = cluster.compute(6 * size.products(true) * step.tokens);
   add_communication(step, cluster, exchanged_bytes(size, cluster.ranks, zero, own / micro));
   return step;
@@ -125,7 +114,7 @@ StepPlan plan_reward(const ModelConfig& model, const Size& size, const Cluster& 
   step.stage = "reward";
   step.tokens = lengths.reward_batch;
   add_training(step.memory, size, cluster.ranks, zero, bucket_bytes);
-  step.memory.activations = step.tokens / cluster.ranks * activation_bytes(model);
+  step.memory.activations = step.tokens / cluster.ranks * model.activation_bytes();
   step.compute_seconds = cluster.compute(6 * size.products(false) * step.tokens);
   add_communication(step, cluster, exchanged_bytes(size, cluster.ranks, zero, 1));
   return step;
@@ -167,7 +156,7 @@ StepPlan plan_ppo(const Recipe& recipe, const ModelConfig& model, const Size& si
   const double minibatch = own / static_cast<double>(ppo.minibatches);
   const double micro =
       ppo.micro_tokens > 0 ? std::min(minibatch, static_cast<double>(ppo.micro_tokens)) : minibatch;
-  step.memory.activations = micro * activation_bytes(model);
+  step.memory.activations = micro * model.activation_bytes();
   const double rows = std::min(256.0, std::ceil(texts / cluster.ranks));  // GenerationOptions
   step.memory.cache = rows * (lengths.prompt + rows_end) * cache_bytes_per_token(model);
 

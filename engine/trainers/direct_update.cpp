@@ -31,11 +31,10 @@ struct Scored {
 
 Scored score(CausalLM& model, const std::vector<const TrainingText*>& texts, double temperature) {
   const auto batch = next_token_batch(texts, model.parameters().data().device());
-  const auto hidden = model.hidden(batch.input.tokens, batch.input.cu_seqlens);
+  const auto hidden = model.hidden(batch.input.tokens, batch.input.cu_seqlens, batch.predict);
   Scored scored;
-  scored.logprobs = kernels::token_logprobs(hidden.index_select(0, batch.predict), model.lm_head(),
-                                            batch.targets, temperature)
-                        .logprobs;
+  scored.logprobs =
+      kernels::token_logprobs(hidden, model.lm_head(), batch.targets, temperature).logprobs;
   const auto host = scored.logprobs.detach().to(at::kCPU, at::kDouble).contiguous();
   const auto* next = host.const_data_ptr<double>();
   for (const auto* text : texts) {

@@ -121,11 +121,11 @@ double accumulate_lm_gradients(CausalLM& model, const std::vector<const Training
   const auto parts = fill_batches(natural_order(texts.size()), read_lengths(texts), micro_tokens);
   for (const auto& part : parts) {
     const auto batch = next_token_batch(select(texts, part), model.parameters().data().device());
-    const auto hidden = model.hidden(batch.input.tokens, batch.input.cu_seqlens);
+    const auto hidden = model.hidden(batch.input.tokens, batch.input.cu_seqlens, batch.predict);
     const auto weights = at::full(batch.targets.sizes(), 1.0 / static_cast<double>(predicted),
                                   model.parameters().data().options());
-    const auto result = kernels::head_nll(hidden.index_select(0, batch.predict), model.lm_head(),
-                                          batch.targets, weights, /*temperature=*/1.0);
+    const auto result =
+        kernels::head_nll(hidden, model.lm_head(), batch.targets, weights, /*temperature=*/1.0);
     if (before_last && &part == &parts.back()) before_last();
     result.loss.backward();
     loss += result.loss.item<double>();
@@ -277,9 +277,8 @@ LmEvaluation evaluate_lm(CausalLM& model, const std::vector<TrainingText>& all_t
        fill_batches(natural_order(texts.size()), read_lengths(texts), kEvaluationTokens)) {
     check_interrupted();
     const auto batch = next_token_batch(select(texts, part), model.parameters().data().device());
-    const auto hidden = model.hidden(batch.input.tokens, batch.input.cu_seqlens);
-    const auto scored = kernels::token_logprobs(hidden.index_select(0, batch.predict),
-                                                model.lm_head(), batch.targets, 1.0);
+    const auto hidden = model.hidden(batch.input.tokens, batch.input.cu_seqlens, batch.predict);
+    const auto scored = kernels::token_logprobs(hidden, model.lm_head(), batch.targets, 1.0);
     result.total_nats -= scored.logprobs.sum(at::kDouble).item<double>();
     result.tokens += batch.targets.numel();
   }

@@ -96,7 +96,8 @@ class PpoTrainer {
 
   Rollout sample(int64_t iteration, int64_t round);
   std::vector<Minibatch> split(const Rollout& rollout, int64_t iteration, int64_t epoch) const;
-  void score(Rollout& rollout, const std::vector<Minibatch>& minibatches);
+  void score(Rollout& rollout, std::vector<Minibatch>& minibatches);
+  int64_t packs_kept(const CausalLM& model, const Minibatch& first) const;
   PpoFlight take_off(int64_t iteration, const ScoringOptions& scoring);
   void update(PpoFlight& flight, int64_t iteration);
   TrainingState state(const PpoFlight* flight);
@@ -118,6 +119,7 @@ class PpoTrainer {
   Optimizer actor_optimizer_;
   std::optional<Optimizer> critic_optimizer_;
   std::vector<std::unique_ptr<ParameterGather>> frozen_;
+  std::vector<Minibatch> scored_;  // of the first epoch, until it begins
   Lanes lanes_;
   TrainingCheckpoints checkpoints_;
   double memory_ = 0, seconds_checkpoint_ = 0;  // of the last step, of an iteration
@@ -161,7 +163,23 @@ std::vector<Minibatch> PpoTrainer::split(const Rollout& rollout, int64_t iterati
        .end_shard = span_.end});
 }
 
-void PpoTrainer::score(Rollout& rollout, const std::vector<Minibatch>& minibatches) {
+/// Packs of the first minibatch, from its first one on, whose forward passes scoring keeps for the
+/// first step. Not where a device's memory is dear or parameters come and go.
+int64_t PpoTrainer::packs_kept(const CausalLM& model, const Minibatch& first) const {
+  constexpr double kMostBytes = 1 << 28;  // of a network
+  if (!model.parameters().data().is_cpu() || model.parameters().keeper()) return 0;
+  double bytes = 0;
+  int64_t packs = 0;
+  for (const Pack& pack : first) {
+    bytes += static_cast<double>(pack.input.tokens.size(0)) * model.config().activation_bytes();
+    if (bytes > kMostBytes) break;
+    ++packs;
+  }
+  return packs;
+}
+
+/// Leaves forward passes of the first step in its packs.
+void PpoTrainer::score(Rollout& rollout, std::vector<Minibatch>& minibatches) {
   const auto zeros = [&] { return at::zeros_like(rollout.behaviour_logprobs); };
   const bool recompute = options_.old_logprobs == "recompute";
   rollout.old_logprobs = recompute ? zeros() : rollout.behaviour_logprobs;
@@ -176,12 +194,17 @@ void PpoTrainer::score(Rollout& rollout, const std::vector<Minibatch>& minibatch
     const auto* keeper = model.parameters().keeper();
     (keeper && keeper->in_parts() ? by_network[network] : tasks).push_back(std::move(task));
   };
-  for (const auto& minibatch : minibatches) {
-    for (const auto& pack : minibatch) {
+  for (auto& minibatch : minibatches) {
+    const bool first = &minibatch == &minibatches.front();
+    const int64_t actor_kept = first ? packs_kept(*problem_.actor, minibatch) : 0;
+    const int64_t critic_kept = first && has_critic() ? packs_kept(*problem_.critic, minibatch) : 0;
+    for (auto& pack : minibatch) {
+      const int64_t place = &pack - minibatch.data();
       if (recompute) {
-        add(0, *problem_.actor, [&] {
+        at::Tensor* const kept = place < actor_kept ? &pack.policy_hidden : nullptr;
+        add(0, *problem_.actor, [&, kept] {
           score_policy(*problem_.actor, pack, options_.temperature, rollout.old_logprobs,
-                       rollout.entropy);
+                       rollout.entropy, kept);
         });
       }
       add(1, *problem_.reference, [&] {
@@ -189,8 +212,10 @@ void PpoTrainer::score(Rollout& rollout, const std::vector<Minibatch>& minibatch
                      no_entropy);
       });
       if (has_critic()) {
-        add(2, *problem_.critic,
-            [&] { score_values(*problem_.critic, problem_.value_offset, pack, rollout.values); });
+        at::Tensor* const kept = place < critic_kept ? &pack.value_hidden : nullptr;
+        add(2, *problem_.critic, [&, kept] {
+          score_values(*problem_.critic, problem_.value_offset, pack, rollout.values, kept);
+        });
       }
     }
   }
@@ -287,7 +312,8 @@ PpoFlight PpoTrainer::take_off(int64_t iteration, const ScoringOptions& scoring)
     flight.sampling_rounds = static_cast<double>(groups.rounds);
     flight.flat_groups = static_cast<double>(groups.flat);
   }
-  score(flight.rollout, split(flight.rollout, iteration, 0));
+  scored_ = split(flight.rollout, iteration, 0);
+  score(flight.rollout, scored_);
   flight.kl_coef = controller_.coefficient();
   flight.summary = estimate_advantages(flight.rollout, options_, flight.kl_coef);
   flight.seconds_scoring += lap();
@@ -300,12 +326,15 @@ void PpoTrainer::update(PpoFlight& flight, int64_t iteration) {
   Lap lap;
   int64_t next = 0;
   for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
-    for (const auto& minibatch : split(flight.rollout, iteration, epoch)) {
+    auto minibatches = std::exchange(scored_, {});
+    if (minibatches.empty()) minibatches = split(flight.rollout, iteration, epoch);
+    for (auto& minibatch : minibatches) {
       if (next++ < flight.means.steps) continue;
       flight.seconds_update += lap();
       checkpoints_.boundary({iteration, 1 + flight.means.steps}, [&] { return state(&flight); });
       seconds_checkpoint_ += lap();
       step(flight.rollout, minibatch, flight.means);
+      minibatch.clear();  // and with it what scoring kept
     }
   }
   flight.seconds_update += lap();

@@ -12,24 +12,40 @@
 namespace hone::engine {
 namespace {
 
-at::Tensor hidden_at(CausalLM& model, const PackedTokens& input, const at::Tensor& positions) {
-  return model.hidden(input.tokens, input.cu_seqlens).index_select(0, positions);
+at::Tensor policy_hidden(CausalLM& policy, const Pack& pack) {
+  if (pack.policy_hidden.defined()) return pack.policy_hidden;
+  return policy.hidden(pack.input.tokens, pack.input.cu_seqlens, pack.actions);
+}
+
+at::Tensor value_hidden(CausalLM& critic, const Pack& pack) {
+  if (pack.value_hidden.defined()) return pack.value_hidden;
+  return critic.hidden(pack.input.tokens, pack.input.cu_seqlens, pack.states);
+}
+
+/// What `forward` returns, without a graph; with it also in `kept`, if that is given.
+template <typename Forward>
+at::Tensor kept_forward(at::Tensor* kept, const Forward& forward) {
+  const at::AutoGradMode graph(kept != nullptr);
+  const at::Tensor hidden = forward();
+  if (kept) *kept = hidden;
+  return hidden.detach();
 }
 
 }  // namespace
 
 void score_policy(CausalLM& policy, const Pack& pack, double temperature, at::Tensor& logprobs,
-                  at::Tensor& entropy) {
+                  at::Tensor& entropy, at::Tensor* kept) {
+  const auto hidden = kept_forward(kept, [&] { return policy_hidden(policy, pack); });
   const at::NoGradGuard no_grad;
-  const auto scored = kernels::token_logprobs(hidden_at(policy, pack.input, pack.actions),
-                                              policy.lm_head(), pack.targets, temperature);
+  const auto scored = kernels::token_logprobs(hidden, policy.lm_head(), pack.targets, temperature);
   logprobs.index_copy_(0, pack.entries, scored.logprobs);
   if (entropy.defined()) entropy.index_copy_(0, pack.entries, scored.entropy);
 }
 
-void score_values(CausalLM& critic, double offset, const Pack& pack, at::Tensor& values) {
+void score_values(CausalLM& critic, double offset, const Pack& pack, at::Tensor& values,
+                  at::Tensor* kept) {
+  const auto hidden = kept_forward(kept, [&] { return value_hidden(critic, pack); });
   const at::NoGradGuard no_grad;
-  const auto hidden = hidden_at(critic, pack.input, pack.states);
   values.index_copy_(0, pack.state_entries,
                      hidden.mv(critic.scalar_head().select(0, 0)).add(offset));
 }
@@ -69,8 +85,8 @@ namespace {
 kernels::HeadPolicyLoss pair_loss(CausalLM& actor, const Rollout& rollout, const Pack& pack,
                                   double temperature, double beta, double& margin) {
   const auto of_pack = [&](const at::Tensor& x) { return x.index_select(0, pack.entries); };
-  const auto scored = kernels::token_logprobs(hidden_at(actor, pack.input, pack.actions),
-                                              actor.lm_head(), pack.targets, temperature);
+  const auto scored = kernels::token_logprobs(policy_hidden(actor, pack), actor.lm_head(),
+                                              pack.targets, temperature);
   // Sums over texts as a product with their indicators [texts, tokens]: one order on any device.
   const auto tokens = at::arange(pack.targets.numel(), pack.targets.options()).unsqueeze(0);
   const auto begin = pack.cu_actions.slice(0, 0, -1).unsqueeze(1),
@@ -111,7 +127,7 @@ kernels::HeadPolicyLoss pack_loss(CausalLM& actor, const Rollout& rollout, const
   std::optional<at::Tensor> reference, sampler;
   if (objective.loss.kl_coef != 0) reference = of_pack(rollout.ref_logprobs);
   if (objective.weighs_sampler) sampler = of_pack(rollout.behaviour_logprobs);
-  const auto hidden = hidden_at(actor, pack.input, pack.actions);
+  const auto hidden = policy_hidden(actor, pack);
   const auto old = of_pack(rollout.old_logprobs), advantages = of_pack(rollout.advantages);
   if (!needs_sequences(objective.loss)) {
     return kernels::head_policy_loss(hidden, actor.lm_head(), pack.targets, old, advantages,
@@ -176,9 +192,8 @@ double accumulate_value_gradients(CausalLM& critic, double offset, const Rollout
   double loss = 0;
   for (const auto& pack : minibatch) {
     const auto of_pack = [&](const at::Tensor& x) { return x.index_select(0, pack.state_entries); };
-    const auto values = hidden_at(critic, pack.input, pack.states)
-                            .mv(critic.scalar_head().select(0, 0))
-                            .add(offset);
+    const auto values =
+        value_hidden(critic, pack).mv(critic.scalar_head().select(0, 0)).add(offset);
     const auto result = kernels::value_loss(values, of_pack(rollout.values),
                                             of_pack(rollout.returns), pack.value_weights, clip);
     if (before_last && &pack == &minibatch.back()) before_last();

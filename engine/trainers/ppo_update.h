@@ -16,12 +16,13 @@
 namespace hone::engine {
 
 /// Writes log-probabilities of the pack's response tokens into `logprobs` [E], and their entropies
-/// into `entropy` [E] when it is defined.
+/// into `entropy` [E] when it is defined. `kept`: the forward pass, with its graph.
 void score_policy(CausalLM& policy, const Pack& pack, double temperature, at::Tensor& logprobs,
-                  at::Tensor& entropy);
+                  at::Tensor& entropy, at::Tensor* kept = nullptr);
 
 /// Writes the critic's values of the pack's states, `offset` added, into `values` [E].
-void score_values(CausalLM& critic, double offset, const Pack& pack, at::Tensor& values);
+void score_values(CausalLM& critic, double offset, const Pack& pack, at::Tensor& values,
+                  at::Tensor* kept = nullptr);
 
 struct PolicyObjective {
   double temperature = 1.0;
@@ -48,7 +49,8 @@ struct PolicyUpdate {
 };
 
 /// Adds the gradient of a minibatch's policy loss to the actor's arena. The language-model head is
-/// applied at response tokens only. `before_last` is called before the last backward pass.
+/// applied at response tokens only. A pack's kept forward pass is used (once), not made again.
+/// `before_last` is called before the last backward pass.
 PolicyUpdate accumulate_policy_gradients(CausalLM& actor, const Rollout& rollout,
                                          const Minibatch& minibatch,
                                          const PolicyObjective& objective,

@@ -94,17 +94,20 @@ class Shares {
     if (together_) return run(0, shares);
     at::parallel_for(0, shares, 1, run);
   }
-  /// visit(share, first row, rows) of a chunk's rows.
+  /// visit(share, first row, rows) of so many rows of a chunk.
   template <typename Visit>
-  void for_rows(size_t share, const Chunk& chunk, const Visit& visit) const {
-    if (!together_) return visit(share, int64_t{0}, chunk.rows);
+  void for_rows(size_t share, int64_t rows, const Visit& visit) const {
+    if (!together_) {
+      if (rows > 0) visit(share, int64_t{0}, rows);
+      return;
+    }
     constexpr int64_t kTaskRows = 64;  // a multiple of the 32 that pass through a block together
-    const int64_t tasks = (chunk.rows + kTaskRows - 1) / kTaskRows;
+    const int64_t tasks = (rows + kTaskRows - 1) / kTaskRows;
     at::parallel_for(0, threads_, 1, [&](int64_t first, int64_t last) {
       const FlushedDenormals flushed;
       for (int64_t t = first; t < last; ++t) {
         const int64_t begin = tasks * t / threads_ * kTaskRows;
-        const int64_t end = std::min(chunk.rows, tasks * (t + 1) / threads_ * kTaskRows);
+        const int64_t end = std::min(rows, tasks * (t + 1) / threads_ * kTaskRows);
         if (begin < end) visit(static_cast<size_t>(t), begin, end - begin);
       }
     });
@@ -134,13 +137,40 @@ class Shares {
 
 /// Rows that one pass leaves for another: of all tokens where backward reads them, else of a chunk.
 struct Held {
-  Tensor qkv, mixed, lse, middle;
+  Tensor qkv, mixed, lse, middle;  // middle: of the result's rows
 
-  Held(const BlockShape& shape, int64_t rows, const at::TensorOptions& options)
+  Held(const BlockShape& shape, int64_t rows, int64_t result_rows, const at::TensorOptions& options)
       : qkv(at::empty({rows, shape.qkv()}, options.dtype(at::kBFloat16))),
         mixed(at::empty({rows, shape.mixed()}, options.dtype(at::kBFloat16))),
         lse(at::empty({shape.heads, rows}, options)),
-        middle(at::empty({rows, shape.width}, options)) {}
+        middle(at::empty({result_rows, shape.width}, options)) {}
+};
+
+/// A chunk's rows that the result has: where they stand in it, and in the chunk.
+struct ResultRows {
+  int64_t first, count;
+  bool all;             // every row of the chunk
+  const int64_t* rows;  // else: in x, ascending
+  int64_t chunk_row;
+
+  /// from [chunk's rows, width] -> to [count, width]
+  template <typename T>
+  const T* gathered(const T* from, int64_t width, T* to) const {
+    if (all) return from;
+    for (int64_t i = 0; i < count; ++i) {
+      std::copy_n(from + (rows[i] - chunk_row) * width, width, to + i * width);
+    }
+    return to;
+  }
+  /// from [count, width] -> to [chunk's rows, width], zero elsewhere. Nothing, where from is to.
+  template <typename T>
+  void spread(const T* from, int64_t width, T* to, int64_t chunk_rows) const {
+    if (all) return;
+    std::fill_n(to, chunk_rows * width, T(0));
+    for (int64_t i = 0; i < count; ++i) {
+      std::copy_n(from + i * width, width, to + (rows[i] - chunk_row) * width);
+    }
+  }
 };
 
 /// The op's arguments as the passes take them.
@@ -151,9 +181,11 @@ class Pass {
         cu_(in.cu_seqlens.contiguous()),
         cos_(in.cos.contiguous()),
         sin_(in.sin.contiguous()),
+        rows_(in.rows),
         window_(in.window),
         scale_(static_cast<float>(
             attention_shape(in.heads, in.kv_heads, in.head_dim, in.scale, in.window).scale)),
+        result_rows_(in.result_rows()),
         shares_(cu_.const_data_ptr<int64_t>(), cu_.size(0) - 1, x_.size(0)) {
     for (const Tensor& weight : in.weights) kept_.push_back(weight.contiguous());
     weights_.shape = block_shape(in);
@@ -172,24 +204,31 @@ class Pass {
   std::vector<Tensor> forward(bool keep) {
     weights_.pack_forward(matrices());
     const BlockShape& shape = weights_.shape;
-    const Tensor out = at::empty_like(x_);
-    const Held kept(shape, keep ? x_.size(0) : 0, x_.options());
+    const Tensor out = at::empty({result_rows_, shape.width}, x_.options());
+    const Held kept(shape, keep ? x_.size(0) : 0, keep ? result_rows_ : 0, x_.options());
+    const int64_t most = shares_.most_rows(), few = keep ? 0 : most;
     const auto make_room = [&] {
-      return Held(shape, keep ? 0 : shares_.most_rows(), x_.options());
+      return std::pair(Held(shape, few, few, x_.options()), make_selection(most));
     };
-    shares_.for_chunks(make_room, [&](size_t share, const Chunk& chunk, const Held& room) {
-      const Held& held = keep ? kept : room;
-      const int64_t first = keep ? chunk.row : 0;
+    shares_.for_chunks(make_room, [&](size_t share, const Chunk& chunk, const auto& room) {
+      const Held& held = keep ? kept : room.first;
+      const Selection& selection = room.second;
+      const ResultRows result = result_rows(chunk);
+      const int64_t first = keep ? chunk.row : 0, first_middle = keep ? result.first : 0;
       uint16_t *qkv = mutable_bits(held.qkv) + first * shape.qkv(),
                *mixed = mutable_bits(held.mixed) + first * shape.mixed();
-      shares_.for_rows(share, chunk, [&](size_t, int64_t r, int64_t count) {
+      shares_.for_rows(share, chunk.rows, [&](size_t, int64_t r, int64_t count) {
         block_input_rows(weights_, rope(chunk.row + r, scale_ * kScoreUnit, 1.0F),
                          const_row(x_, chunk.row + r), qkv + r * shape.qkv(), count);
       });
       shares_.for_heads(chunk, attention(chunk, held, first), amx_attention_forward_item);
-      shares_.for_rows(share, chunk, [&](size_t, int64_t r, int64_t count) {
-        block_output_rows(weights_, const_row(x_, chunk.row + r), mixed + r * shape.mixed(),
-                          row(held.middle, first + r), row(out, chunk.row + r), count);
+      const float* x_rows =
+          result.gathered(const_row(x_, chunk.row), shape.width, row(selection.x, 0));
+      const uint16_t* mixed_rows =
+          result.gathered<uint16_t>(mixed, shape.mixed(), mutable_bits(selection.mixed));
+      shares_.for_rows(share, result.count, [&](size_t, int64_t r, int64_t count) {
+        block_output_rows(weights_, x_rows + r * shape.width, mixed_rows + r * shape.mixed(),
+                          row(held.middle, first_middle + r), row(out, result.first + r), count);
       });
     });
     if (!keep) return {out};
@@ -199,7 +238,7 @@ class Pass {
   std::vector<Tensor> backward(In grad, at::TensorList saved) {
     weights_.pack_backward(matrices());
     const BlockShape& shape = weights_.shape;
-    Held held(shape, 0, x_.options());
+    Held held(shape, 0, 0, x_.options());
     held.qkv = saved[0];
     held.mixed = saved[1];
     held.lse = saved[2];
@@ -208,34 +247,42 @@ class Pass {
     std::vector<BlockSums> sums;
     for (int64_t share = 0; share < shares_.threads(); ++share) sums.emplace_back(shape);
     const int64_t most = shares_.most_rows();
-    const auto make_room = [&] {  // d_middle, d_qkv, d_mixed
-      return std::array<Tensor, 3>{
-          at::empty({most, shape.width}, x_.options()),
-          at::empty({most, shape.qkv()}, x_.options()),
-          at::empty({most, shape.mixed()}, x_.options().dtype(at::kBFloat16))};
+    struct Room {
+      Tensor d_middle, d_qkv, d_mixed;
+      Selection mixed, d;  // d: of the same two gradients
     };
-    shares_.for_chunks(make_room, [&](size_t share, const Chunk& chunk, const auto& room) {
-      const auto& [d_middle, d_qkv, d_mixed] = room;
-      const uint16_t* mixed = bits(held.mixed) + chunk.row * shape.mixed();
-      uint16_t* d_mixed_rows = mutable_bits(d_mixed);
-      shares_.for_rows(share, chunk, [&, &d_middle = d_middle](size_t t, int64_t r, int64_t count) {
-        const int64_t at = chunk.row + r;
+    const auto make_room = [&] {
+      return Room{at::empty({most, shape.width}, x_.options()),
+                  at::empty({most, shape.qkv()}, x_.options()),
+                  at::empty({most, shape.mixed()}, x_.options().dtype(at::kBFloat16)),
+                  make_selection(most), make_selection(most)};
+    };
+    shares_.for_chunks(make_room, [&](size_t share, const Chunk& chunk, const Room& room) {
+      const ResultRows result = result_rows(chunk);
+      const uint16_t* mixed =
+          result.gathered<uint16_t>(bits(held.mixed) + chunk.row * shape.mixed(), shape.mixed(),
+                                    mutable_bits(room.mixed.mixed));
+      float* d_middle = row(result.all ? room.d_middle : room.d.x, 0);
+      uint16_t *d_mixed_rows = mutable_bits(room.d_mixed),
+               *d_mixed = result.all ? d_mixed_rows : mutable_bits(room.d.mixed);
+      shares_.for_rows(share, result.count, [&](size_t t, int64_t r, int64_t count) {
+        const int64_t at = result.first + r;
         block_output_backward_rows(weights_, const_row(d_out, at), const_row(held.middle, at),
-                                   mixed + r * shape.mixed(), row(d_middle, r),
-                                   d_mixed_rows + r * shape.mixed(), sums[t], count);
+                                   mixed + r * shape.mixed(), d_middle + r * shape.width,
+                                   d_mixed + r * shape.mixed(), sums[t], count);
       });
+      result.spread(d_middle, shape.width, row(room.d_middle, 0), chunk.rows);
+      result.spread(d_mixed, shape.mixed(), d_mixed_rows, chunk.rows);
       AmxAttentionTask task = attention(chunk, held, chunk.row);
       task.grad = d_mixed_rows;
-      task.d_qkv = row(d_qkv, 0);
+      task.d_qkv = row(room.d_qkv, 0);
       shares_.for_heads(chunk, task, amx_attention_backward_item);
-      shares_.for_rows(
-          share, chunk,
-          [&, &d_middle = d_middle, &d_qkv = d_qkv](size_t t, int64_t r, int64_t count) {
-            const int64_t at = chunk.row + r;
-            block_input_backward_rows(weights_, rope(at, scale_, 1.0F / kScoreUnit),
-                                      const_row(d_qkv, r), const_row(x_, at),
-                                      const_row(d_middle, r), row(d_x, at), sums[t], count);
-          });
+      shares_.for_rows(share, chunk.rows, [&](size_t t, int64_t r, int64_t count) {
+        const int64_t at = chunk.row + r;
+        block_input_backward_rows(weights_, rope(at, scale_, 1.0F / kScoreUnit),
+                                  const_row(room.d_qkv, r), const_row(x_, at),
+                                  const_row(room.d_middle, r), row(d_x, at), sums[t], count);
+      });
     });
     for (size_t share = 1; share < sums.size(); ++share) sums[0].add(sums[share]);
     std::vector<Tensor> out{d_x};
@@ -249,6 +296,23 @@ class Pass {
   }
 
  private:
+  /// Room for the result's rows of a chunk, where these are not all.
+  struct Selection {
+    Tensor x, mixed;
+  };
+
+  Selection make_selection(int64_t most) const {
+    const int64_t rows = rows_.defined() ? most : 0;
+    return {at::empty({rows, weights_.shape.width}, x_.options()),
+            at::empty({rows, weights_.shape.mixed()}, x_.options().dtype(at::kBFloat16))};
+  }
+  ResultRows result_rows(const Chunk& chunk) const {
+    if (!rows_.defined()) return {chunk.row, chunk.rows, true, nullptr, chunk.row};
+    const auto *all = rows_.const_data_ptr<int64_t>(), *end = all + result_rows_;
+    const auto* first = std::lower_bound(all, end, chunk.row);
+    return {first - all, std::lower_bound(first, end, chunk.row + chunk.rows) - first, false, first,
+            chunk.row};
+  }
   const float* weight(size_t i) const { return kept_[i].const_data_ptr<float>(); }
   BlockMatrices matrices() const { return {weight(1), weight(2), weight(4), weight(5)}; }
   BlockRope rope(int64_t first, float query_scale, float key_scale) const {
@@ -271,9 +335,10 @@ class Pass {
             held.lse.size(1)};
   }
 
-  Tensor x_, cu_, cos_, sin_;
+  Tensor x_, cu_, cos_, sin_, rows_;
   int64_t window_;
   float scale_;
+  int64_t result_rows_;
   Shares shares_;
   std::vector<Tensor> kept_;
   std::vector<int64_t> positions_;

@@ -10,6 +10,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <optional>
 #include <type_traits>
 #include <vector>
 
@@ -22,6 +23,7 @@ namespace {
 
 using at::Tensor;
 using In = const Tensor&;
+using Selection = const std::optional<Tensor>&;
 
 constexpr int64_t kRows = 128;  // of one task of a row pass; also a share of a norm's d weight
 
@@ -47,6 +49,7 @@ class Block {
   explicit Block(const BlockArguments& in)
       : in_(in),
         rows_(in.x.size(0)),
+        result_rows_(in.result_rows()),
         width_(in.x.size(1)),
         gate_(in.gate_up().size(0) / 2),
         at_a_time_(rows_at_a_time()),
@@ -57,19 +60,19 @@ class Block {
 
   std::vector<Tensor> forward() const {
     const Tensor x = in_.x.contiguous(), normed = few<G>(width_), gated = few<G>(gate_);
-    const Tensor qkv = all(in_.qkv().size(0));
+    const Tensor qkv = matrix(rows_, in_.qkv().size(0));
     if (in_.has_bias()) qkv.copy_(in_.qkv_bias().expand_as(qkv));
-    in_turn([&](Rows r) {
+    in_turn(rows_, [&](Rows r) {
       norm(r, x, in_.attention_norm(), normed);
       product(r.count, data<G>(normed), qkv_weight_, in_.has_bias(), out_row<T>(qkv, r));
     });
     const auto [attended, lse] = in_.attention(qkv);
-    const Tensor mixed = operand(attended);
-    const Tensor middle = all(width_), out = all(width_);
-    const Tensor gate_up = kKeepsGate ? all(2 * gate_) : few<T>(2 * gate_);
-    in_turn([&](Rows r) {
-      copy(r, x, middle);
-      product(r.count, row<G>(mixed, r), output_weight_, true, out_row<T>(middle, r));
+    const Tensor mixed = operand(attended), mixed_on = selected(mixed), x_on = selected(x);
+    const Tensor middle = matrix(result_rows_, width_), out = matrix(result_rows_, width_);
+    const Tensor gate_up = kKeepsGate ? matrix(result_rows_, 2 * gate_) : few<T>(2 * gate_);
+    in_turn(result_rows_, [&](Rows r) {
+      copy(r, x_on, middle);
+      product(r.count, row<G>(mixed_on, r), output_weight_, true, out_row<T>(middle, r));
       norm(r, middle, in_.mlp_norm(), normed);
       T* gate_up_rows = kKeepsGate ? out_row<T>(gate_up, r) : out_data<T>(gate_up);
       product(r.count, data<G>(normed), gate_up_weight_, false, gate_up_rows);
@@ -89,18 +92,20 @@ class Block {
   /// again beside their gradients: that costs less than to keep it, a third of all activations.
   std::vector<Tensor> backward(In grad, at::TensorList saved) const {
     const Tensor &qkv = saved[0], &mixed = saved[1], &lse = saved[2], &middle = saved[3];
-    const Tensor d_out = grad.contiguous(), x = in_.x.contiguous();
+    const Tensor d_out = grad.contiguous(), x = in_.x.contiguous(), mixed_on = selected(mixed);
     const Tensor gate_up = kKeepsGate ? saved[4] : few<T>(2 * gate_);
     const int64_t heads = mixed.size(1);
     const Tensor d_sum = few<G>(width_), d_gated = few<T>(gate_), gated = few<G>(gate_);
     const Tensor d_gate_up = few<G>(2 * gate_), d_normed = few<T>(width_), normed = few<G>(width_);
-    const Tensor d_middle = all(width_), d_attended = all(heads), d_x = all(width_);
+    const Tensor d_middle = matrix(result_rows_, width_), d_attended = matrix(result_rows_, heads);
+    const Tensor d_x = matrix(rows_, width_);
     const Tensor d_attention_output = weight_gradient(width_, heads),
                  d_down = weight_gradient(width_, gate_),
                  d_gate_up_weight = weight_gradient(2 * gate_, width_),
                  d_qkv_weight = weight_gradient(qkv.size(1), width_);
-    NormGradient attention_norm(in_.attention_norm(), rows_), mlp_norm(in_.mlp_norm(), rows_);
-    in_turn([&](Rows r) {
+    NormGradient attention_norm(in_.attention_norm(), rows_);
+    NormGradient mlp_norm(in_.mlp_norm(), result_rows_);
+    in_turn(result_rows_, [&](Rows r) {
       const T* gate_up_rows = data<T>(gate_up);
       if constexpr (kKeepsGate) {
         gate_up_rows = row<T>(gate_up, r);
@@ -121,15 +126,15 @@ class Block {
       norm_backward(r, d_normed, middle, d_out, mlp_norm, d_middle, normed);
       add_weight_gradient(r, data<G>(d_gate_up), data<G>(normed), d_gate_up_weight);
       const G* d_middle_rows = operand(r, d_middle, d_sum);
-      add_weight_gradient(r, d_middle_rows, row<G>(mixed, r), d_attention_output);
+      add_weight_gradient(r, d_middle_rows, row<G>(mixed_on, r), d_attention_output);
       input_gradient(r.count, d_middle_rows, output_weight_, out_row<T>(d_attended, r));
     });
-    const Tensor d_qkv = in_.attention_backward(d_attended, qkv, mixed, lse);
-    const Tensor d_projected = few<G>(qkv.size(1));
-    in_turn([&](Rows r) {
+    const Tensor d_qkv = in_.attention_backward(spread(d_attended), qkv, mixed, lse);
+    const Tensor d_projected = few<G>(qkv.size(1)), residual = spread(d_middle);
+    in_turn(rows_, [&](Rows r) {
       const G* d_qkv_rows = operand(r, d_qkv, d_projected);
       input_gradient(r.count, d_qkv_rows, qkv_weight_, out_data<T>(d_normed));
-      norm_backward(r, d_normed, x, d_middle, attention_norm, d_x, normed);
+      norm_backward(r, d_normed, x, residual, attention_norm, d_x, normed);
       add_weight_gradient(r, d_qkv_rows, data<G>(normed), d_qkv_weight);
     });
     std::vector<Tensor> out{d_x,
@@ -175,7 +180,16 @@ class Block {
                                          : std::max<int64_t>(rows_, 1);
   }
 
-  Tensor all(int64_t columns) const { return at::empty({rows_, columns}, in_.x.options()); }
+  Tensor matrix(int64_t rows, int64_t columns) const {
+    return at::empty({rows, columns}, in_.x.options());
+  }
+  /// The rows that the result has.
+  Tensor selected(In x) const { return in_.rows.defined() ? x.index_select(0, in_.rows) : x; }
+  /// Their gradients among zeros.
+  Tensor spread(In grad) const {
+    if (!in_.rows.defined()) return grad;
+    return at::zeros({rows_, grad.size(1)}, grad.options()).index_copy_(0, in_.rows, grad);
+  }
   template <typename E>
   Tensor few(int64_t columns) const {
     return at::empty({std::min(at_a_time_, rows_), columns},
@@ -183,8 +197,8 @@ class Block {
   }
   /// Zeros where no rows will be added.
   Tensor weight_gradient(int64_t rows, int64_t columns) const {
-    return rows_ == 0 ? at::zeros({rows, columns}, in_.x.options())
-                      : at::empty({rows, columns}, in_.x.options());
+    return result_rows_ == 0 ? at::zeros({rows, columns}, in_.x.options())
+                             : at::empty({rows, columns}, in_.x.options());
   }
   template <typename E>
   static const E* row(In x, Rows r) {
@@ -203,9 +217,9 @@ class Block {
   }
 
   template <typename Visit>
-  void in_turn(const Visit& visit) const {
-    for (int64_t begin = 0; begin < rows_; begin += at_a_time_) {
-      visit(Rows{begin, std::min(at_a_time_, rows_ - begin)});
+  void in_turn(int64_t rows, const Visit& visit) const {
+    for (int64_t begin = 0; begin < rows; begin += at_a_time_) {
+      visit(Rows{begin, std::min(at_a_time_, rows - begin)});
     }
   }
   template <typename Visit>
@@ -261,7 +275,7 @@ class Block {
   }
 
   const BlockArguments& in_;
-  int64_t rows_, width_, gate_, at_a_time_;
+  int64_t rows_, result_rows_, width_, gate_, at_a_time_;
   Tensor qkv_weight_, output_weight_, gate_up_weight_, down_weight_;
 };
 
@@ -274,18 +288,18 @@ std::vector<Tensor> with_block(const BlockArguments& in, const Run& run) {
 
 std::vector<Tensor> forward_cpu(In x, at::TensorList weights, In cu_seqlens, In cos, In sin,
                                 int64_t heads, int64_t kv_heads, int64_t head_dim, double scale,
-                                int64_t window, double eps, bool bfloat16) {
+                                int64_t window, double eps, bool bfloat16, Selection rows) {
   const BlockArguments in(x, weights, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale,
-                          window, eps, bfloat16);
+                          window, eps, bfloat16, rows);
   if (bfloat16 && amx_suits(block_shape(in))) return amx_block_forward(in, true);
   return with_block(in, [](const auto& block) { return block.forward(); });
 }
 
 Tensor block_cpu(In x, at::TensorList weights, In cu_seqlens, In cos, In sin, int64_t heads,
                  int64_t kv_heads, int64_t head_dim, double scale, int64_t window, double eps,
-                 bool bfloat16) {
+                 bool bfloat16, Selection rows) {
   const BlockArguments in(x, weights, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale,
-                          window, eps, bfloat16);
+                          window, eps, bfloat16, rows);
   if (bfloat16 && amx_suits(block_shape(in))) return amx_block_forward(in, false)[0];
   return with_block(in, [](const auto& block) { return block.forward(); })[0];
 }
@@ -293,9 +307,9 @@ Tensor block_cpu(In x, at::TensorList weights, In cu_seqlens, In cos, In sin, in
 std::vector<Tensor> backward_cpu(In grad, at::TensorList saved, In x, at::TensorList weights,
                                  In cu_seqlens, In cos, In sin, int64_t heads, int64_t kv_heads,
                                  int64_t head_dim, double scale, int64_t window, double eps,
-                                 bool bfloat16) {
+                                 bool bfloat16, Selection rows) {
   const BlockArguments in(x, weights, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale,
-                          window, eps, bfloat16);
+                          window, eps, bfloat16, rows);
   if (bfloat16 && amx_suits(block_shape(in))) return amx_block_backward(in, grad, saved);
   return with_block(in, [&](const auto& block) { return block.backward(grad, saved); });
 }

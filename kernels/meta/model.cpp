@@ -25,6 +25,7 @@ class Arguments {
   std::vector<Tensor> tensors(size_t i) const { return values_[i].toTensorVector(); }
   int64_t number(size_t i) const { return values_[i].toInt(); }
   bool flag(size_t i) const { return values_[i].toBool(); }
+  bool has(size_t i) const { return values_[i].isTensor() && values_[i].toTensor().defined(); }
 
  private:
   c10::ArrayRef<c10::IValue> values_;
@@ -70,14 +71,16 @@ Results block_forward(const Arguments& a) {
   const Tensor x = a.tensor(0);
   const auto weights = a.tensors(1);
   const c10::SymInt rows = x.sym_size(0), mlp = weights[4].sym_size(0);
+  const c10::SymInt out = a.has(12) ? a.tensor(12).sym_size(0) : rows, width = x.sym_size(1);
   const auto operand = x.options().dtype(a.flag(11) ? at::kBFloat16 : x.scalar_type());
   const auto number = [](const c10::SymInt& size) { return size.guard_int(__FILE__, __LINE__); };
   const bool amx = a.flag(11) && amx_suits({number(x.sym_size(1)), number(weights[5].sym_size(1)),
                                             a.number(5), a.number(6), a.number(7)});
-  Results all{like(x), sized({rows, weights[1].sym_size(0)}, amx ? operand : x.options()),
+  Results all{sized({out, width}, x.options()),
+              sized({rows, weights[1].sym_size(0)}, amx ? operand : x.options()),
               sized({rows, weights[2].sym_size(1)}, operand),
-              sized({a.number(5), rows}, x.options()), like(x)};
-  if (!a.flag(11)) all.push_back(sized({rows, mlp}, x.options()));
+              sized({a.number(5), rows}, x.options()), sized({out, width}, x.options())};
+  if (!a.flag(11)) all.push_back(sized({out, mlp}, x.options()));
   return all;
 }
 Results block_backward(const Arguments& a) {

@@ -7,6 +7,7 @@
 
 #include <initializer_list>
 #include <limits>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -41,8 +42,8 @@ struct Block {
     copy.sin = sin.to(type);
     return copy;
   }
-  Tensor fused(bool bfloat16 = false) const {
-    return transformer_block(x, weights, cu, cos, sin, options, kEps, bfloat16);
+  Tensor fused(bool bfloat16 = false, const std::optional<Tensor>& rows = std::nullopt) const {
+    return transformer_block(x, weights, cu, cos, sin, options, kEps, bfloat16, rows);
   }
   Tensor composed() const {
     Tensor qkv = at::mm(rms_norm(x, weights[0], kEps), weights[1].t());
@@ -203,6 +204,45 @@ TEST(TransformerBlock, MatrixUnitGivesWhatLibraryProductsGive) {
   }
 }
 
+/// Some rows of the result are those of the whole one, and so are the gradients of a loss that
+/// reads these rows alone: none, all, the last of each sequence, and what is left of several
+/// threads' rows.
+TEST(TransformerBlock, SomeRowsAreThoseOfTheWhole) {
+  at::manual_seed(6);
+  const std::vector<int64_t> lengths{70, 1, 0, 257, 300, 33};
+  for (const Sizes& sizes : {Sizes{24, 40, 12}, Sizes{64, 172}, Sizes{64, 20, 32, 40}}) {
+    const Block given = random_block(lengths, sizes.dim == 8, sizes);
+    const int64_t tokens = given.x.size(0);
+    const Tensor lasts = at::tensor({69, 70, 327, 627, 660}, at::kLong);
+    for (const Tensor& rows :
+         {lasts, at::empty({0}, at::kLong), at::arange(tokens), at::arange(3, tokens, 2),
+          at::arange(71, 350), at::arange(600, tokens)}) {
+      for (const auto& [type, bfloat16] :
+           {std::pair{at::kDouble, false}, {at::kFloat, false}, {at::kFloat, true}}) {
+        const double close = type == at::kDouble ? 1e-12 : bfloat16 ? 1e-3 : 1e-5;
+        const Block some = given.as(type), whole = given.as(type);
+        const Tensor got = some.fused(bfloat16, rows), want = whole.fused(bfloat16);
+        ASSERT_EQ(got.sizes(), (std::vector<int64_t>{rows.size(0), sizes.width}));
+        const Tensor upstream = at::randn(got.sizes(), type);
+        got.backward(upstream);
+        want.index_select(0, rows).backward(upstream);
+        const auto ours = some.gradients(), theirs = whole.gradients();
+        const std::string where = std::to_string(rows.size(0)) + " rows, width " +
+                                  std::to_string(sizes.width) + ", bfloat16 " +
+                                  std::to_string(bfloat16) + ": ";
+        const auto expect_equal = [&](const Tensor& x, const Tensor& y, const std::string& what) {
+          EXPECT_LE((x - y).norm().item<double>(), close * (1e-30 + y.norm().item<double>()))
+              << where << what;
+        };
+        expect_equal(got.detach(), want.detach().index_select(0, rows), "forward");
+        for (size_t i = 0; i < ours.size(); ++i) expect_equal(ours[i], theirs[i], kNames[i]);
+        const at::NoGradGuard no_grad;
+        EXPECT_TRUE(at::equal(some.fused(bfloat16, rows), got.detach())) << where;
+      }
+    }
+  }
+}
+
 TEST(TransformerBlock, SameBitsWithAndWithoutGradients) {
   at::manual_seed(3);
   for (const Sizes& sizes : {Sizes{}, Sizes{64, 172}}) {
@@ -248,6 +288,18 @@ TEST(TransformerBlock, ErrorsNameArgumentExpectedAndGot) {
                  "transformer_block: weights: expected Double, got Float");
   expect_message([&] { b.fused(true); },
                  "transformer_block: bfloat16: expected float32 x, got Double [4, 24]");
+  const auto rows_of = [&](std::initializer_list<int64_t> rows) {
+    b.fused(false, at::tensor(rows, at::kLong));
+  };
+  expect_message(
+      [&] {
+        rows_of({0, 4});
+      },
+      "transformer_block: rows: expected ascending rows of x, of which there are 4, got 4 "
+      "at index 1");
+  expect_message([&] { rows_of({2, 2}); }, "transformer_block: rows: expected ascending rows of x");
+  expect_message([&] { rows_of({-1}); }, "transformer_block: rows: expected ascending rows of x");
+  expect_message([&] { b.fused(false, at::zeros({1})); }, "transformer_block: rows: expected Long, got Float");
   Block few = b;
   few.weights.pop_back();
   expect_message([&] { few.fused(); }, "transformer_block: weights: expected attention_norm");
