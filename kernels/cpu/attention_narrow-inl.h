@@ -50,6 +50,22 @@ struct NarrowHeads {
     return ((begin + position) * task.shape.heads + head) * kDim;
   }
 
+  /// The first `count` lanes. A call to copy so few costs more than the few.
+  static HWY_INLINE void store_lanes(V v, int64_t count, T* to) {
+    const D d;
+    if (count == kLanes) return hn::StoreU(v, d, to);
+    alignas(64) T lanes[kLanes];
+    hn::Store(v, d, lanes);
+    for (int64_t t = 0; t < count; ++t) to[t] = lanes[t];
+  }
+  static HWY_INLINE V load_lanes(const T* from, int64_t count) {
+    const D d;
+    if (count == kLanes) return hn::LoadU(d, from);
+    alignas(64) T lanes[kLanes] = {};
+    for (int64_t t = 0; t < count; ++t) lanes[t] = from[t];
+    return hn::Load(d, lanes);
+  }
+
   /// One head of one row, scaled and rotated to its position (math::rope_rotate on vectors).
   HWY_INLINE void rotate(const T* from, int64_t position, T scale, T* to) const {
     turn(from, position, scale, to, [](auto x) { return x; });
@@ -104,8 +120,48 @@ struct NarrowHeads {
       }
     }
   }
-  static HWY_INLINE void to_lanes(const T* rows, T* elements) {
-    transpose<kLanes, kDim>(rows, elements);
+  /// Rows [kLanes, kDim] of queries to one vector an element. In registers: a vector loaded from
+  /// what was just stored in pieces waits until these have left the store buffer.
+  static HWY_INLINE void to_lanes(const T* rows, V* elements) {
+    if constexpr (sizeof(T) == 4 && kLanes % 4 == 0) {
+      const D d;
+      const hn::Repartition<uint64_t, D> wide;
+      const auto low = [&](V a, V b) {
+        return hn::BitCast(d,
+                           hn::InterleaveLower(wide, hn::BitCast(wide, a), hn::BitCast(wide, b)));
+      };
+      const auto high = [&](V a, V b) {
+        return hn::BitCast(d,
+                           hn::InterleaveUpper(wide, hn::BitCast(wide, a), hn::BitCast(wide, b)));
+      };
+      for (int c = 0; c < kDim; c += 4) {
+        // Block j of 4 lanes is of row 4 j and the next three: each a transpose of its own.
+        const V a = every_fourth(d, rows + c), b = every_fourth(d, rows + kDim + c),
+                e = every_fourth(d, rows + 2 * kDim + c), f = every_fourth(d, rows + 3 * kDim + c);
+        const V ab = hn::InterleaveLower(d, a, b), ab2 = hn::InterleaveUpper(d, a, b);
+        const V ef = hn::InterleaveLower(d, e, f), ef2 = hn::InterleaveUpper(d, e, f);
+        elements[c] = low(ab, ef);
+        elements[c + 1] = high(ab, ef);
+        elements[c + 2] = low(ab2, ef2);
+        elements[c + 3] = high(ab2, ef2);
+      }
+    } else {
+      const D d;
+      alignas(64) T lanes[kLanes * kDim];
+      transpose<kLanes, kDim>(rows, lanes);
+      for (int i = 0; i < kDim; ++i) elements[i] = hn::Load(d, lanes + i * kLanes);
+    }
+  }
+  /// Four elements each of rows 0, 4, 8 ...
+  template <class Tag>
+  static HWY_INLINE hn::Vec<Tag> every_fourth(Tag tag, const T* rows) {
+    if constexpr (hn::MaxLanes(Tag()) == 4) {
+      return hn::LoadU(tag, rows);
+    } else {
+      const hn::Half<Tag> half;
+      constexpr int64_t kRows = hn::MaxLanes(hn::Half<Tag>());  // that the lower half holds
+      return hn::Combine(tag, every_fourth(half, rows + kRows * kDim), every_fourth(half, rows));
+    }
   }
   static HWY_INLINE void to_rows(const T* elements, T* rows) {
     transpose<kDim, kLanes>(elements, rows);
@@ -128,6 +184,15 @@ struct NarrowHeads {
     const Part d;
     for (int i = 0; i < kDim; i += kPart) {
       hn::StoreInterleaved2(hn::LoadU(d, a + i), hn::LoadU(d, b + i), d, pairs + 2 * i);
+    }
+  }
+  static HWY_INLINE void separate(const T* pairs, T* a, T* b) {
+    const Part d;
+    for (int i = 0; i < kDim; i += kPart) {
+      hn::Vec<Part> first, second;
+      hn::LoadInterleaved2(d, pairs + 2 * i, first, second);
+      hn::StoreU(first, d, a + i);
+      hn::StoreU(second, d, b + i);
     }
   }
   static HWY_INLINE T dot_rows(const T* a, const T* b) {
@@ -185,7 +250,7 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
   const Heads heads(task, sequence, kv_head);
   const AttentionShape& s = task.shape;
   const int64_t length = heads.length;
-  alignas(64) T rows[kLanes * kDim], elements[kLanes * kDim], scores[kKeys * kLanes], lse[kLanes];
+  alignas(64) T rows[kLanes * kDim], elements[kLanes * kDim], scores[kKeys * kLanes];
   T* context = scratch.room(scratch.key_rows, length * 2 * kDim);
   heads.load_context(context);
   for (int64_t head = kv_head * s.group; head < (kv_head + 1) * s.group; ++head) {
@@ -196,9 +261,8 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
                      rows + t * kDim);
       }
       std::fill(rows + queries * kDim, rows + kLanes * kDim, T(0));
-      Heads::to_lanes(rows, elements);
       V q[kDim], out[kDim];
-      for (int i = 0; i < kDim; ++i) q[i] = hn::Load(d, elements + i * kLanes);
+      Heads::to_lanes(rows, q);
       for (int i = 0; i < kDim; ++i) out[i] = hn::Zero(d);
       // Finite, so that a lane that has seen no key yet stays free of inf - inf.
       V top = hn::Set(d, T(-1e30)), sum = hn::Zero(d);
@@ -233,8 +297,8 @@ void narrow_forward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_h
       for (int i = 0; i < kDim; ++i) {
         hn::Store(hn::Mul(out[i], inverse), d, elements + i * kLanes);
       }
-      hn::Store(hn::MulAdd(top, hn::Set(d, T(1) / kExpUnit<T>), hn::Log(d, sum)), d, lse);
-      std::copy(lse, lse + queries, task.lse + head * task.tokens + heads.begin + query);
+      const V lse = hn::MulAdd(top, hn::Set(d, T(1) / kExpUnit<T>), hn::Log(d, sum));
+      Heads::store_lanes(lse, queries, task.lse + head * task.tokens + heads.begin + query);
       Heads::to_rows(elements, rows);
       for (int64_t t = 0; t < queries; ++t) {
         Heads::copy_row(rows + t * kDim, task.out + heads.out_offset(query + t, head));
@@ -310,7 +374,7 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
   const int64_t length = heads.length;
   T* d_qkv = task.d_qkv + heads.begin * s.width;
   alignas(64) T rows[kLanes * kDim], elements[kLanes * kDim], pairs[kLanes * 2 * kDim];
-  alignas(64) T d_out[kLanes * kDim], lse[kLanes], delta[kLanes];
+  alignas(64) T d_out[kLanes * kDim], delta[kLanes];
   alignas(64) T p[kKeys * kLanes], d_scores[kKeys * kLanes], p_ds[kKeys * 2 * kLanes];
   T* context = scratch.room(scratch.key_rows, length * 2 * kDim);
   T* d_pairs = scratch.room(scratch.d_key, length * 2 * kDim);
@@ -324,7 +388,6 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
         std::fill(d_out, d_out + kLanes * kDim, T(0));
         std::fill(pairs, pairs + kLanes * 2 * kDim, T(0));
         std::fill(delta, delta + kLanes, T(0));
-        std::fill(lse, lse + kLanes, T(0));
       }
       V q[kDim], grad[kDim], d_q[kDim];
       for (int64_t t = 0; t < queries; ++t) {
@@ -335,14 +398,12 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
                      row);
         Heads::interleave(d_out_row, row, pairs + Heads::slot(t) * 2 * kDim);
         delta[t] = Heads::dot_rows(d_out_row, task.out + offset);
-        lse[t] = task.lse[head * task.tokens + heads.begin + query + t];
       }
-      Heads::to_lanes(d_out, elements);
-      for (int i = 0; i < kDim; ++i) grad[i] = hn::Load(d, elements + i * kLanes);
-      Heads::to_lanes(rows, elements);
-      for (int i = 0; i < kDim; ++i) q[i] = hn::Load(d, elements + i * kLanes);
+      Heads::to_lanes(d_out, grad);
+      Heads::to_lanes(rows, q);
       for (int i = 0; i < kDim; ++i) d_q[i] = hn::Zero(d);
-      const V minus_lse = hn::Mul(hn::Load(d, lse), hn::Set(d, -kExpUnit<T>));
+      const V lse = Heads::load_lanes(task.lse + head * task.tokens + heads.begin + query, queries);
+      const V minus_lse = hn::Mul(lse, hn::Set(d, -kExpUnit<T>));
       const V minus_delta = hn::Neg(hn::Load(d, delta));
       for (int64_t first = s.first_key(query); first < end; first += kKeys) {
         const int64_t last = std::min(end, first + kKeys);
@@ -387,12 +448,8 @@ void narrow_backward(const AttentionTask<T>& task, int64_t sequence, int64_t kv_
   }
   for (int64_t t = 0; t < length; ++t) {
     const T* pair = d_pairs + t * 2 * kDim;
-    T* d_value = d_qkv + t * s.width + heads.value_head() * kDim;
     T d_key[kDim];
-    for (int i = 0; i < kDim; ++i) {
-      d_value[i] = pair[2 * i];
-      d_key[i] = pair[2 * i + 1];
-    }
+    Heads::separate(pair, d_qkv + t * s.width + heads.value_head() * kDim, d_key);
     // The queries in the pairs were in units.
     heads.rotate_back(d_key, t, T(1) / kExpUnit<T>, d_qkv + t * s.width + heads.key_head() * kDim);
   }
