@@ -1,10 +1,12 @@
 #include "kernels/transformer_block.h"
 
+#include <ATen/ops/empty.h>
+
 #include <cmath>
 #include <string>
 
 #include "kernels/checks.h"
-#include "kernels/find_op.h"
+#include "kernels/model_inputs.h"
 
 namespace hone::kernels {
 
@@ -62,23 +64,11 @@ BlockArguments::BlockArguments(const at::Tensor& x, at::TensorList weights,
   }
 }
 
-std::tuple<at::Tensor, at::Tensor> BlockArguments::attention(const at::Tensor& qkv_rows) const {
-  using In = const at::Tensor&;
-  static const auto op = find_op<std::tuple<at::Tensor, at::Tensor>(
-      In, In, In, In, int64_t, int64_t, int64_t, double, int64_t)>("hone::_attention_forward");
-  return op.call(qkv_rows, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale, window);
-}
-
-at::Tensor BlockArguments::attention_backward(const at::Tensor& d_attended,
-                                              const at::Tensor& qkv_rows,
-                                              const at::Tensor& attended,
-                                              const at::Tensor& lse) const {
-  using In = const at::Tensor&;
-  static const auto op =
-      find_op<at::Tensor(In, In, In, In, In, In, In, int64_t, int64_t, int64_t, double, int64_t)>(
-          "hone::_attention_backward");
-  return op.call(d_attended, qkv_rows, cu_seqlens, cos, sin, attended, lse, heads, kv_heads,
-                 head_dim, scale, window);
+AttentionShape BlockArguments::attention() const {
+  const at::Tensor rows_of_qkv =  // sizes and type alone
+      at::empty({1, 1}, x.options()).expand({x.size(0), qkv().size(0)});
+  return check_attention(rows_of_qkv, cu_seqlens, cos, sin, heads, kv_heads, head_dim, scale,
+                         window);
 }
 
 }  // namespace hone::kernels

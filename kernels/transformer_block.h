@@ -6,9 +6,9 @@
 
 #include <cstdint>
 #include <optional>
-#include <tuple>
-#include <utility>
 #include <vector>
+
+#include "kernels/attention_shape.h"
 
 namespace hone::kernels {
 
@@ -40,11 +40,8 @@ struct BlockArguments {
   bool has_bias() const { return weights.size() == 7; }
   const at::Tensor& qkv_bias() const { return weights[6]; }
 
-  /// The op's result and lse.
-  std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& qkv) const;
-  /// d qkv; `attended` may have been rounded.
-  at::Tensor attention_backward(const at::Tensor& d_attended, const at::Tensor& qkv,
-                                const at::Tensor& attended, const at::Tensor& lse) const;
+  /// Of the block's attention, whose own arguments this checks.
+  AttentionShape attention() const;
 };
 
 }  // namespace hone::kernels

@@ -5,15 +5,14 @@
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 #include <vector>
 
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/amx_attention.h"
 #include "kernels/cpu/amx_block.h"
+#include "kernels/cpu/block_chunks.h"
 #include "kernels/cpu/parallel_items.h"
-#include "kernels/model_inputs.h"
 #include "kernels/threads.h"
 
 namespace hone::kernels {
@@ -31,15 +30,6 @@ uint16_t* mutable_bits(In x) {
 float* row(In x, int64_t r) { return x.mutable_data_ptr<float>() + r * x.size(1); }
 const float* const_row(In x, int64_t r) { return x.const_data_ptr<float>() + r * x.size(1); }
 
-/// Neighbouring sequences that pass through the whole block one after the other, so that what the
-/// passes leave each other stays in a core's second-level cache.
-struct Chunk {
-  int64_t row, rows;
-  std::vector<int64_t> cu;  // from 0
-
-  int64_t sequences() const { return static_cast<int64_t>(cu.size()) - 1; }
-};
-
 /// Which thread computes what. Sums over rows are taken by shares, in order: bits depend on the
 /// number of threads only.
 class Shares {
@@ -52,11 +42,8 @@ class Shares {
     int64_t most = 0;
     std::vector<int64_t> held(chunks_.size());
     for (int64_t s = 0; s < sequences;) {
-      Chunk chunk{cu[s], 0, {0}};
-      for (; s < sequences && chunk.rows < chunk_rows; ++s) {
-        chunk.rows = cu[s + 1] - chunk.row;
-        chunk.cu.push_back(chunk.rows);
-      }
+      BlockChunk chunk{.row = cu[s]};
+      for (; s < sequences && chunk.rows < chunk_rows; ++s) chunk.add(cu[s + 1] - cu[s]);
       if (chunk.rows == 0) continue;
       const auto share = static_cast<size_t>((2 * chunk.row + chunk.rows) * threads_ / (2 * rows));
       held[share] += chunk.rows;
@@ -73,7 +60,7 @@ class Shares {
   int64_t most_rows() const {
     int64_t most = 0;
     for (const auto& share : chunks_) {
-      for (const Chunk& chunk : share) most = std::max(most, chunk.rows);
+      for (const BlockChunk& chunk : share) most = std::max(most, chunk.rows);
     }
     return most;
   }
@@ -88,7 +75,7 @@ class Shares {
         const auto& chunks = chunks_[static_cast<size_t>(share)];
         if (chunks.empty()) continue;
         const auto room = make_room();
-        for (const Chunk& chunk : chunks) visit(static_cast<size_t>(share), chunk, room);
+        for (const BlockChunk& chunk : chunks) visit(static_cast<size_t>(share), chunk, room);
       }
     };
     if (together_) return run(0, shares);
@@ -113,7 +100,7 @@ class Shares {
     });
   }
   /// item(task, sequence, kv_head) of all.
-  void for_heads(const Chunk& chunk, const AmxAttentionTask& task,
+  void for_heads(const BlockChunk& chunk, const AmxAttentionTask& task,
                  void (*item)(const AmxAttentionTask&, int64_t, int64_t)) const {
     const int64_t items = chunk.sequences() * task.kv_heads;
     const auto visit = [&](int64_t i) { item(task, i / task.kv_heads, i % task.kv_heads); };
@@ -131,7 +118,7 @@ class Shares {
 
  private:
   int64_t threads_;
-  std::vector<std::vector<Chunk>> chunks_;
+  std::vector<std::vector<BlockChunk>> chunks_;
   bool together_ = false;
 };
 
@@ -146,33 +133,6 @@ struct Held {
         middle(at::empty({result_rows, shape.width}, options)) {}
 };
 
-/// A chunk's rows that the result has: where they stand in it, and in the chunk.
-struct ResultRows {
-  int64_t first, count;
-  bool all;             // every row of the chunk
-  const int64_t* rows;  // else: in x, ascending
-  int64_t chunk_row;
-
-  /// from [chunk's rows, width] -> to [count, width]
-  template <typename T>
-  const T* gathered(const T* from, int64_t width, T* to) const {
-    if (all) return from;
-    for (int64_t i = 0; i < count; ++i) {
-      std::copy_n(from + (rows[i] - chunk_row) * width, width, to + i * width);
-    }
-    return to;
-  }
-  /// from [count, width] -> to [chunk's rows, width], zero elsewhere. Nothing, where from is to.
-  template <typename T>
-  void spread(const T* from, int64_t width, T* to, int64_t chunk_rows) const {
-    if (all) return;
-    std::fill_n(to, chunk_rows * width, T(0));
-    for (int64_t i = 0; i < count; ++i) {
-      std::copy_n(from + i * width, width, to + (rows[i] - chunk_row) * width);
-    }
-  }
-};
-
 /// The op's arguments as the passes take them.
 class Pass {
  public:
@@ -183,8 +143,7 @@ class Pass {
         sin_(in.sin.contiguous()),
         rows_(in.rows),
         window_(in.window),
-        scale_(static_cast<float>(
-            attention_shape(in.heads, in.kv_heads, in.head_dim, in.scale, in.window).scale)),
+        scale_(static_cast<float>(in.attention().scale)),
         result_rows_(in.result_rows()),
         shares_(cu_.const_data_ptr<int64_t>(), cu_.size(0) - 1, x_.size(0)) {
     for (const Tensor& weight : in.weights) kept_.push_back(weight.contiguous());
@@ -210,10 +169,10 @@ class Pass {
     const auto make_room = [&] {
       return std::pair(Held(shape, few, few, x_.options()), make_selection(most));
     };
-    shares_.for_chunks(make_room, [&](size_t share, const Chunk& chunk, const auto& room) {
+    shares_.for_chunks(make_room, [&](size_t share, const BlockChunk& chunk, const auto& room) {
       const Held& held = keep ? kept : room.first;
       const Selection& selection = room.second;
-      const ResultRows result = result_rows(chunk);
+      const ResultRows result(chunk, rows_);
       const int64_t first = keep ? chunk.row : 0, first_middle = keep ? result.first : 0;
       uint16_t *qkv = mutable_bits(held.qkv) + first * shape.qkv(),
                *mixed = mutable_bits(held.mixed) + first * shape.mixed();
@@ -222,10 +181,10 @@ class Pass {
                          const_row(x_, chunk.row + r), qkv + r * shape.qkv(), count);
       });
       shares_.for_heads(chunk, attention(chunk, held, first), amx_attention_forward_item);
-      const float* x_rows =
-          result.gathered(const_row(x_, chunk.row), shape.width, row(selection.x, 0));
-      const uint16_t* mixed_rows =
-          result.gathered<uint16_t>(mixed, shape.mixed(), mutable_bits(selection.mixed));
+      const float* x_rows = result.gathered(0, result.count, const_row(x_, chunk.row), shape.width,
+                                            row(selection.x, 0));
+      const uint16_t* mixed_rows = result.gathered<uint16_t>(0, result.count, mixed, shape.mixed(),
+                                                             mutable_bits(selection.mixed));
       shares_.for_rows(share, result.count, [&](size_t, int64_t r, int64_t count) {
         block_output_rows(weights_, x_rows + r * shape.width, mixed_rows + r * shape.mixed(),
                           row(held.middle, first_middle + r), row(out, result.first + r), count);
@@ -257,11 +216,11 @@ class Pass {
                   at::empty({most, shape.mixed()}, x_.options().dtype(at::kBFloat16)),
                   make_selection(most), make_selection(most)};
     };
-    shares_.for_chunks(make_room, [&](size_t share, const Chunk& chunk, const Room& room) {
-      const ResultRows result = result_rows(chunk);
+    shares_.for_chunks(make_room, [&](size_t share, const BlockChunk& chunk, const Room& room) {
+      const ResultRows result(chunk, rows_);
       const uint16_t* mixed =
-          result.gathered<uint16_t>(bits(held.mixed) + chunk.row * shape.mixed(), shape.mixed(),
-                                    mutable_bits(room.mixed.mixed));
+          result.gathered<uint16_t>(0, result.count, bits(held.mixed) + chunk.row * shape.mixed(),
+                                    shape.mixed(), mutable_bits(room.mixed.mixed));
       float* d_middle = row(result.all ? room.d_middle : room.d.x, 0);
       uint16_t *d_mixed_rows = mutable_bits(room.d_mixed),
                *d_mixed = result.all ? d_mixed_rows : mutable_bits(room.d.mixed);
@@ -271,8 +230,12 @@ class Pass {
                                    mixed + r * shape.mixed(), d_middle + r * shape.width,
                                    d_mixed + r * shape.mixed(), sums[t], count);
       });
-      result.spread(d_middle, shape.width, row(room.d_middle, 0), chunk.rows);
-      result.spread(d_mixed, shape.mixed(), d_mixed_rows, chunk.rows);
+      if (!result.all) {
+        std::fill_n(row(room.d_middle, 0), chunk.rows * shape.width, 0.0F);
+        std::fill_n(d_mixed_rows, chunk.rows * shape.mixed(), uint16_t{0});
+        result.spread(0, result.count, d_middle, shape.width, row(room.d_middle, 0));
+        result.spread(0, result.count, d_mixed, shape.mixed(), d_mixed_rows);
+      }
       AmxAttentionTask task = attention(chunk, held, chunk.row);
       task.grad = d_mixed_rows;
       task.d_qkv = row(room.d_qkv, 0);
@@ -306,13 +269,6 @@ class Pass {
     return {at::empty({rows, weights_.shape.width}, x_.options()),
             at::empty({rows, weights_.shape.mixed()}, x_.options().dtype(at::kBFloat16))};
   }
-  ResultRows result_rows(const Chunk& chunk) const {
-    if (!rows_.defined()) return {chunk.row, chunk.rows, true, nullptr, chunk.row};
-    const auto *all = rows_.const_data_ptr<int64_t>(), *end = all + result_rows_;
-    const auto* first = std::lower_bound(all, end, chunk.row);
-    return {first - all, std::lower_bound(first, end, chunk.row + chunk.rows) - first, false, first,
-            chunk.row};
-  }
   const float* weight(size_t i) const { return kept_[i].const_data_ptr<float>(); }
   BlockMatrices matrices() const { return {weight(1), weight(2), weight(4), weight(5)}; }
   BlockRope rope(int64_t first, float query_scale, float key_scale) const {
@@ -320,7 +276,7 @@ class Pass {
             query_scale, key_scale};
   }
   /// Of a chunk whose rows begin at `first` of what is held.
-  AmxAttentionTask attention(const Chunk& chunk, const Held& held, int64_t first) const {
+  AmxAttentionTask attention(const BlockChunk& chunk, const Held& held, int64_t first) const {
     const BlockShape& shape = weights_.shape;
     return {shape.heads,
             shape.kv_heads,
@@ -354,10 +310,6 @@ BlockShape block_shape(const BlockArguments& in) {
 }
 
 std::vector<Tensor> amx_block_forward(const BlockArguments& in, bool keep) {
-  // What the op of attention would check of its own arguments; of qkv its sizes and type alone.
-  const Tensor qkv = at::empty({1, 1}, in.x.options()).expand({in.x.size(0), in.qkv().size(0)});
-  check_attention(qkv, in.cu_seqlens, in.cos, in.sin, in.heads, in.kv_heads, in.head_dim, in.scale,
-                  in.window);
   return Pass(in).forward(keep);
 }
 
