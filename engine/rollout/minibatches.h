@@ -28,9 +28,9 @@ struct Pack {
   at::Tensor policy_weights;  // [M] sum to 1 over the minibatch (aggregation)
   at::Tensor value_weights;   // [S] 1 / states of the minibatch
   int64_t shard = 0;          // the logical shard that it is of
-  /// Hidden states of `actions` and `states` with their graph, where scoring left them for the
-  /// update's first step, which would make them again from the same weights.
-  at::Tensor policy_hidden, value_hidden;
+  /// The actor's hidden states at `actions` and the critic's at `states` with their graphs, where
+  /// scoring left them for the update's first step, which has the same weights.
+  at::Tensor actor_hidden, critic_hidden;
 };
 
 /// One optimizer step: gradients of its packs add up.

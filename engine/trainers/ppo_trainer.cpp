@@ -201,7 +201,7 @@ void PpoTrainer::score(Rollout& rollout, std::vector<Minibatch>& minibatches) {
     for (auto& pack : minibatch) {
       const int64_t place = &pack - minibatch.data();
       if (recompute) {
-        at::Tensor* const kept = place < actor_kept ? &pack.policy_hidden : nullptr;
+        at::Tensor* const kept = place < actor_kept ? &pack.actor_hidden : nullptr;
         add(0, *problem_.actor, [&, kept] {
           score_policy(*problem_.actor, pack, options_.temperature, rollout.old_logprobs,
                        rollout.entropy, kept);
@@ -212,7 +212,7 @@ void PpoTrainer::score(Rollout& rollout, std::vector<Minibatch>& minibatches) {
                      no_entropy);
       });
       if (has_critic()) {
-        at::Tensor* const kept = place < critic_kept ? &pack.value_hidden : nullptr;
+        at::Tensor* const kept = place < critic_kept ? &pack.critic_hidden : nullptr;
         add(2, *problem_.critic, [&, kept] {
           score_values(*problem_.critic, problem_.value_offset, pack, rollout.values, kept);
         });

@@ -12,30 +12,31 @@
 namespace hone::engine {
 namespace {
 
-at::Tensor policy_hidden(CausalLM& policy, const Pack& pack) {
-  if (pack.policy_hidden.defined()) return pack.policy_hidden;
-  return policy.hidden(pack.input.tokens, pack.input.cu_seqlens, pack.actions);
+at::Tensor hidden_at(CausalLM& model, const Pack& pack, const at::Tensor& positions) {
+  return model.hidden(pack.input.tokens, pack.input.cu_seqlens, positions);
 }
 
-at::Tensor value_hidden(CausalLM& critic, const Pack& pack) {
-  if (pack.value_hidden.defined()) return pack.value_hidden;
-  return critic.hidden(pack.input.tokens, pack.input.cu_seqlens, pack.states);
-}
-
-/// What `forward` returns, without a graph; with it also in `kept`, if that is given.
-template <typename Forward>
-at::Tensor kept_forward(at::Tensor* kept, const Forward& forward) {
+/// Without a graph; with it also in `kept`, if that is given.
+at::Tensor scored_hidden(CausalLM& model, const Pack& pack, const at::Tensor& positions,
+                         at::Tensor* kept) {
   const at::AutoGradMode graph(kept != nullptr);
-  const at::Tensor hidden = forward();
+  const at::Tensor hidden = hidden_at(model, pack, positions);
   if (kept) *kept = hidden;
   return hidden.detach();
+}
+
+at::Tensor actor_hidden(CausalLM& actor, const Pack& pack) {
+  return pack.actor_hidden.defined() ? pack.actor_hidden : hidden_at(actor, pack, pack.actions);
+}
+at::Tensor critic_hidden(CausalLM& critic, const Pack& pack) {
+  return pack.critic_hidden.defined() ? pack.critic_hidden : hidden_at(critic, pack, pack.states);
 }
 
 }  // namespace
 
 void score_policy(CausalLM& policy, const Pack& pack, double temperature, at::Tensor& logprobs,
                   at::Tensor& entropy, at::Tensor* kept) {
-  const auto hidden = kept_forward(kept, [&] { return policy_hidden(policy, pack); });
+  const auto hidden = scored_hidden(policy, pack, pack.actions, kept);
   const at::NoGradGuard no_grad;
   const auto scored = kernels::token_logprobs(hidden, policy.lm_head(), pack.targets, temperature);
   logprobs.index_copy_(0, pack.entries, scored.logprobs);
@@ -44,7 +45,7 @@ void score_policy(CausalLM& policy, const Pack& pack, double temperature, at::Te
 
 void score_values(CausalLM& critic, double offset, const Pack& pack, at::Tensor& values,
                   at::Tensor* kept) {
-  const auto hidden = kept_forward(kept, [&] { return value_hidden(critic, pack); });
+  const auto hidden = scored_hidden(critic, pack, pack.states, kept);
   const at::NoGradGuard no_grad;
   values.index_copy_(0, pack.state_entries,
                      hidden.mv(critic.scalar_head().select(0, 0)).add(offset));
@@ -85,7 +86,7 @@ namespace {
 kernels::HeadPolicyLoss pair_loss(CausalLM& actor, const Rollout& rollout, const Pack& pack,
                                   double temperature, double beta, double& margin) {
   const auto of_pack = [&](const at::Tensor& x) { return x.index_select(0, pack.entries); };
-  const auto scored = kernels::token_logprobs(policy_hidden(actor, pack), actor.lm_head(),
+  const auto scored = kernels::token_logprobs(actor_hidden(actor, pack), actor.lm_head(),
                                               pack.targets, temperature);
   // Sums over texts as a product with their indicators [texts, tokens]: one order on any device.
   const auto tokens = at::arange(pack.targets.numel(), pack.targets.options()).unsqueeze(0);
@@ -127,7 +128,7 @@ kernels::HeadPolicyLoss pack_loss(CausalLM& actor, const Rollout& rollout, const
   std::optional<at::Tensor> reference, sampler;
   if (objective.loss.kl_coef != 0) reference = of_pack(rollout.ref_logprobs);
   if (objective.weighs_sampler) sampler = of_pack(rollout.behaviour_logprobs);
-  const auto hidden = policy_hidden(actor, pack);
+  const auto hidden = actor_hidden(actor, pack);
   const auto old = of_pack(rollout.old_logprobs), advantages = of_pack(rollout.advantages);
   if (!needs_sequences(objective.loss)) {
     return kernels::head_policy_loss(hidden, actor.lm_head(), pack.targets, old, advantages,
@@ -193,7 +194,7 @@ double accumulate_value_gradients(CausalLM& critic, double offset, const Rollout
   for (const auto& pack : minibatch) {
     const auto of_pack = [&](const at::Tensor& x) { return x.index_select(0, pack.state_entries); };
     const auto values =
-        value_hidden(critic, pack).mv(critic.scalar_head().select(0, 0)).add(offset);
+        critic_hidden(critic, pack).mv(critic.scalar_head().select(0, 0)).add(offset);
     const auto result = kernels::value_loss(values, of_pack(rollout.values),
                                             of_pack(rollout.returns), pack.value_weights, clip);
     if (before_last && &pack == &minibatch.back()) before_last();

@@ -8,7 +8,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -19,6 +18,7 @@
 #include "kernels/cpu/amx_transformer_block.h"
 #include "kernels/cpu/attention_item.h"
 #include "kernels/cpu/block_chunks.h"
+#include "kernels/cpu/block_gradients.h"
 #include "kernels/cpu/parallel_items.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/gemm.h"
@@ -31,7 +31,7 @@ using at::Tensor;
 using In = const Tensor&;
 using Selection = const std::optional<Tensor>&;
 
-constexpr int64_t kRows = 128;  // of one task of a row pass; also a share of a norm's d weight
+constexpr int64_t kRows = kNormRows;  // of one task of a row pass
 
 template <typename T>
 const T* data(In x) {
@@ -141,12 +141,12 @@ class Block {
     const Tensor d_middle = matrix<T>(most_, width_), d_attended = matrix<T>(most_, mixed_);
     const Tensor d_qkv = matrix<T>(most_, qkv_);
     const Tensor d_x = matrix<T>(rows_, width_);
-    WeightGradients output(result_rows_), input(rows_);
+    WeightGradients<T, G> output(result_rows_), input(rows_);
     const Tensor d_attention_output = output.matrix(in_.attention_output()),
                  d_down = output.matrix(in_.down()),
                  d_gate_up_weight = output.matrix(in_.gate_up()),
                  d_qkv_weight = input.matrix(in_.qkv());
-    NormGradient attention_norm(in_.attention_norm()), mlp_norm(in_.mlp_norm());
+    NormGradient<T> attention_norm(in_.attention_norm()), mlp_norm(in_.mlp_norm());
     const Tensor d_bias = at::zeros({in_.has_bias() ? qkv_ : 0}, x_.options());
     for (const BlockChunk& chunk : chunks_) {
       const ResultRows result(chunk, in_.rows);
@@ -219,49 +219,6 @@ class Block {
   static constexpr auto kOperand = c10::CppTypeToScalarType<G>::value;
   // Where products are cheap, making the gate's input again costs less than to write and read it.
   static constexpr bool kKeepsGate = std::is_same_v<T, G>;
-
-  /// A norm's d weight, summed by blocks of at most kRows in order, whatever the threads.
-  struct NormGradient {
-    Tensor weight;
-    std::vector<T> parts;  // [blocks, H]
-
-    explicit NormGradient(In weight) : weight(weight.contiguous()) {}
-
-    /// Zeros for so many blocks more.
-    T* more(int64_t blocks) {
-      const size_t size = parts.size();
-      parts.resize(size + static_cast<size_t>(blocks * weight.size(0)), T(0));
-      return parts.data() + size;
-    }
-    Tensor total() const {
-      const Tensor sum = at::zeros_like(weight);
-      const auto width = static_cast<size_t>(weight.size(0));
-      T* to = out_data<T>(sum);
-      for (size_t part = 0; part < parts.size(); part += width) {
-        for (size_t j = 0; j < width; ++j) to[j] += parts[part + j];
-      }
-      return sum;
-    }
-  };
-
-  /// Sums over rows that come a few at a time: the first ones overwrite what memory holds.
-  class WeightGradients {
-   public:
-    explicit WeightGradients(int64_t rows) : any_(rows > 0) {}
-
-    Tensor matrix(In weight) const {
-      return any_ ? at::empty(weight.sizes(), weight.options())
-                  : at::zeros(weight.sizes(), weight.options());
-    }
-    void add(int64_t rows, const G* d_y, const G* x, In d_w) const {
-      gemm(Layout::kTransposed, Layout::kPlain, d_w.size(0), d_w.size(1), rows, d_y, x, begun_,
-           out_data<T>(d_w));
-    }
-    void begun() { begun_ = true; }
-
-   private:
-    bool any_, begun_ = false;
-  };
 
   /// A multiple of kRows. Weights that leave a second-level cache no room are better read once.
   int64_t rows_at_a_time() const {
@@ -359,8 +316,8 @@ class Block {
   }
 
   /// d_x = residual + gradient of x; y = norm(x).
-  void norm_backward(int64_t rows, const T* grad, const T* x, const T* residual, NormGradient& norm,
-                     T* d_x, G* y) const {
+  void norm_backward(int64_t rows, const T* grad, const T* x, const T* residual,
+                     NormGradient<T>& norm, T* d_x, G* y) const {
     const int64_t blocks = (rows + kRows - 1) / kRows;
     T* parts = norm.more(blocks);
     at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {

@@ -82,6 +82,8 @@ CALLS = {
     "attention": lambda: ((randn(10, 12, grad=True), CU, *rope(), 1, 1, 4, 0.5, 0), {}),
     "transformer_block": lambda: ((randn(10, 8, grad=True), block_weights(), CU, *rope(), 2, 2, 4,
                                    0.5, 0, 1e-5), {}),
+    "transformer_block rows": lambda: ((randn(10, 8, grad=True), block_weights(), CU, *rope(), 2, 2, 4,
+                                        0.5, 0, 1e-5), {"rows": torch.tensor([1, 4, 9])}),
     "decode_attention": lambda: ((randn(2, 12), torch.zeros(2, 4, 1, 4), torch.zeros(2, 4, 1, 4),
                                   torch.tensor([[0], [1]], dtype=torch.int32),
                                   torch.tensor([0, 1]), *rope(), 1, 1, 4, 0.5, 0), {}),

@@ -219,6 +219,40 @@ TEST_P(PpoUpdateTest, NothingDependsOnPackingOrderOrMicroBatches) {
   }
 }
 
+/// The first step goes on from scoring's forward passes: the same bits as with its own, and what
+/// other networks score in these packs is theirs.
+TEST_P(PpoUpdateTest, KeptForwardPassesAreTheFirstStepsOwn) {
+  PolicyObjective objective;
+  objective.temperature = kTemperature;
+  auto packs = whole(20);
+  ASSERT_GT(packs.size(), 2u);
+  const double loss = accumulate_policy_gradients(*actor_, rollout_, packs, objective).loss;
+  const double value = accumulate_value_gradients(*critic_, 0.0, rollout_, packs, 0.2);
+  const auto actor_grad = actor_->parameters().grad().clone(),
+             critic_grad = critic_->parameters().grad().clone();
+  actor_->parameters().zero_grad();
+  critic_->parameters().zero_grad();
+  const auto zeros = at::zeros_like(rollout_.behaviour_logprobs);
+  auto logprobs = zeros.clone(), reference = zeros.clone(), values = zeros.clone(),
+       kept_values = zeros.clone();
+  at::Tensor none;
+  for (auto& pack : packs) {
+    at::Tensor* const kept = &pack == &packs.back() ? nullptr : &pack.actor_hidden;
+    score_policy(*actor_, pack, kTemperature, logprobs, none, kept);
+    score_policy(*reference_, pack, kTemperature, reference, none);
+    score_values(*critic_, 0.0, pack, kept_values, &pack.critic_hidden);
+    score_values(*critic_, 0.0, pack, values);
+    EXPECT_EQ(pack.actor_hidden.defined(), kept != nullptr);
+  }
+  EXPECT_TRUE(at::equal(reference, rollout_.ref_logprobs));
+  EXPECT_TRUE(at::equal(kept_values, values));
+  EXPECT_FALSE(logprobs.requires_grad() || kept_values.requires_grad());
+  EXPECT_EQ(accumulate_policy_gradients(*actor_, rollout_, packs, objective).loss, loss);
+  EXPECT_EQ(accumulate_value_gradients(*critic_, 0.0, rollout_, packs, 0.2), value);
+  EXPECT_TRUE(at::equal(actor_->parameters().grad(), actor_grad));
+  EXPECT_TRUE(at::equal(critic_->parameters().grad(), critic_grad));
+}
+
 INSTANTIATE_TEST_SUITE_P(FinalStates, PpoUpdateTest, ::testing::Bool());
 
 }  // namespace
