@@ -94,6 +94,7 @@ Store Store::open_unchecked(const std::filesystem::path& directory) {
 }
 
 Store Store::open(const std::filesystem::path& directory, bool create) {
+  if (directory.empty()) throw InputError("store", "directory", "a path", "nothing");
   std::error_code error;
   if (create && !std::filesystem::exists(description_path(directory), error)) {
     create_store(directory);

@@ -111,8 +111,11 @@ class StoreWriter {
   bool add_rating(const Rating& rating);  // false: already there (same item, rater, dimension)
   /// The value already there for the same item, rater and dimension.
   std::optional<double> find_rating(const Rating& rating) const;
-  bool add_comparison(const Comparison& comparison);
+  bool add_comparison(const Comparison& comparison);  // false: its id is known
   bool add_demonstration(const Demonstration& demonstration);
+  /// The id is known of another answer: by another person, to another outcome, about other texts.
+  bool has_other(const Comparison& comparison) const;
+  bool has_other(const Demonstration& demonstration) const;  // or: of another prompt or text
   /// All of it into one segment, or nothing (false) when the answer is there. What else the store
   /// has under the same id, or of a rating the same item, rater and dimension, is left out.
   bool add_answer(const AnswerRecords& records);

@@ -84,6 +84,16 @@ struct StoreWriter::Impl {
     if (failed) throw Error(directory.string(), "write", "a writer that never failed", "another");
   }
 
+  template <class Record>
+  bool insert(IdKind kind, const Record& record) {
+    return index.insert(kind, index.id_of(record.id), {index.content_of(record), 0});
+  }
+  template <class Record>
+  bool has_other(IdKind kind, const Record& record) const {
+    IdWords words;
+    return index.find(kind, index.id_of(record.id), words) && words[0] != index.content_of(record);
+  }
+
   /// After each record.
   void added() {
     constexpr int64_t kRowsBetweenLooks = 1024;
@@ -174,7 +184,7 @@ bool StoreWriter::add_rating(const Rating& rating) {
 
 bool StoreWriter::add_comparison(const Comparison& comparison) {
   require_sound("comparison", comparison, impl_->items);
-  if (!impl_->index.insert(IdKind::kComparison, impl_->index.id_of(comparison.id))) return false;
+  if (!impl_->insert(IdKind::kComparison, comparison)) return false;
   impl_->pending.comparisons.append(comparison);
   impl_->added();
   return true;
@@ -182,12 +192,18 @@ bool StoreWriter::add_comparison(const Comparison& comparison) {
 
 bool StoreWriter::add_demonstration(const Demonstration& demonstration) {
   require_sound("demonstration", demonstration, 0);
-  if (!impl_->index.insert(IdKind::kDemonstration, impl_->index.id_of(demonstration.id))) {
-    return false;
-  }
+  if (!impl_->insert(IdKind::kDemonstration, demonstration)) return false;
   impl_->pending.demonstrations.append(demonstration);
   impl_->added();
   return true;
+}
+
+bool StoreWriter::has_other(const Comparison& comparison) const {
+  return impl_->has_other(IdKind::kComparison, comparison);
+}
+
+bool StoreWriter::has_other(const Demonstration& demonstration) const {
+  return impl_->has_other(IdKind::kDemonstration, demonstration);
 }
 
 bool StoreWriter::add_answer(const AnswerRecords& records) {
@@ -211,9 +227,9 @@ bool StoreWriter::add_answer(const AnswerRecords& records) {
       is_new = impl.index.insert(IdKind::kRating, impl.index.id_of(one),
                                  {std::bit_cast<uint64_t>(one.value), 0});
     } else if constexpr (std::is_same_v<Record, Comparison>) {
-      is_new = impl.index.insert(IdKind::kComparison, impl.index.id_of(one.id));
+      is_new = impl.insert(IdKind::kComparison, one);
     } else if constexpr (std::is_same_v<Record, Demonstration>) {
-      is_new = impl.index.insert(IdKind::kDemonstration, impl.index.id_of(one.id));
+      is_new = impl.insert(IdKind::kDemonstration, one);
     }
     if (is_new) pending.append(one);
   });

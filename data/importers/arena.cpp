@@ -87,6 +87,7 @@ class Arena : public Importer {
       comparison.provenance.answered_us = static_cast<int64_t>(1e6 * time);
     }
     comparison.provenance.source = target_.provenance();
+    target_.require_own_id(comparison, {&a, &b});
     if (!comparison.rater.empty()) comparison.provenance.kind = "same-person";
     // Both dialogues begin with the same question.
     a.group = b.group =

@@ -14,6 +14,7 @@ class DemonstrationsJsonl : public Importer {
     const JsonLine fields(line, target_.options().fields);
     std::vector<Demonstration> demonstrations = read_contents(fields);
     for (Demonstration& one : demonstrations) complete(fields, demonstrations.size(), one);
+    for (const Demonstration& one : demonstrations) target_.require_own_id(one);
     bool added = false;
     for (Demonstration& one : demonstrations) {
       added |= target_.writer().add_demonstration(std::move(one));
@@ -110,7 +111,10 @@ const ImportFormat& demonstrations_jsonl_format() {
        R"({"prompt":"Name a colour.","completion":"Blue."})"},
       [](ImportTarget& target) -> std::unique_ptr<Importer> {
         return std::make_unique<DemonstrationsJsonl>(target);
-      }};
+      },
+      false,
+      {"prompt", "completion", "messages", "instruction", "input", "output", "instances", "id",
+       "rater", "weight", "group", "split", "source"}};
   return format;
 }
 

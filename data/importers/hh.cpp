@@ -117,7 +117,9 @@ const ImportFormat& hh_format() {
        R"({"chosen":"\n\nHuman: Hi\n\nAssistant: Hello!","rejected":"\n\nHuman: Hi\n\nAssistant: No."})"},
       [](ImportTarget& target) -> std::unique_ptr<Importer> {
         return std::make_unique<Hh>(target);
-      }};
+      },
+      false,
+      {"chosen", "rejected"}};
   return format;
 }
 

@@ -38,7 +38,14 @@ const ImportFormat& find_format(const std::string& name) {
   throw InputError("import", "format", known, name.empty() ? "nothing" : name);
 }
 
-void check_options(const ImportOptions& options) {
+void check_options(const ImportOptions& options, const ImportFormat& format) {
+  for (const auto& [field, key] : options.fields) {
+    const auto& known = format.fields;
+    if (known.empty() || std::find(known.begin(), known.end(), field) != known.end()) continue;
+    std::string names;
+    for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
+    throw InputError("import", "field of " + format.info.name, names, field);
+  }
   const auto is_fraction = [](double value) { return value >= 0 && value <= 1; };
   if (!is_fraction(options.validation_fraction) || !is_fraction(options.test_fraction) ||
       options.validation_fraction + options.test_fraction > 1) {
@@ -169,8 +176,7 @@ ImportReport import_into(StoreWriter& writer, LineReader& reader, const ImportOp
 }
 
 void check_import(const ImportOptions& options) {
-  find_format(options.format);
-  check_options(options);
+  check_options(options, find_format(options.format));
   if (options.input != "-" && !is_stream(options.input)) open_file(options.input, O_RDONLY);
 }
 

@@ -28,6 +28,11 @@ std::string content_id(std::initializer_list<std::string_view> parts) {
   return digest.hex().substr(0, 32);
 }
 
+std::string content_id(const Item& item) {
+  return content_id(
+      {"item", item.prompt_is_messages ? "messages" : "text", item.prompt, item.text});
+}
+
 ImportTarget::ImportTarget(StoreWriter& writer, const ImportOptions& options)
     : writer_(writer),
       options_(options),
@@ -44,12 +49,26 @@ Split ImportTarget::split_of(const std::string& given, const std::string& group)
   return split_of_group(group, options_.validation_fraction, options_.test_fraction);
 }
 
+void ImportTarget::require_own_id(Comparison comparison,
+                                  const std::vector<const Item*>& items) const {
+  comparison.items.clear();
+  for (const Item* item : items) {
+    comparison.items.push_back(writer_.find_item(item->id.empty() ? content_id(*item) : item->id));
+  }
+  if (writer_.has_other(comparison)) {
+    throw LineError("id", "one that no other judgement has", "\"" + comparison.id + "\"");
+  }
+}
+
+void ImportTarget::require_own_id(const Demonstration& demonstration) const {
+  if (writer_.has_other(demonstration)) {
+    throw LineError("id", "one that no other demonstration has", "\"" + demonstration.id + "\"");
+  }
+}
+
 int64_t ImportTarget::add_item(Item item, const std::string& given_split,
                                const std::string& fallback_group) {
-  if (item.id.empty()) {
-    item.id =
-        content_id({"item", item.prompt_is_messages ? "messages" : "text", item.prompt, item.text});
-  }
+  if (item.id.empty()) item.id = content_id(item);
   if (item.group.empty()) {
     item.group = item.prompt.empty() ? (fallback_group.empty() ? item.id : fallback_group)
                                      : content_id({"prompt", item.prompt});

@@ -22,6 +22,9 @@ class JsonLine;
 /// parts run together.
 std::string content_id(std::initializer_list<std::string_view> parts);
 
+/// The id of an item that has none of its own.
+std::string content_id(const Item& item);
+
 /// Where an import writes to and what holds for all its lines.
 class ImportTarget {
  public:
@@ -37,6 +40,10 @@ class ImportTarget {
   /// Index of the item; its id, group, split and source are filled in where empty. `given_split`
   /// as in split_of; `fallback_group` groups an item without prompt and group of its own.
   int64_t add_item(Item item, const std::string& given_split, const std::string& fallback_group);
+  /// Throws LineError where the store has the comparison's id with other content. Its items, in the
+  /// order of comparison.items, need not be there yet.
+  void require_own_id(Comparison comparison, const std::vector<const Item*>& items) const;
+  void require_own_id(const Demonstration& demonstration) const;
   /// A part of a line that is left out, while the rest is taken; it goes to the side file.
   void leave_out(const std::string& reason) { left_out_.push_back(reason); }
   std::vector<std::string> take_left_out() { return std::exchange(left_out_, {}); }
@@ -61,6 +68,8 @@ struct ImportFormat {
   FormatInfo info;
   std::unique_ptr<Importer> (*make)(ImportTarget& target);
   bool json_values = false;  // the file may be one JSON array instead of lines
+  /// What ImportOptions::fields may name; empty: whatever the file has.
+  std::vector<std::string> fields = {};
 };
 
 /// (line, reason, the rest of the line was taken)

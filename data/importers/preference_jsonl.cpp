@@ -70,6 +70,7 @@ class PreferenceJsonl : public Importer {
     }
     comparison.provenance.source = target_.provenance();
     comparison.provenance.kind = comparison.rater.empty() ? "" : "same-person";
+    target_.require_own_id(comparison, {&chosen, &rejected});
     comparison.items = {target_.add_item(std::move(chosen), split, ""),
                         target_.add_item(std::move(rejected), split, "")};
     return target_.writer().add_comparison(std::move(comparison)) ? Result::kAdded
@@ -91,7 +92,10 @@ const ImportFormat& preference_jsonl_format() {
        R"({"prompt":"2 + 2?","chosen":"4.","rejected":"5."})"},
       [](ImportTarget& target) -> std::unique_ptr<Importer> {
         return std::make_unique<PreferenceJsonl>(target);
-      }};
+      },
+      false,
+      {"prompt", "chosen", "rejected", "id", "rater", "strength", "rationale", "group", "split",
+       "source"}};
   return format;
 }
 

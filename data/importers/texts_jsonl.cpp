@@ -37,7 +37,9 @@ const ImportFormat& texts_jsonl_format() {
        R"({"id":"a1","prompt":"Ban bottled water?","text":"Yes, because ...","group":"debate 1"})"},
       [](ImportTarget& target) -> std::unique_ptr<Importer> {
         return std::make_unique<TextsJsonl>(target);
-      }};
+      },
+      false,
+      {"text", "id", "prompt", "group", "split", "source", "policy_hash"}};
   return format;
 }
 

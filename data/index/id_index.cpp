@@ -198,11 +198,11 @@ void IdIndex::rebuild(int64_t segment, int64_t items_before) {
           });
   collect(IdKind::kComparison, view.rows<Comparison>(header.comparisons), Comparison{},
           [&](const Comparison& one, int64_t) {
-            return IdEntry{id_of(one.id), {}};
+            return IdEntry{id_of(one.id), {content_of(one), 0}};
           });
   collect(IdKind::kDemonstration, view.rows<Demonstration>(header.demonstrations), Demonstration{},
           [&](const Demonstration& one, int64_t) {
-            return IdEntry{id_of(one.id), {}};
+            return IdEntry{id_of(one.id), {content_of(one), 0}};
           });
   collect(IdKind::kAnswer, view.rows<Answer>(header.answers), Answer{},
           [&](const Answer& one, int64_t) {
@@ -223,13 +223,34 @@ Fingerprint IdIndex::id_of(const Rating& rating) const {
   return id_of(key);
 }
 
-uint64_t IdIndex::content_of(const Item& item) const {
+uint64_t IdIndex::content_of(std::initializer_list<std::string_view> parts) const {
   const SipKey other = {~key_[0], key_[1]};
-  const auto part = [&](std::string_view text) { return siphash128(other, text); };
-  const Fingerprint prompt = part(item.prompt), text = part(item.text);
-  const uint64_t parts[] = {prompt.high, prompt.low, text.high, text.low,
-                            item.prompt_is_messages ? 1u : 0u};
-  return part({reinterpret_cast<const char*>(parts), sizeof parts}).high;
+  std::vector<uint64_t> digests;
+  for (const std::string_view part : parts) {
+    const Fingerprint digest = siphash128(other, part);
+    digests.insert(digests.end(), {digest.high, digest.low});
+  }
+  return siphash128(other, {reinterpret_cast<const char*>(digests.data()),
+                            digests.size() * sizeof(uint64_t)})
+      .high;
+}
+
+uint64_t IdIndex::content_of(const Item& item) const {
+  return content_of({item.prompt, item.text, item.prompt_is_messages ? "messages" : "text"});
+}
+
+uint64_t IdIndex::content_of(const Comparison& comparison) const {
+  const auto& items = comparison.items;
+  return content_of(
+      {{reinterpret_cast<const char*>(items.data()), items.size() * sizeof(int64_t)},
+       {reinterpret_cast<const char*>(comparison.ranks.data()), comparison.ranks.size()},
+       std::to_string(static_cast<int>(comparison.outcome)),
+       comparison.rater});
+}
+
+uint64_t IdIndex::content_of(const Demonstration& demonstration) const {
+  return content_of({demonstration.prompt, demonstration.completion,
+                     demonstration.prompt_is_messages ? "messages" : "text"});
 }
 
 bool IdIndex::find(IdKind kind, const Fingerprint& id, IdWords& words) const {
@@ -322,6 +343,7 @@ std::vector<std::string> damaged_index_files(const std::filesystem::path& store)
     const std::string name = "index/" + file.filename().string();
     if (range_of(file.filename().string()).first == 0) continue;
     try {
+      if (is_earlier_run(file)) continue;
       if (!IdRun::from_file(file).is_whole()) damaged.push_back(name + ": expected its SHA-256");
     } catch (const Error& error) {
       damaged.push_back(name + ": " + error.what());

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,8 +47,11 @@ class IdIndex {
 
   Fingerprint id_of(std::string_view id) const;
   Fingerprint id_of(const Rating& rating) const;
-  /// Half of the words of an item: what makes two items of one id the same.
+  /// What makes two records of one id the same: of an item prompt and text, of a comparison who
+  /// said what of which items, of a demonstration prompt and completion.
   uint64_t content_of(const Item& item) const;
+  uint64_t content_of(const Comparison& comparison) const;
+  uint64_t content_of(const Demonstration& demonstration) const;
 
   /// False when the id is unknown.
   bool find(IdKind kind, const Fingerprint& id, IdWords& words) const;
@@ -65,6 +69,7 @@ class IdIndex {
   void publish() noexcept;
 
  private:
+  uint64_t content_of(std::initializer_list<std::string_view> parts) const;
   struct Run {
     IdRun run;
     std::filesystem::path file, temporary;  // temporary: to be renamed to file by publish()

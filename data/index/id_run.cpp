@@ -16,7 +16,8 @@
 namespace hone::data {
 namespace {
 
-constexpr const char* kFormat = "hone-id-index 1";
+constexpr const char* kFormat = "hone-id-index 2";
+constexpr const char* kEarlierFormat = "hone-id-index 1";
 constexpr const char* kSealWord = "header ";
 constexpr uint64_t kHeaderBytes = 4096;
 
@@ -210,6 +211,10 @@ bool IdRun::find(IdKind kind, const Fingerprint& id, IdWords& words) const {
 }
 
 bool IdRun::is_whole() const { return sha256_hex(bytes().substr(kHeaderBytes)) == body_; }
+
+bool is_earlier_run(const std::filesystem::path& path) {
+  return MappedFile(path).bytes().starts_with(std::string(kEarlierFormat) + "\n");
+}
 
 std::string encode_id_run(const IdRange& range, const SipKey& key, IdEntries& entries) {
   std::string image(kHeaderBytes, '\0');

@@ -18,10 +18,11 @@ namespace hone::data {
 
 /// Kinds of ids, and how many words are kept beside each.
 enum class IdKind : uint8_t { kItem, kRating, kComparison, kDemonstration, kAnswer };
-constexpr std::array<std::size_t, 5> kIdWords = {2, 1, 0, 0, 0};
+constexpr std::array<std::size_t, 5> kIdWords = {2, 1, 1, 1, 0};
 constexpr std::size_t kIdKinds = kIdWords.size();
 
-/// Words: of an item its number and a hash of its content, of a rating the bits of its value.
+/// Words: of an item its number and a hash of its content, of a rating the bits of its value, of a
+/// comparison or demonstration a hash of its content.
 using IdWords = std::array<uint64_t, 2>;
 
 struct IdEntry {
@@ -71,6 +72,9 @@ class IdRun {
   SipKey key_{};
   std::string body_;
 };
+
+/// Whether the file is of an earlier version, which the next writer makes anew.
+bool is_earlier_run(const std::filesystem::path& path);
 
 /// The run as a file. Sorts the entries.
 std::string encode_id_run(const IdRange& range, const SipKey& key, IdEntries& entries);

@@ -151,6 +151,41 @@ TEST_F(Import, OneIdTwoTextsIsRejected) {
   EXPECT_TRUE(contains(reasons(report)[2], "item a"));
 }
 
+TEST_F(Import, OneIdTwoAnswersIsRejected) {
+  const std::string first = R"({"id":7,"prompt":"P","chosen":"a","rejected":"b","rater":"ann"})";
+  const std::string others = R"({"id":7,"prompt":"P","chosen":"c","rejected":"b","rater":"ann"})"
+                             "\n"
+                             R"({"id":7,"prompt":"P","chosen":"b","rejected":"a","rater":"ann"})"
+                             "\n"
+                             R"({"id":7,"prompt":"P","chosen":"a","rejected":"b","rater":"ben"})"
+                             "\n";
+  const auto report = import("preference-jsonl", first + "\n" + others + first + "\n");
+  expect_counts(report, 1, 1, 3);
+  EXPECT_EQ(reasons(report)[3], "id: expected one that no other judgement has, got \"7\"");
+  EXPECT_EQ(store_.read().items.size(), 2u);  // none of a rejected line
+  expect_counts(import("preference-jsonl", first + "\n" + others), 0, 1, 3);  // another import
+
+  const std::string shown = "{\"id\":\"d\",\"prompt\":\"P\",\"completion\":\"";
+  expect_counts(
+      import("demonstrations-jsonl", shown + "a\"}\n" + shown + "b\"}\n" + shown + "a\"}\n"), 1, 1,
+      1);
+
+  const std::string battle =
+      R"({"question_id":"q","prompt":"[\"Hi\"]","response_a":"[\"A\"]","response_b":"[\"B\"]","winner":"model_)";
+  expect_counts(import("arena", battle + "a\"}\n" + battle + "b\"}\n" + battle + "a\"}\n"), 1, 1,
+                1);
+}
+
+TEST_F(Import, AFieldThatTheFormatHasNotIsRefused) {
+  const auto with = [&](const char* format, const char* field) {
+    return message_of<InputError>([&] { import(format, "{}", [&](auto& options) { options.fields[field] = "key";
+    }); });
+};
+EXPECT_TRUE(contains(with("preference-jsonl", "raterr"), "rater, strength"));
+EXPECT_TRUE(contains(with("hh", "prompt"), "expected chosen, rejected, got prompt"));
+EXPECT_TRUE(contains(with("texts-jsonl", "label"), "policy_hash"));
+}
+
 TEST_F(Import, UnusableFiles) {
   for (const auto& format : import_formats()) {
     const auto fails = [&](const std::string& content) {

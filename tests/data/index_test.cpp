@@ -121,6 +121,46 @@ TEST_F(Index, IsMadeAnewWhenMissing) {
   EXPECT_TRUE(store_.verify().empty());
 }
 
+TEST_F(Index, KnowsOtherContentOfAnIdMadeAnewToo) {
+  add_segments(2, 10);
+  for (const bool anew : {false, true}) {
+    if (anew) std::filesystem::remove_all(directory_ / "store/index");
+    StoreWriter writer(store_);
+    const bool first = !anew;
+    EXPECT_EQ(writer.add_comparison(full_comparison({0, 5}, 0)), first);
+    EXPECT_EQ(writer.add_demonstration(full_demonstration(0)), first);
+    Comparison comparison = full_comparison({0, 5}, 0);
+    Demonstration demonstration = full_demonstration(0);
+    EXPECT_FALSE(writer.has_other(comparison));
+    EXPECT_FALSE(writer.has_other(demonstration));
+    EXPECT_FALSE(writer.has_other(full_comparison({0, 5}, 3)));  // of another id
+    EXPECT_TRUE(writer.has_other(full_comparison({5, 0}, 0)));
+    comparison.ranks = {1, 0};
+    EXPECT_TRUE(writer.has_other(comparison));
+    comparison = full_comparison({0, 5}, 0);
+    comparison.rater = "someone else";
+    EXPECT_TRUE(writer.has_other(comparison));
+    demonstration.completion += ".";
+    EXPECT_TRUE(writer.has_other(demonstration));
+    if (first) writer.seal();
+  }
+}
+
+TEST_F(Index, OfTheEarlierVersionIsNoDamageAndMadeAnew) {
+  add_segments(2, 10);
+  for (const auto& name : files()) {
+    const auto path = directory_ / ("store/index/" + name);
+    std::string earlier = slurp(path);
+    earlier.replace(0, 15, "hone-id-index 1");
+    spit(path, earlier);
+  }
+  EXPECT_TRUE(store_.verify().empty());
+  expect_known();
+  for (const auto& name : files()) {
+    EXPECT_TRUE(slurp(directory_ / ("store/index/" + name)).starts_with("hone-id-index 2\n"));
+  }
+}
+
 TEST_F(Index, DamagedFilesAreMadeAnewOrReported) {
   add_segments(6, 10);
   for (const auto& name : files()) {

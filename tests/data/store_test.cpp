@@ -134,6 +134,11 @@ TEST(Store, SegmentsAddUpAndKnownRecordsAreDropped) {
   EXPECT_TRUE(store.verify().empty());
 }
 
+TEST(Store, APathIsNeeded) {
+  EXPECT_THROW(Store::open("", true), InputError);
+  EXPECT_THROW(Store::open(""), InputError);
+}
+
 TEST(Store, SameRecordsSameHash) {
   TemporaryDirectory directory;
   std::set<std::string> hashes;
