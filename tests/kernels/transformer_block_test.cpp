@@ -299,7 +299,8 @@ TEST(TransformerBlock, ErrorsNameArgumentExpectedAndGot) {
       "at index 1");
   expect_message([&] { rows_of({2, 2}); }, "transformer_block: rows: expected ascending rows of x");
   expect_message([&] { rows_of({-1}); }, "transformer_block: rows: expected ascending rows of x");
-  expect_message([&] { b.fused(false, at::zeros({1})); }, "transformer_block: rows: expected Long, got Float");
+  expect_message([&] { b.fused(false, at::zeros({1})); },
+                 "transformer_block: rows: expected Long, got Float");
   Block few = b;
   few.weights.pop_back();
   expect_message([&] { few.fused(); }, "transformer_block: weights: expected attention_norm");
