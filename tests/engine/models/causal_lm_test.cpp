@@ -253,6 +253,26 @@ TEST_P(Families, GradientsEqualFiniteDifferences) {
   EXPECT_GT(alive, static_cast<int64_t>(model->parameters().slices().size()));
 }
 
+TEST_P(Families, SomeRowsOfHiddenStatesAreThoseOfAll) {
+  const auto model = make_model(config());
+  model->parameters().enable_grad();
+  const auto batch = pack(kSequences);
+  const int64_t tokens = batch.tokens.size(0);
+  for (const at::Tensor& rows :
+       {at::tensor({4, 7, tokens - 1}, at::kLong), at::arange(1, tokens), at::arange(tokens)}) {
+    model->parameters().zero_grad();
+    const auto whole = model->hidden(batch.tokens, batch.cu_seqlens).index_select(0, rows);
+    const auto upstream = at::randn(whole.sizes(), whole.options());
+    whole.backward(upstream);
+    const auto gradient = model->parameters().grad().clone();
+    model->parameters().zero_grad();
+    const auto some = model->hidden(batch.tokens, batch.cu_seqlens, rows);
+    some.backward(upstream);
+    test::expect_close(some.detach(), whole.detach(), 1e-13);
+    test::expect_close(model->parameters().grad(), gradient, 1e-12);
+  }
+}
+
 TEST(CausalLM, SameBitsTwiceOnTwoThreads) {
   at::set_num_threads(2);
   const auto model = make_model(tiny_config(), at::kFloat);
