@@ -258,8 +258,8 @@ TEST_P(Families, SomeRowsOfHiddenStatesAreThoseOfAll) {
   model->parameters().enable_grad();
   const auto batch = pack(kSequences);
   const int64_t tokens = batch.tokens.size(0);
-  for (const at::Tensor& rows :
-       {at::tensor({4, 7, tokens - 1}, at::kLong), at::arange(1, tokens), at::arange(tokens)}) {
+  for (const at::Tensor& rows : {at::tensor({int64_t{4}, int64_t{7}, tokens - 1}, at::kLong),
+                                 at::arange(1, tokens), at::arange(tokens)}) {
     model->parameters().zero_grad();
     const auto whole = model->hidden(batch.tokens, batch.cu_seqlens).index_select(0, rows);
     const auto upstream = at::randn(whole.sizes(), whole.options());
