@@ -150,7 +150,7 @@ class StackDecoder : public Decoder {
     }
     stack_.final_norm = norm(model.final_norm());
     Projection head;
-    head.weight = model.lm_head();
+    head.weight = model.decoding_head();
     stack_.head = matrix(head);
     for (const TransformerBlock& block : model.blocks()) {
       stack_.activation = activation_of(block.activation);

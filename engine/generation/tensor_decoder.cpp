@@ -43,10 +43,10 @@ class TensorDecoder : public Decoder {
         rows_(device_.is_cpu() ? nullptr : std::make_unique<DeviceRows>(limits, device_)),
         cache_(model.make_cache(Scheduler::blocks_needed(limits) + (rows_ ? 1 : 0),
                                 limits.block_size)),
-        widens_(!device_.is_cpu() && model.lm_head().scalar_type() == at::kBFloat16),
-        logits_(at::empty(
-            {rows_ ? rows_->size : limits.rows, model.config().vocab_size},
-            widens_ ? model.lm_head().options().dtype(at::kFloat) : model.lm_head().options())) {
+        widens_(!device_.is_cpu() && model.decoding_head().scalar_type() == at::kBFloat16),
+        logits_(at::empty({rows_ ? rows_->size : limits.rows, model.config().vocab_size},
+                          widens_ ? model.decoding_head().options().dtype(at::kFloat)
+                                  : model.decoding_head().options())) {
     how_.temperature = options.temperature;
     how_.top_k = options.top_k;
     how_.top_p = options.top_p;
@@ -144,9 +144,9 @@ class TensorDecoder : public Decoder {
     const at::Tensor hidden = model_.decode(tokens, positions, cache_, table);
     at::Tensor logits = logits_.narrow(0, 0, tokens.size(0));
     if (widens_) {
-      at::mm_out(logits, hidden, model_.lm_head().t(), at::kFloat);
+      at::mm_out(logits, hidden, model_.decoding_head().t(), at::kFloat);
     } else {
-      at::mm_out(logits, hidden, model_.lm_head().t());
+      at::mm_out(logits, hidden, model_.decoding_head().t());
     }
     return logits;
   }

@@ -154,7 +154,11 @@ at::Tensor CausalLM::lm_head() const {
   if (head_ != HeadKind::kLanguageModel) {
     throw data::InputError("model", "head", "a language model", "a scalar head");
   }
-  return casts_head() ? (*head_cast_)(head_leaf()) : operand(head_leaf());
+  return rounds_head() ? (*head_cast_)(head_leaf()) : operand(head_leaf());
+}
+
+at::Tensor CausalLM::decoding_head() const {
+  return casts_head() ? lm_head() : operand(head_leaf());
 }
 
 void CausalLM::set_bfloat16_products(bool on) {
@@ -274,7 +278,9 @@ at::Tensor CausalLM::hidden(const at::Tensor& tokens, const at::Tensor& cu_seqle
     check_positions(positions, config_.max_positions);
   }
   const bool all = !rows.defined() || rows.size(0) == tokens.size(0);
-  return forward(tokens, cu_seqlens, positions, all ? at::Tensor() : rows, dropout_, nullptr);
+  const at::Tensor result =
+      forward(tokens, cu_seqlens, positions, all ? at::Tensor() : rows, dropout_, nullptr);
+  return rounds_head() ? result.to(at::kBFloat16) : result;
 }
 
 at::Tensor CausalLM::prefill(const at::Tensor& tokens, const at::Tensor& cu_seqlens, KvCache& cache,

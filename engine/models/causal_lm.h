@@ -45,7 +45,9 @@ class CausalLM : public reward::Backbone {
   using Backbone::hidden;
   at::Tensor hidden(const at::Tensor& tokens, const at::Tensor& cu_seqlens,
                     const at::Tensor& rows) override;
-  at::Tensor lm_head() const;               // [V,H] (the embedding when tied)
+  /// [V,H] (the embedding when tied), in the type of hidden(); of decode() and prefill().
+  at::Tensor lm_head() const;
+  at::Tensor decoding_head() const;
   at::Tensor scalar_head() const override;  // [1,H]; kScalar only
   int64_t hidden_size() const override { return config_.hidden_size; }
   at::Tensor embedding() const { return parameters_.leaf(embedding_); }  // [V,H]
@@ -69,10 +71,10 @@ class CausalLM : public reward::Backbone {
   void set_dropout(double p, uint64_t seed, uint64_t calls = 0);
   uint64_t dropout_calls() const { return dropout_calls_; }
 
-  /// Mixed precision over float32 parameters. On the CPU, for blocks like Llama's: products of
-  /// hidden() with operands rounded to bfloat16, everything else as before. On a GPU: activations
-  /// of a block and keys and values are bfloat16 too, the residual stream stays float32, and a
-  /// language model's hidden() and lm_head() are bfloat16.
+  /// Mixed precision over float32 parameters: a language model's hidden() and lm_head() are
+  /// bfloat16. On the CPU, in blocks like Llama's: products of hidden() with operands rounded to
+  /// bfloat16, everything else, and decoding, as before. On a GPU: activations of a block and keys
+  /// and values are bfloat16 too, the residual stream stays float32.
   void set_bfloat16_products(bool on);
   /// Weights in the type of products once for many passes without gradient. Parameters must not
   /// change before release_casts().
@@ -104,6 +106,10 @@ class CausalLM : public reward::Backbone {
   }
   /// A score is a number of its own: a scalar head reads float32.
   bool casts_head() const { return casts_ && head_ == HeadKind::kLanguageModel; }
+  bool rounds_head() const {
+    return bfloat16_products_ && head_ == HeadKind::kLanguageModel &&
+           parameters_.data().scalar_type() == at::kFloat;
+  }
   /// Makes cos_ and sin_ cover at least `positions`.
   void reserve_positions(int64_t positions);
 
