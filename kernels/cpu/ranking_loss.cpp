@@ -2,6 +2,8 @@
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
+#include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "kernels/loss_inputs.h"
@@ -14,14 +16,23 @@ namespace {
 
 using at::Tensor;
 
+/// The items of a group best first.
+void sort_by_rank(const int64_t* ranks, std::vector<int32_t>& order) {
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return math::rank_of(ranks[a]) < math::rank_of(ranks[b]);
+  });
+}
+
 template <typename T>
 double run(const RankingInputs& in, const RankingParams& p, T* grad) {
   const T *scores = in.scores.const_data_ptr<T>(), *weight = in.weights.const_data_ptr<T>();
   const int64_t* cu = in.cu_seqlens.const_data_ptr<int64_t>();
   const int64_t* ranks = in.ranks.defined() ? in.ranks.const_data_ptr<int64_t>() : nullptr;
   std::vector<double> losses(static_cast<size_t>(in.groups));
-  std::vector<double> log_sums(p.plackett_luce ? static_cast<size_t>(in.scores.numel()) : 0);
   at::parallel_for(0, in.groups, 16, [&](int64_t first, int64_t last) {
+    std::vector<double> derivatives;
+    std::vector<int32_t> order;
     for (int64_t g = first; g < last; ++g) {
       const int64_t begin = cu[g], size = cu[g + 1] - begin;
       T* d = grad + begin;
@@ -29,11 +40,18 @@ double run(const RankingInputs& in, const RankingParams& p, T* grad) {
         std::fill(d, d + size, T(0));
         continue;
       }
-      const math::RankedItems<T> items{scores + begin, ranks ? ranks + begin : nullptr, size};
+      derivatives.resize(static_cast<size_t>(size));
+      math::RankedItems<double, T> items{scores + begin, nullptr, nullptr, size,
+                                         derivatives.data()};
+      if (ranks != nullptr) {
+        order.resize(static_cast<size_t>(size));
+        sort_by_rank(ranks + begin, order);
+        items.ranks = ranks + begin;
+        items.order = order.data();
+      }
       const double w = weight[g];
-      losses[static_cast<size_t>(g)] =
-          w * (p.plackett_luce ? math::plackett_luce(items, w, log_sums.data() + begin, d)
-                               : math::mean_of_pairs(items, w, p.pair, d));
+      losses[static_cast<size_t>(g)] = w * math::ranking_nll(items, p.plackett_luce, p.pair);
+      for (int64_t i = 0; i < size; ++i) d[i] = static_cast<T>(w * items.numbers[i]);
     }
   });
   double total = 0;  // in the order of the groups, so that it does not depend on threads

@@ -1,6 +1,7 @@
 // The CUDA halves of the losses: checks, outputs, device guard, current stream, launcher.
 
 #include <ATen/Dispatch.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -105,7 +106,8 @@ std::tuple<Tensor, Tensor> ranking_loss_cuda(const Tensor& scores, const Tensor&
   const c10::cuda::CUDAGuard guard(in.scores.device());
   const LossOutputs out = loss_outputs(in.scores, 0);
   const Tensor workspace = workspace_on(in.scores, sum_workspace_bytes());
-  const Tensor log_sums = doubles_on(in.scores, params.plackett_luce ? in.scores.numel() : 0);
+  const Tensor order =
+      at::empty({in.ranks.defined() ? in.scores.numel() : 0}, in.scores.options().dtype(at::kInt));
   AT_DISPATCH_FLOATING_TYPES(in.scores.scalar_type(), "ranking_loss", [&] {
     const RankingLossArgs<scalar_t> args{in.scores.const_data_ptr<scalar_t>(),
                                          in.cu_seqlens.const_data_ptr<int64_t>(),
@@ -115,8 +117,8 @@ std::tuple<Tensor, Tensor> ranking_loss_cuda(const Tensor& scores, const Tensor&
                                          out.grad.mutable_data_ptr<scalar_t>(),
                                          in.groups,
                                          params.plackett_luce,
-                                         params.pair,
-                                         log_sums.mutable_data_ptr<double>(),
+                                         cast<scalar_t>(params.pair),
+                                         order.mutable_data_ptr<int32_t>(),
                                          workspace.mutable_data_ptr()};
     C10_CUDA_CHECK(launch_ranking_loss(args, c10::cuda::getCurrentCUDAStream()));
   });

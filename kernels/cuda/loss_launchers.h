@@ -77,8 +77,8 @@ struct RankingLossArgs {
   T* grad;                    // [items] d loss / d scores
   int64_t groups;
   bool plackett_luce;  // else all pairs under `pair`
-  math::PreferenceParams<double> pair;
-  double* log_sums;  // [items] scratch; null without plackett_luce
+  math::PreferenceParams<T> pair;
+  int32_t* order;  // [items] scratch; null without ranks
   void* workspace;
 };
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "kernels/cuda/loss_launchers.h"
 #include "kernels/loss_options.h"
 #include "kernels/ops.h"
@@ -130,35 +132,72 @@ TYPED_TEST(CudaDirectLoss, KtoIsTheCpuOp) {
 TYPED_TEST(CudaDirectLoss, RankingIsTheCpuOp) {
   using T = TypeParam;
   at::manual_seed(3);
-  for (const std::string model : {"plackett_luce", "bradley_terry", "davidson"}) {
-    for (const auto& groups : {std::vector<int64_t>{0}, {0, 0, 1, 5, 5, 12, 45}}) {
-      SCOPED_TRACE(model + " " + std::to_string(groups.back()));
-      const int64_t items = groups.back();
-      const Tensor cu = at::tensor(groups, at::kLong);
-      const Tensor scores = at::randn({items}, this->options()).requires_grad_(true);
-      const Tensor ranks = at::randint(-1, 4, {items}, at::kLong);
-      const Tensor weights =
-          at::tensor({1.0, 0.5, -0.3, 0.0, 0.2, 0.7}, this->options()).slice(0, 0, cu.numel() - 1);
-      const Tensor loss = ranking_loss(scores, cu, ranks, weights, {model, 0.5, 0});
-      loss.backward();
-      const RankingParams params = ranking_params(model, 0.5, 0);
-      test::on_every_layout([&] {
-        const auto s = on_device<T>(scores.detach(), "scores"),
-                   w = on_device<T>(weights, "weights");
-        const auto c = on_device<int64_t>(cu, "cu_seqlens"), r = on_device<int64_t>(ranks, "ranks");
-        const GlobalBuffer<T> got_loss(1, "loss"), grad(items, "grad");
-        const GlobalBuffer<double> log_sums(items, "log_sums");
-        const auto workspace = this->workspace();
-        const cuda::RankingLossArgs<T> args{
-            s.data(),        c.data(),        r.data(),        w.data(),
-            got_loss.data(), grad.data(),     cu.numel() - 1,  params.plackett_luce,
-            params.pair,     log_sums.data(), workspace.data()};
-        EXPECT_EQ(cuda::launch_ranking_loss(args, nullptr), cudaSuccess);
-        expect_close(from_device(got_loss)[0], loss.detach(), this->kTolerance, this->kTolerance,
-                     "loss");
-        expect_close(from_device(grad), scores.grad(), this->kTolerance, this->kTolerance, "grad");
-      });
+  // None; a few; more than a block's 128, and 32 of them more than a warp's room of 384 items; a
+  // group that is larger than the room.
+  std::vector<int64_t> many = {0};
+  for (int64_t g = 0; g < 150; ++g) many.push_back(many.back() + (g < 40 ? 16 : g % 9));
+  for (const auto& groups :
+       {std::vector<int64_t>{0}, {0, 0, 1, 5, 5, 12, 45}, many, {0, 3, 390, 390, 394}}) {
+    for (const std::string model : {"plackett_luce", "bradley_terry", "davidson"}) {
+      for (const bool has_ranks : {true, false}) {
+        SCOPED_TRACE(model + " " + std::to_string(groups.back()) + (has_ranks ? " ranks" : ""));
+        const int64_t items = groups.back(), size = static_cast<int64_t>(groups.size()) - 1;
+        const Tensor cu = at::tensor(groups, at::kLong);
+        const Tensor scores = (3 * at::randn({items}, this->options())).requires_grad_(true);
+        OptionalTensor ranks;
+        if (has_ranks) ranks = at::randint(-1, 4, {items}, at::kLong);
+        const Tensor weights =
+            at::randn({size}, this->options()) * (at::rand({size}) < 0.8) / (1 + size);
+        const Tensor loss = ranking_loss(scores, cu, ranks, weights, {model, 0.5, 0});
+        loss.backward();
+        const RankingParams params = ranking_params(model, 0.5, 0);
+        test::on_every_layout([&] {
+          const auto s = on_device<T>(scores.detach(), "scores"),
+                     w = on_device<T>(weights, "weights");
+          const auto c = on_device<int64_t>(cu, "cu_seqlens"),
+                     r = on_device<int64_t>(ranks.value_or(cu), "ranks");
+          const GlobalBuffer<T> got_loss(1, "loss"), grad(items, "grad");
+          const GlobalBuffer<int32_t> order(items, "order");
+          const auto workspace = this->workspace();
+          const cuda::RankingLossArgs<T> args{s.data(),
+                                              c.data(),
+                                              has_ranks ? r.data() : nullptr,
+                                              w.data(),
+                                              got_loss.data(),
+                                              grad.data(),
+                                              size,
+                                              params.plackett_luce,
+                                              cast<T>(params.pair),
+                                              has_ranks ? order.data() : nullptr,
+                                              workspace.data()};
+          EXPECT_EQ(cuda::launch_ranking_loss(args, nullptr), cudaSuccess);
+          expect_close(from_device(got_loss)[0], loss.detach(), this->kTolerance, this->kTolerance,
+                       "loss");
+          expect_close(from_device(grad), scores.grad(), this->kTolerance, this->kTolerance,
+                       "grad");
+        });
+      }
     }
+  }
+}
+
+/// One pair, whose loss is log(1 + e^d): how near the exponential and the logarithm of
+/// kernels/math/approximate.h come on a GPU.
+TEST(CudaRankingLoss, LogarithmIsAsNearAsItSays) {
+  const auto cu = on_device<int64_t>(at::tensor({0, 2}, at::kLong), "cu_seqlens");
+  const auto weights = on_device<float>(at::ones({1}), "weights");
+  const GlobalBuffer<float> loss(1, "loss"), grad(2, "grad");
+  const GlobalBuffer<double> workspace(cuda::sum_workspace_bytes() / sizeof(double), "workspace");
+  for (int step = -80; step <= 80; ++step) {
+    const double d = 0.1875 * step, want = std::log1p(std::exp(d));
+    const auto scores = on_device<float>(at::tensor({0.0, d}, at::kFloat), "scores");
+    const cuda::RankingLossArgs<float> args{
+        scores.data(), cu.data(), nullptr, weights.data(),  loss.data(), grad.data(), 1,
+        true,          {},        nullptr, workspace.data()};
+    ASSERT_EQ(cuda::launch_ranking_loss(args, nullptr), cudaSuccess);
+    // 2^-22 of the logarithm, half as much of the exponential inside it, and roundings.
+    const double near = std::ldexp(2.0, -22) + std::ldexp(want, -23);
+    EXPECT_NEAR(from_device(loss)[0].item<double>(), want, near) << d;
   }
 }
 
