@@ -11,18 +11,24 @@ namespace hone::kernels::cuda {
 
 /// A row that is at most kNear - 1 before the last one with begin(row) <= t (empty rows are passed
 /// over); with kNear 1 that one itself. A whole warp calls it and every lane has it: 32 probes at a
-/// time, so one step for 8,192 rows and a kNear of 256.
+/// time. `rows`: cu_seqlens, sequences and tokens, or a width.
 template <int64_t kNear, typename T>
 HONE_DEVICE int64_t row_near(const math::AdvantageRows<T>& rows, int64_t t) {
   if (rows.cu_seqlens == nullptr) return t / rows.width;
   int64_t low = 0, high = rows.sequences;  // cu_seqlens[low] <= t < cu_seqlens[high]
+  // First around the row that it would be if all were equally long.
+  const float share = static_cast<float>(t) / static_cast<float>(rows.tokens);
+  int64_t step = kNear > 1 ? kNear / 2 : device::kWarp / 2;
+  int64_t first = static_cast<int64_t>(share * static_cast<float>(high)) - step * device::kWarp / 2;
   while (high - low > kNear) {
-    const int64_t step = (high - low + device::kWarp - 1) / device::kWarp;
-    const int64_t probe = low + device::lane() * step;
-    const bool below = probe < high && rows.cu_seqlens[probe] <= t;
-    const unsigned reached = device::ballot(below);  // lane 0 always, and no lane after one without
-    low += (device::ones(reached) - 1) * step;
-    high = low + step < high ? low + step : high;
+    const int64_t probe = first + device::lane() * step;
+    const bool below = probe <= low || (probe < high && rows.cu_seqlens[probe] <= t);
+    const int reached = device::ones(device::ballot(below));  // no lane after one that is not
+    const int64_t beyond = first + reached * step;
+    if (reached > 0 && beyond - step > low) low = beyond - step;
+    if (reached < device::kWarp && beyond < high) high = beyond;
+    step = (high - low + device::kWarp - 1) / device::kWarp;
+    first = low;
   }
   return low;
 }

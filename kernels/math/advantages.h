@@ -204,7 +204,7 @@ template <typename T>
 HONE_HD AdvantageResult<T> settle(const AdvantageStep<T>& step, const AdvantageResult<T>& result,
                                   AdvantageStats& stats) {
   if (step.trained) {
-    stats.sum += result.advantage;
+    stats.sum = separate_sum(stats.sum, result.advantage);  // V-trace's is a product
     stats.squares =
         separate_sum(stats.squares, static_cast<double>(result.advantage) * result.advantage);
   }
