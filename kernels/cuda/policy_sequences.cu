@@ -1,187 +1,223 @@
-// The policy loss where the tokens of a sequence share a ratio or a behaviour weight: one block a
-// sequence at a time. It sums what the sequence shares, goes through its tokens once more, and once
-// more where the gradient comes back through the shared ratio. The later times find the tokens in
-// the first cache (a sequence of 2048 tokens is 32 KB in float32) or in the second, so that memory
-// sees 20 bytes a token as in policy_loss.cu, where runs are explained.
+// The policy loss where the tokens of a sequence share a ratio or a behaviour weight: a group of
+// threads takes a sequence at a time. It sums what the sequence shares, goes through its tokens
+// once more, and once more where the gradient comes back through the shared ratio.
 //
-// A block takes the sequences that begin in its share of the tokens, so that ragged sequences are
-// shared out evenly up to the last one of a block. 256 threads: a response of a few hundred tokens
-// or more keeps them busy, and a shorter one costs no more than its barriers. The grid depends on
-// the number of tokens alone. Any lengths, 0 among them.
+// Three cuts of a block into groups, by the mean length of the sequences (float32; double, which is
+// an oracle, has the last one):
+//
+//   up to 256    a warp a sequence, so that short ones leave few threads idle and meet no barrier
+//   up to 1024   128 threads a sequence
+//   beyond       256 threads a sequence
+//
+// The first two copy the tokens of a sequence that fits (512 and 2048 tokens, twice the mean) to
+// shared memory once, so that memory sees 20 bytes a token as in policy_loss.cu, where runs are
+// explained. A thread reads what it copied itself, and the next sequence is on its way while this
+// one is summed, where there is room for both. The tokens of a longer sequence are read again: from
+// the first cache, which the third cut leaves to them, or from the second.
+//
+// A group takes the sequences that begin in its share of the tokens, so that ragged sequences are
+// shared out evenly up to the last one of a group; a sequence too long for a warp is left to its
+// block. The grid depends on the numbers of tokens and sequences alone. Any lengths, 0 among them.
 
-#include "kernels/cuda/fixed_order_sum.cuh"
-#include "kernels/cuda/policy_tokens.cuh"
+#include <type_traits>
+
+#include "kernels/cuda/policy_sequences.cuh"
 #include "kernels/cuda/row_search.cuh"
 #include "kernels/cuda/store_sums.cuh"
-#include "kernels/math/sequence_ratio.h"
 
 namespace hone::kernels::cuda {
 namespace {
 
-using device::Vector;
+using ShortCut = Cut<128, device::kWarp, 4>;
+using UsualCut = Cut<128, 128, 4>;
+using LongCut = Cut<256, 256, 0>;
 
-constexpr int kThreads = kSumThreads;
-/// Blocks that an SM holds: 80 registers a thread, 128 with more in the formula.
-template <PolicyForm kForm>
-constexpr int kResident = kForm == PolicyForm::kPlain ? 3 : 2;
-constexpr int64_t kBlocks = 132 * 6;
-static_assert(kBlocks <= kSumBlocks);
+/// Blocks that an SM holds: 80 registers a thread where the compiler does with them, else 96 or
+/// 128. What a block holds of its sequences in shared memory leaves room for as many.
+template <typename T, PolicyForm kForm, class C>
+constexpr int resident() {
+  if (C::kSlots == 0) return kForm == PolicyForm::kPlain && sizeof(T) <= 4 ? 3 : 2;
+  if (kForm == PolicyForm::kAny) return 4;
+  return kForm == PolicyForm::kPlain && C::kGroups == 1 ? 6 : 5;
+}
+template <class C>
+constexpr int64_t kBlocks = C::kSlots == 0 ? 132 * 6 : kSumBlocks;
+static_assert(kBlocks<LongCut> <= kSumBlocks);
 
-/// Of a sequence: sums of log ratios and of log behaviour weights over its tokens.
-struct Shared {
-  double ratio = 0, behaviour = 0;
-  int64_t tokens = 0;  // of weight other than 0: only these are the sequence's
-
-  HONE_DEVICE void merge(const Shared& later) {
-    ratio += later.ratio;
-    behaviour += later.behaviour;
-    tokens += later.tokens;
+/// A sequence whose copy has come, in the slots from `slot` on.
+template <typename T, PolicyForm kForm, class C>
+HONE_DEVICE void held_sequence(const PolicyLossArgs<T>& a, const Ring<T, kForm, C>& ring,
+                               const Runs<T, C>& runs, int slot, SequenceLoss<T, kForm, C>& loss,
+                               math::PolicySums& sums) {
+  const int strides = runs.strides();
+  const int64_t first = runs.first();
+  loss.begin();
+  for (int r = 0; r < strides; ++r) {
+    loss.look(ring.tokens(runs, slot + r, first + r * Runs<T, C>::kStride));
   }
-};
-
-/// The runs of a sequence: they begin at multiples of N, so the first and the last may reach into
-/// its neighbours, whose tokens get weight 0.
-template <typename T>
-struct Runs {
-  static constexpr int N = device::kVectorWidth<T>;
-  static constexpr int64_t kStride = int64_t{kThreads} * N;
-
-  int64_t begin, end, n;
-  bool aligned;
-
-  HONE_DEVICE int64_t first() const { return begin / N * N + device::thread_index() * N; }
-  HONE_DEVICE bool whole(int64_t i) const { return aligned && i + N <= n; }
-  HONE_DEVICE int count(int64_t i) const { return count_of<N>(i, n); }
-  HONE_DEVICE bool holds(int64_t i) const { return i >= begin && i < end; }
-
-  HONE_DEVICE Vector<T, N> load(const T* x, int64_t i) const {
-    return whole(i) ? load_run<N, true>(x, i, N) : load_run<N, false>(x, i, count(i));
-  }
-  HONE_DEVICE Vector<T, N> load_weight(const T* x, int64_t i) const {
-    Vector<T, N> weight = load(x, i);
-    HONE_UNROLL
-    for (int k = 0; k < N; ++k) weight[k] = holds(i + k) ? weight[k] : T(0);
-    return weight;
-  }
-  template <PolicyForm kForm>
-  HONE_DEVICE PolicyTokens<T, kForm> tokens(const PolicyLossArgs<T>& a, int64_t i) const {
-    PolicyTokens<T, kForm> out;
-    if (whole(i)) {
-      out.template load<true>(a, i, N);
+  loss.share();
+  const bool spreads = loss.spreads();
+  for (int r = 0; r < strides; ++r) {
+    const int64_t i = first + r * Runs<T, C>::kStride;
+    const auto grad = loss.settle(ring.tokens(runs, slot + r, i), sums);
+    if (spreads) {
+      ring.keep_grad(slot + r, grad);
     } else {
-      out.template load<false>(a, i, count(i));
-    }
-    HONE_UNROLL
-    for (int k = 0; k < N; ++k) out.weight[k] = holds(i + k) ? out.weight[k] : T(0);
-    return out;
-  }
-  HONE_DEVICE void store(T* x, int64_t i, const Vector<T, N>& v) const {
-    if (aligned && i >= begin && i + N <= end) {
-      store_run<true>(x, i, N, v);
-    } else {
-      HONE_UNROLL
-      for (int k = 0; k < N; ++k) {
-        if (holds(i + k)) x[i + k] = v[k];
-      }
+      runs.store(a.grad, i, grad);
     }
   }
-};
+  if (!spreads) return;
+  const T value = loss.shared_gradient();
+  for (int r = 0; r < strides; ++r) {
+    const int64_t i = first + r * Runs<T, C>::kStride;
+    auto grad = ring.grad(slot + r);
+    loss.spread(ring.weight(runs, slot + r, i), value, grad);
+    runs.store(a.grad, i, grad);
+  }
+}
 
-template <typename T, PolicyForm kForm>
-HONE_KERNEL_RESIDENT(kThreads, kResident<kForm>)
-policy_sequences_kernel(PolicyLossArgs<T> a, bool aligned, math::PolicySums* partial) {
-  constexpr int N = Runs<T>::N;
-  const math::PolicyParams<T> p = known<kForm>(a.params);
-  const bool of_sequence = p.level != math::RatioLevel::kToken;
-  const bool spreads = of_sequence && p.level != math::RatioLevel::kSequenceToken;
-  const bool mean = p.level != math::RatioLevel::kSequenceSum;
+/// Any other.
+template <typename T, PolicyForm kForm, class C>
+HONE_DEVICE void long_sequence(const PolicyLossArgs<T>& a, const Runs<T, C>& runs,
+                               SequenceLoss<T, kForm, C>& loss, math::PolicySums& sums) {
+  loss.begin();
+  for (int64_t i = runs.first(); i < runs.end; i += Runs<T, C>::kStride) {
+    loss.look(runs.template tokens<kForm>(a, i));
+  }
+  loss.share();
+  for (int64_t i = runs.first(); i < runs.end; i += Runs<T, C>::kStride) {
+    runs.store(a.grad, i, loss.settle(runs.template tokens<kForm>(a, i), sums));
+  }
+  if (!loss.spreads()) return;
+  const T value = loss.shared_gradient();
+  for (int64_t i = runs.first(); i < runs.end; i += Runs<T, C>::kStride) {
+    auto weight = runs.load(a.token_weights, i);
+    runs.keep_own(weight, i);
+    auto grad = runs.load(a.grad, i);
+    loss.spread(weight, value, grad);
+    runs.store(a.grad, i, grad);
+  }
+}
+
+/// The sequences that begin in share `index` of `count` of the tokens: visit(sequence, begin, end,
+/// are there more). A warp.
+template <typename T, typename Visit>
+HONE_DEVICE void sequences_of_share(const PolicyLossArgs<T>& a, int64_t index, int64_t count,
+                                    Visit visit) {
   math::AdvantageRows<T> rows{};
   rows.cu_seqlens = a.cu_seqlens;
   rows.sequences = a.sequences;
-  const int64_t low = a.n * device::block_index() / device::grid_blocks();
-  const int64_t high = a.n * (device::block_index() + 1) / device::grid_blocks();
-  math::PolicySums sums;
+  rows.tokens = a.n;
+  const int64_t low = a.n * index / count, high = a.n * (index + 1) / count;
   int64_t s = low == 0 ? 0 : row_near<1>(rows, low - 1) + 1;
   for (; s < a.sequences && a.cu_seqlens[s] < high; ++s) {
-    const Runs<T> runs{a.cu_seqlens[s], a.cu_seqlens[s + 1], a.n, aligned};
-    Shared mine;
-    for (int64_t i = runs.first(); i < runs.end; i += Runs<T>::kStride) {
-      const auto tokens = runs.template tokens<kForm>(a, i);
-      T ratio = 0, behaviour = 0;
-      HONE_UNROLL
-      for (int k = 0; k < N; ++k) {
-        const auto x = tokens.point(k);
-        ratio += x.log_ratio;
-        behaviour += x.log_behaviour;
-        mine.tokens += tokens.weight[k] != T(0);
-      }
-      mine.ratio += ratio;
-      mine.behaviour += behaviour;
+    const int64_t begin = a.cu_seqlens[s], end = a.cu_seqlens[s + 1];
+    if (begin < end) visit(s, begin, end, s + 1 < a.sequences && end < high);
+  }
+}
+
+/// The share of a group that holds what fits. -> was a sequence left to the block?
+template <typename T, PolicyForm kForm, class C>
+HONE_DEVICE bool held_share(const PolicyLossArgs<T>& a, bool aligned, math::PolicySums& sums) {
+  SequenceLoss<T, kForm, C> loss(a.params);
+  Ring<T, kForm, C> ring;
+  int slot = 0;         // where the sequence is or will be
+  bool copied = false;  // its copy was started
+  bool left = false;
+  const int64_t group = device::block_index() * C::kGroups + C::group();
+  const auto take = [&](int64_t s, int64_t begin, int64_t end, bool more) {
+    const Runs<T, C> runs{begin, end, a.n, aligned};
+    if (!runs.can_be_held()) {
+      left = true;
+      if constexpr (C::kGroups == 1) long_sequence(a, runs, loss, sums);
+      return;
     }
-    const Shared shared = block_sum(mine);
-    const T log_ratio = static_cast<T>(math::SequenceSum{shared.ratio, shared.tokens}.value(mean));
-    const T log_behaviour = static_cast<T>(shared.behaviour);
-    double back = 0;  // gradient of the surrogate with respect to the shared log ratio
-    for (int64_t i = runs.first(); i < runs.end; i += Runs<T>::kStride) {
-      const auto tokens = runs.template tokens<kForm>(a, i);
-      Vector<T, N> grad;
-      RunSums<kForm, T> of_run;
-      T of_surrogate = 0;
-      HONE_UNROLL
-      for (int k = 0; k < N; ++k) {
-        auto x = tokens.point(k);
-        const T weight = tokens.weight[k];
-        if (of_sequence) x.log_ratio = weight != T(0) ? log_ratio : T(0);
-        if (p.behaviour_of_sequence) x.log_behaviour = weight != T(0) ? log_behaviour : T(0);
-        const auto token = math::policy_token(x, p);
-        of_surrogate += weight * token.surrogate;
-        grad[k] = weight * (spreads ? token.kl_gradient : token.derivative);
-        of_run.add(token, weight, -x.logp_new);
+    if (!copied) ring.copy(a, runs, slot);
+    copied = false;
+    const int next = slot + runs.strides();
+    if (more) {
+      const Runs<T, C> after{end, a.cu_seqlens[s + 2], a.n, aligned};
+      if (after.end > after.begin && after.can_be_held() &&
+          runs.strides() + after.strides() <= C::kSlots) {
+        ring.copy(a, after, next);
+        copied = true;
       }
-      runs.store(a.grad, i, grad);
-      of_run.add_to(sums);
-      back += of_surrogate;
     }
-    if (!spreads) continue;
-    const math::SequenceSum through{device::block_reduce<kThreads>(back, device::Add{}),
-                                    shared.tokens};
-    const T value = static_cast<T>(through.value(mean));
-    for (int64_t i = runs.first(); i < runs.end; i += Runs<T>::kStride) {
-      const auto weight = runs.load_weight(a.token_weights, i);
-      auto grad = runs.load(a.grad, i);
-      HONE_UNROLL
-      for (int k = 0; k < N; ++k) grad[k] += weight[k] != T(0) ? value : T(0);
-      runs.store(a.grad, i, grad);
+    if (copied) {
+      device::copy_async_wait<1>();
+    } else {
+      device::copy_async_wait<0>();
+    }
+    held_sequence(a, ring, runs, slot, loss, sums);
+    slot = next % C::kSlots;
+  };
+  sequences_of_share(a, group, device::grid_blocks() * C::kGroups, take);
+  return left && C::kGroups > 1;
+}
+
+template <typename T, PolicyForm kForm, class C>
+HONE_KERNEL_RESIDENT(C::kThreads, (resident<T, kForm, C>()))
+policy_sequences_kernel(PolicyLossArgs<T> a, bool aligned, math::PolicySums* partial) {
+  using OfBlock = Cut<C::kThreads, C::kThreads, 0>;
+  math::PolicySums sums;
+  bool left = true;
+  if constexpr (C::kSlots > 0) {
+    const bool mine = held_share<T, kForm, C>(a, aligned, sums);
+    left = C::kGroups > 1 && device::block_reduce<C::kThreads>(int{mine}, device::Larger{}) != 0;
+  }
+  if constexpr (C::kSlots == 0 || C::kGroups > 1) {
+    if (left) {
+      SequenceLoss<T, kForm, OfBlock> loss(a.params);
+      const auto take = [&](int64_t, int64_t begin, int64_t end, bool) {
+        if (Runs<T, C>{begin, end, a.n, aligned}.can_be_held()) return;
+        long_sequence(a, Runs<T, OfBlock>{begin, end, a.n, aligned}, loss, sums);
+      };
+      sequences_of_share(a, device::block_index(), device::grid_blocks(), take);
     }
   }
-  const math::PolicySums total = block_sum(sums);
+  const auto total = device::block_reduce<C::kThreads>(sums, MergeSums<math::PolicySums>{});
   if (device::thread_index() == 0) partial[device::block_index()] = total;
+}
+
+template <class C, PolicyForm kForm, typename T>
+cudaError_t launch_cut(const PolicyLossArgs<T>& args, cudaStream_t stream) {
+  constexpr int64_t kTokens = Runs<T, C>::kStride * C::kGroups;  // of a run of every thread
+  const int64_t blocks = std::min((args.n + kTokens - 1) / kTokens, kBlocks<C>);
+  auto* partial = static_cast<math::PolicySums*>(args.workspace);
+  const cudaError_t error =
+      device::launch(&policy_sequences_kernel<T, kForm, C>, blocks, C::kThreads,
+                     Ring<T, kForm, C>::kBytes, stream, args, policy_runs_aligned(args), partial);
+  if (error != cudaSuccess) return error;
+  return launch_total(partial, blocks, StoreLossAndMetrics<T>{args.loss, args.metrics}, stream);
+}
+
+template <PolicyForm kForm, typename T>
+cudaError_t launch_form(const PolicyLossArgs<T>& args, cudaStream_t stream) {
+  if constexpr (std::is_same_v<T, float>) {
+    // Do sequences of twice the mean length fit?
+    const auto fit = [&](auto cut) {
+      using C = decltype(cut);
+      return 2 * args.n <= args.sequences * C::kSlots * Runs<T, C>::kStride;
+    };
+    if (fit(ShortCut{})) return launch_cut<ShortCut, kForm>(args, stream);
+    if (fit(UsualCut{})) return launch_cut<UsualCut, kForm>(args, stream);
+  }
+  return launch_cut<LongCut, kForm>(args, stream);
 }
 
 }  // namespace
 
 template <typename T>
 cudaError_t launch_policy_sequences(const PolicyLossArgs<T>& args, cudaStream_t stream) {
-  const int64_t blocks = std::min((args.n + Runs<T>::kStride - 1) / Runs<T>::kStride, kBlocks);
-  auto* partial = static_cast<math::PolicySums*>(args.workspace);
-  const bool aligned = policy_runs_aligned(args);
-  const auto launch = [&](auto* kernel) {
-    return device::launch(kernel, blocks, kThreads, 0, stream, args, aligned, partial);
-  };
-  cudaError_t error = cudaSuccess;
   switch (policy_form(args.params)) {
     case PolicyForm::kPlain:
-      error = launch(&policy_sequences_kernel<T, PolicyForm::kPlain>);
-      break;
+      return launch_form<PolicyForm::kPlain>(args, stream);
     case PolicyForm::kReference:
-      error = launch(&policy_sequences_kernel<T, PolicyForm::kReference>);
-      break;
+      return launch_form<PolicyForm::kReference>(args, stream);
     case PolicyForm::kAny:
-      error = launch(&policy_sequences_kernel<T, PolicyForm::kAny>);
       break;
   }
-  if (error != cudaSuccess) return error;
-  return launch_total(partial, blocks, StoreLossAndMetrics<T>{args.loss, args.metrics}, stream);
+  return launch_form<PolicyForm::kAny>(args, stream);
 }
 
 template cudaError_t launch_policy_sequences(const PolicyLossArgs<float>&, cudaStream_t);

@@ -17,7 +17,10 @@ HOT = {
     "sample_kernelI": 64,
     r"sample_filtered_kernelI\w*Bfloat16": 128,
     r"partial_sums_of_runs_kernel\w*policy_loss_cu": 80,
+    r"policy_sequences_kernelIf\w*PolicyFormE0\w*CutILi128ELi128E": 80,  # the usual form and length
     "policy_sequences_kernel": 128,
+    r"ranking_kernelIfLb[01]ELb1E": 64,  # Plackett-Luce
+    "ranking_kernel": 128,
     r"partial_sums_of_runs_kernel\w*value_loss_cu": 64,
     r"partial_sums_of_runs_kernel\w*preference_loss_cu": 64,
     r"partial_sums_of_runs_kernel\w*direct_loss_cu": 80,
@@ -40,7 +43,7 @@ HOT = {
 # A few registers of addresses that are read once a step of 16 to 64 tokens: nothing beside its work.
 SPILLS_OF_TILES = {"keys_backward_kernel": 8, "attend_rows_kernelILi128E": 32}
 # What the kernels tuned on sm_90 need elsewhere.
-SPILLS_ELSEWHERE = {r"sample_kernelI\w*Bfloat16": 64}
+SPILLS_ELSEWHERE = {r"sample_kernelI\w*Bfloat16": 64, r"policy_sequences_kernelIf\w*CutILi128ELi128E": 80}
 REGISTERS_ELSEWHERE = {"head_rows_forward_kernel": 64}
 # The others may call a function (exp or log in double), which saves some registers on the stack.
 SPILLS_OF_OTHERS = 128

@@ -38,15 +38,24 @@ math::PolicyParams<double> params_of(const PolicyLossOptions& o, bool has_behavi
 TYPED_TEST(CudaPolicyLoss, IsTheCpuOpForEveryKind) {
   using T = TypeParam;
   at::manual_seed(1);
-  // Sequences of 0, 1, less than a warp, more than a block's runs; more sequences than blocks.
-  const std::vector<std::vector<int64_t>> packings = {
-      {0}, {0, 0, 1}, {0, 3, 3, 36, 300, 333}, {0, 1, 2, 5, 2100, 2104, 2104, 4301}};
+  // None; 0, 1 and less than a warp; short ones, several a warp and over the end of its ring, one
+  // of them too long for a warp; others, several a block, the last over the end of its ring, or too
+  // long for a block to hold; long ones alone; more sequences than blocks.
+  std::vector<int64_t> many = {0};
+  for (int64_t s = 0; s < 30; ++s) many.push_back(many.back() + (s == 17 ? 700 : 7 * s % 40));
+  const std::vector<std::vector<int64_t>> packings = {{0},
+                                                      {0, 0, 1},
+                                                      {0, 3, 3, 36, 300, 333},
+                                                      many,
+                                                      {0, 1, 5, 9, 1500, 1901},
+                                                      {0, 1, 2, 5, 2100, 2104, 2104, 4301},
+                                                      {0, 1300, 3001}};
   const char* const kBehaviours[] = {"", "token_truncate", "token_mask", "sequence_truncate",
                                      "sequence_mask"};
   int which = 0;
   for (const char* kind : {"ppo", "gspo", "gspo_token", "rloo", "cispo", "sapo", "reinforce"}) {
     for (const auto& packing : packings) {
-      if (packing.back() > 4000 && kind != std::string("gspo")) continue;
+      if (packing.back() > 1000 && kind != std::string("gspo")) continue;
       const std::string behaviour = kBehaviours[which++ % 5];
       SCOPED_TRACE(std::string(kind) + " " + behaviour + " " + std::to_string(packing.back()));
       const int64_t n = packing.back();
