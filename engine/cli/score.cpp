@@ -131,7 +131,8 @@ void add_score_command(CLI::App& app) {
   add_device_option(*command, arguments->device);
   command->footer(
       "Each output line has score (raw, of the last token) and normalized ((score - mean) / std).\n"
-      "A text is read as the tokenizer's beginning, the text and the end of text.\n\n"
+      "A text is read as the tokenizer's beginning, the text and the end of text; of one "
+      "longer\nthan the model's context the prompt loses its beginning, the answer its end.\n\n"
       "Examples:\n"
       "  hone score --model runs/quickstart/reward --input texts.jsonl --output scores.jsonl\n"
       "  echo '{\"text\": \"a warm, funny film\"}' | hone score --model runs/quickstart/reward "

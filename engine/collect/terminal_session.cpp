@@ -87,6 +87,7 @@ class Session {
     questions_ = make_questions(workspace, options.pairs, seed);
   }
 
+  bool has_questions() const { return !questions_.empty(); }
   void ask();
   void update_reward_model();
   void tell_verdict() const;
@@ -247,6 +248,11 @@ void run_terminal_session(const TerminalSessionOptions& options) {
   FinishedRun finished(options.run, {"import", "sft", "reward", "train"});
   Workspace& workspace = finished.workspace();
   Session session(workspace, options);
+  if (!session.has_questions()) {
+    std::cout << "Nothing to compare: the policy answers every held-out prompt as it did before "
+                 "training.\n";
+    return;
+  }
   session.ask();
   session.tell_verdict();
   session.update_reward_model();

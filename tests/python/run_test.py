@@ -491,6 +491,12 @@ def test_collect_in_the_terminal(finished, hone):
     hone("verify", finished / "feedback")
 
 
+def test_a_policy_that_answers_as_before_leaves_nothing_to_compare(finished, hone, tmp_path):
+    out, _ = copied(finished, tmp_path)
+    (out / "policy/model.safetensors").write_bytes((out / "sft/model.safetensors").read_bytes())
+    assert hone("collect", "--terminal", "--run", out, input="1\n").stdout.startswith("Nothing to compare: ")
+
+
 def test_help_version_and_completion(hone):
     for verb in ("run", "generate", "logprobs", "tokenize", "score", "import", "export", "inspect", "verify", "collect",
                  "select", "experiment", "report", "doctor", "completion"):
