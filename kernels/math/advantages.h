@@ -220,7 +220,7 @@ HONE_HD void store_step(const AdvantageRows<T>& a, int64_t t, const AdvantageSte
   a.advantages[t] = out.advantage;
   if (!step.trained) return;
   stats.count += 1;
-  stats.kl += step.kl;
+  stats.kl = separate_sum(stats.kl, step.kl);
 }
 
 /// The map of one entry under `Rule` (Gae or Vtrace) from the state after it to the state before
