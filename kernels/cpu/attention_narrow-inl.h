@@ -86,32 +86,38 @@ struct NarrowHeads {
     }
   }
 
+  /// Transposes 4 x 4 blocks of 4-byte elements, whose rows lie in `a`, `b`, `e` and `f` side by
+  /// side: put(i, column i of each block).
+  template <class Tag, typename Put>
+  static HWY_INLINE void transpose_blocks(Tag d, hn::Vec<Tag> a, hn::Vec<Tag> b, hn::Vec<Tag> e,
+                                          hn::Vec<Tag> f, const Put& put) {
+    const hn::Repartition<uint64_t, Tag> wide;
+    const auto low = [&](auto x, auto y) {
+      return hn::BitCast(d, hn::InterleaveLower(wide, hn::BitCast(wide, x), hn::BitCast(wide, y)));
+    };
+    const auto high = [&](auto x, auto y) {
+      return hn::BitCast(d, hn::InterleaveUpper(wide, hn::BitCast(wide, x), hn::BitCast(wide, y)));
+    };
+    const auto ab = hn::InterleaveLower(d, a, b), ab2 = hn::InterleaveUpper(d, a, b);
+    const auto ef = hn::InterleaveLower(d, e, f), ef2 = hn::InterleaveUpper(d, e, f);
+    put(0, low(ab, ef));
+    put(1, high(ab, ef));
+    put(2, low(ab2, ef2));
+    put(3, high(ab2, ef2));
+  }
+
   /// [rows, columns] to [columns, rows], both multiples of 4.
   template <int64_t kRows, int64_t kColumns>
   static HWY_INLINE void transpose(const T* from, T* to) {
     if constexpr (sizeof(T) == 4) {
       const hn::FixedTag<T, 4> d;
-      const hn::FixedTag<uint64_t, 2> wide;
-      const auto low = [&](auto a, auto b) {
-        return hn::BitCast(d,
-                           hn::InterleaveLower(wide, hn::BitCast(wide, a), hn::BitCast(wide, b)));
-      };
-      const auto high = [&](auto a, auto b) {
-        return hn::BitCast(d,
-                           hn::InterleaveUpper(wide, hn::BitCast(wide, a), hn::BitCast(wide, b)));
-      };
       for (int64_t r = 0; r < kRows; r += 4) {
         for (int64_t c = 0; c < kColumns; c += 4) {
           const T* block = from + r * kColumns + c;
           const auto a = hn::Load(d, block), b = hn::Load(d, block + kColumns),
                      e = hn::Load(d, block + 2 * kColumns), f = hn::Load(d, block + 3 * kColumns);
-          const auto ab = hn::InterleaveLower(d, a, b), ab2 = hn::InterleaveUpper(d, a, b);
-          const auto ef = hn::InterleaveLower(d, e, f), ef2 = hn::InterleaveUpper(d, e, f);
           T* out = to + c * kRows + r;
-          hn::Store(low(ab, ef), d, out);
-          hn::Store(high(ab, ef), d, out + kRows);
-          hn::Store(low(ab2, ef2), d, out + 2 * kRows);
-          hn::Store(high(ab2, ef2), d, out + 3 * kRows);
+          transpose_blocks(d, a, b, e, f, [&](int i, auto v) { hn::Store(v, d, out + i * kRows); });
         }
       }
     } else {
@@ -125,25 +131,11 @@ struct NarrowHeads {
   static HWY_INLINE void to_lanes(const T* rows, V* elements) {
     if constexpr (sizeof(T) == 4 && kLanes % 4 == 0) {
       const D d;
-      const hn::Repartition<uint64_t, D> wide;
-      const auto low = [&](V a, V b) {
-        return hn::BitCast(d,
-                           hn::InterleaveLower(wide, hn::BitCast(wide, a), hn::BitCast(wide, b)));
-      };
-      const auto high = [&](V a, V b) {
-        return hn::BitCast(d,
-                           hn::InterleaveUpper(wide, hn::BitCast(wide, a), hn::BitCast(wide, b)));
-      };
       for (int c = 0; c < kDim; c += 4) {
         // Block j of 4 lanes is of row 4 j and the next three: each a transpose of its own.
         const V a = every_fourth(d, rows + c), b = every_fourth(d, rows + kDim + c),
                 e = every_fourth(d, rows + 2 * kDim + c), f = every_fourth(d, rows + 3 * kDim + c);
-        const V ab = hn::InterleaveLower(d, a, b), ab2 = hn::InterleaveUpper(d, a, b);
-        const V ef = hn::InterleaveLower(d, e, f), ef2 = hn::InterleaveUpper(d, e, f);
-        elements[c] = low(ab, ef);
-        elements[c + 1] = high(ab, ef);
-        elements[c + 2] = low(ab2, ef2);
-        elements[c + 3] = high(ab2, ef2);
+        transpose_blocks(d, a, b, e, f, [&](int i, V v) { elements[c + i] = v; });
       }
     } else {
       const D d;

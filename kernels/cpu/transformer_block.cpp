@@ -82,7 +82,8 @@ class Block {
     const Tensor middle = matrix<T>(held_results, width_);
     const Tensor gate_up = matrix<T>(kKeepsGate ? held_results : few_, 2 * gate_);
     const Tensor normed = matrix<G>(few_, width_), gated = matrix<G>(few_, gate_);
-    const Tensor gathered = matrix<G>(few_, mixed_), gathered_x = matrix<T>(few_, width_);
+    const int64_t chosen = in_.rows.defined() ? few_ : 0;
+    const Tensor gathered = matrix<G>(chosen, mixed_), gathered_x = matrix<T>(chosen, width_);
     const Tensor attended = kKeepsGate ? mixed : matrix<T>(most_, mixed_);
     for (const BlockChunk& chunk : chunks_) {
       const int64_t place = keep ? chunk.row : 0;
@@ -135,8 +136,9 @@ class Block {
     const Tensor d_gate_up = matrix<G>(few_, 2 * gate_), d_normed = matrix<T>(few_, width_);
     const Tensor d_projected = matrix<G>(few_, qkv_);
     const bool all = !in_.rows.defined();
-    const Tensor gathered = matrix<G>(few_, mixed_), d_gathered = matrix<T>(few_, mixed_);
-    const Tensor d_middle_few = matrix<T>(all ? 0 : few_, width_);
+    const int64_t chosen = all ? 0 : few_;
+    const Tensor gathered = matrix<G>(chosen, mixed_), d_gathered = matrix<T>(chosen, mixed_);
+    const Tensor d_middle_few = matrix<T>(chosen, width_);
     // Of a chunk.
     const Tensor d_middle = matrix<T>(most_, width_), d_attended = matrix<T>(most_, mixed_);
     const Tensor d_qkv = matrix<T>(most_, qkv_);
